@@ -1,0 +1,53 @@
+"""Inputs that several stages open the same way."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stages._paths import CLIP, EXPRESSIONS, IMAGES, PACKED, REFS
+from stages._stage import PARAMS
+from tris_core.data.packed import PackedImages
+from tris_core.data.refer import IMAGE_FOLDERS
+from tris_core.models.clip import Tokenizer
+from tris_core.params.base import load_section
+from tris_core.params.dataset import DatasetParams
+from tris_core.params.runtime import RuntimeParams
+from tris_core.training.scratch import scratch_root
+
+
+def image_folder() -> Path:
+    """The folder that the paths of the images table are relative to."""
+    dataset = load_section(PARAMS, DatasetParams)
+    return Path(dataset.root) / IMAGE_FOLDERS[dataset.name]
+
+
+def open_images() -> tuple[pd.DataFrame, PackedImages]:
+    """The images table, and the images at training size by its rows."""
+    images = pd.read_parquet(IMAGES)
+    workers = load_section(PARAMS, RuntimeParams).workers
+    return images, PackedImages(PACKED, images, image_folder(), scratch_root(), workers=workers)
+
+
+def expressions_with_images(images: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """Expressions joined with their ref's image_id and split, in the order of the file, and the image row of each."""
+    table = pd.read_parquet(EXPRESSIONS).merge(pd.read_parquet(REFS), on="ref_id", how="left", validate="many_to_one")
+    row = pd.Series(np.arange(len(images)), index=images["image_id"])
+    return table, row.loc[table["image_id"]].to_numpy(np.int64)
+
+
+def read_clip() -> dict[str, Any]:
+    """`models/clip.json`: backbone, scorer, text."""
+    content: dict[str, Any] = json.loads(CLIP.read_text())
+    return content
+
+
+def tokenize(texts: list[str], vocabulary: list[int] | None, text: dict[str, Any]) -> Tensor:
+    """Token ids (L, max_tokens), and a line on the share of words that the vocabulary does not hold."""
+    tokenizer = Tokenizer(vocabulary)
+    print(f"{tokenizer.unknown_share(texts):.1%} of the words unknown", flush=True)
+    return tokenizer(texts, text["max_tokens"], overflow=text["overflow"])

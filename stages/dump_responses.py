@@ -1,0 +1,61 @@
+"""Response maps of every expression."""
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from stages._inputs import expressions_with_images, open_images, tokenize
+from stages._paths import RESPONSES, STEP1
+from stages._stage import PARAMS, stage, stage_app
+from tris_core.files import replacing
+from tris_core.models.checkpoints import build_step1, load_weights, read_config
+from tris_core.params.base import load_section
+from tris_core.params.dump_responses import DumpResponsesParams
+from tris_core.params.runtime import RuntimeParams
+from tris_core.responses import response_maps
+from tris_core.runtime import pick_device
+
+app = stage_app()
+SCHEMA = pa.schema(
+    [("expression_id", pa.int64()), ("ref_id", pa.int64()), ("image_id", pa.int64()), ("split", pa.string()),
+     ("height", pa.int32()), ("width", pa.int32()), ("map", pa.list_(pa.float32()))]
+)  # fmt: skip
+
+
+@app.command()
+def main() -> None:
+    """Compute the response map of every expression of every split (Eq. 2).
+
+    Inputs: data/index/{images,refs,expressions}.parquet, data/packed.json, models/step1, params dump_responses. Output:
+    data/responses.parquet, one row per expression; `map` is row-major float32 at stride 32, before ReLU and up-sampling.
+
+    1. Encode every image once. 2. Score every expression in a forward of its own. 3. Write row groups as they come.
+    """
+    with stage("dump_responses") as say:
+        params = load_section(PARAMS, DumpResponsesParams)
+        device = pick_device(load_section(PARAMS, RuntimeParams))
+        images, packed = open_images()
+        table, image_of = expressions_with_images(images)
+        config = read_config(STEP1)
+        model = build_step1(config)
+        load_weights(model, STEP1)
+        tokens = tokenize(table["text"].tolist(), config["clip"]["vocabulary"], config["text"])
+        maps = response_maps(model, packed, image_of, tokens, device=device, precision=params.precision)
+        columns = table[["expression_id", "ref_id", "image_id", "split"]]
+        with (
+            replacing(RESPONSES) as temporary,
+            pq.ParquetWriter(temporary, SCHEMA) as writer,
+            tqdm(total=len(table), desc="responses", disable=None) as bar,
+        ):
+            for rows, part in maps:
+                frame = columns.iloc[rows].assign(
+                    height=part.shape[1], width=part.shape[2], map=list(part.reshape(len(rows), -1))
+                )
+                writer.write_table(pa.Table.from_pandas(pd.DataFrame(frame), SCHEMA, preserve_index=False))
+                bar.update(len(rows))
+        say(f"{RESPONSES}: {len(table)} maps of {part.shape[1]} x {part.shape[2]}, {RESPONSES.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,45 @@
+"""Judge Step-1's response maps."""
+
+import pandas as pd
+
+from stages._evaluation import write_evaluation
+from stages._paths import CURVES, EVALUATION, METRICS, RESPONSES, STEP1, TRUTH
+from stages._stage import PARAMS, stage, stage_app
+from tris_core.evaluation import score_responses, threshold_curve
+from tris_core.files import replacing
+from tris_core.models.checkpoints import read_config
+from tris_core.params.base import load_section
+from tris_core.params.evaluate_step1 import EvaluateStep1Params
+
+app = stage_app()
+
+
+@app.command()
+def main() -> None:
+    """Measure the response maps of every split against the true masks.
+
+    Inputs: data/responses.parquet, data/index/truth.parquet, models/step1 (the training size), params evaluate_step1.
+    Outputs: metrics/step1.json, data/evaluation/step1 (every metric, one record per expression),
+    metrics/curves/step1_thresholds.csv.
+
+    1. Take every map to its image's own size. 2. Compare with the truth, one record per expression. 3. Reduce per split.
+    """
+    with stage("evaluate_step1") as say:
+        params = load_section(PARAMS, EvaluateStep1Params)
+        size = read_config(STEP1)["size"]
+        responses = pd.read_parquet(RESPONSES)
+        truth = pd.read_parquet(TRUTH).set_index("ref_id")
+        records = score_responses(responses, truth, size=size, threshold=params.threshold, box_input=params.box_input)
+        splits = responses.set_index("expression_id")["split"]
+        about = {"threshold": params.threshold, "rule": "response / maximum > threshold, at the image's own size"}
+        summary = write_evaluation(records, splits, METRICS / "step1.json", EVALUATION / "step1", about)
+        curves = {split: threshold_curve(part, truth, size=size) for split, part in responses.groupby("split")}
+        wide = pd.DataFrame({split: curves[split].set_index("threshold")["mIoU"] for split in summary})
+        with replacing(CURVES / "step1_thresholds.csv") as temporary:
+            wide.round(4).to_csv(temporary)
+        for split, metrics in summary.items():
+            say(f"{split}: mIoU {metrics['mIoU']:.3f}, PointM {metrics['PointM']:.3f}")
+
+
+if __name__ == "__main__":
+    app()

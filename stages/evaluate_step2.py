@@ -1,0 +1,117 @@
+"""Predict with Step-2 and judge it."""
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from stages._evaluation import write_evaluation
+from stages._inputs import expressions_with_images, image_folder, open_images, tokenize
+from stages._paths import EVALUATION, METRICS, PREDICTIONS, PSEUDO_LABELS, RESPONSES, SHEETS, STEP2, TRUTH
+from stages._stage import PARAMS, stage, stage_app
+from tris_core.data.rle import decode, encode
+from tris_core.evaluation import by_image, true_boxes, true_masks
+from tris_core.files import replacing
+from tris_core.images import read_image
+from tris_core.metrics import score_image, to_original
+from tris_core.models.checkpoints import build_step2, load_weights, read_config
+from tris_core.params.base import load_section
+from tris_core.params.evaluate_step2 import EvaluateStep2Params
+from tris_core.params.runtime import RuntimeParams
+from tris_core.predictions import predict_by_image
+from tris_core.runtime import pick_device
+from tris_core.sheets import SheetRow, write_sheet
+
+app = stage_app()
+SHEET_ROWS = 6
+
+
+@app.command()
+def main() -> None:
+    """Predict a mask for every expression, measure it against the truth and draw some.
+
+    Inputs: data/index/{images,refs,expressions,truth}.parquet, the image files, data/packed.json, models/step2,
+    data/responses.parquet, data/pseudo_labels.parquet (for the pictures), params evaluate_step2. Outputs:
+    data/predictions.parquet (expression_id, ref_id, split, height, width, counts, score, x, y), metrics/step2.json,
+    data/evaluation/step2, metrics/sheets.
+
+    1. Encode every image once and every expression with it. 2. Compare at the image's own size. 3. Reduce per split.
+    """
+    with stage("evaluate_step2") as say:
+        params = load_section(PARAMS, EvaluateStep2Params)
+        device = pick_device(load_section(PARAMS, RuntimeParams))
+        images, packed = open_images()
+        table, image_of = expressions_with_images(images)
+        truth = pd.read_parquet(TRUTH).set_index("ref_id")
+        config = read_config(STEP2)
+        model = build_step2(config)
+        load_weights(model, STEP2)
+        tokens = tokenize(table["text"].tolist(), config["clip"]["vocabulary"], config["text"])
+        records, predictions = [], []
+        with tqdm(total=len(table), desc="predictions", disable=None) as bar:
+            for rows, small in predict_by_image(model, packed, image_of, tokens, device=device, precision=params.precision):
+                part = table.iloc[rows]
+                ref_ids = part["ref_id"].to_numpy()
+                masks = true_masks(truth, ref_ids)
+                logits = to_original(small.cpu(), height=masks.shape[1], width=masks.shape[2])
+                predicted = (logits > params.threshold).numpy()
+                ids = part["expression_id"].to_numpy()
+                scored = score_image(
+                    ids, logits.numpy(), predicted, masks, true_boxes(truth, ref_ids), box_input=params.box_input
+                )
+                records.append(scored)
+                predictions.append(
+                    part[["expression_id", "ref_id", "split"]].assign(
+                        height=masks.shape[1],
+                        width=masks.shape[2],
+                        counts=[encode(mask) for mask in predicted],
+                        score=torch.sigmoid(logits.amax((1, 2))).numpy(),
+                        x=scored["point_x"].to_numpy(),
+                        y=scored["point_y"].to_numpy(),
+                    )
+                )
+                bar.update(len(rows))
+        made = pd.concat(predictions).sort_values("expression_id", ignore_index=True)
+        with replacing(PREDICTIONS) as temporary:
+            made.to_parquet(temporary, index=False)
+        about = {"threshold": params.threshold, "rule": "logit > threshold, at the image's own size"}
+        splits = table.set_index("expression_id")["split"]
+        summary = write_evaluation(pd.concat(records), splits, METRICS / "step2.json", EVALUATION / "step2", about)
+        draw_sheets(table, images, truth, made.set_index("expression_id"), config["size"])
+        for split, metrics in summary.items():
+            say(f"{split}: mIoU {metrics['mIoU']:.3f}, oIoU {metrics['oIoU']:.3f}, PointM {metrics['PointM']:.3f}")
+
+
+def draw_sheets(table: pd.DataFrame, images: pd.DataFrame, truth: pd.DataFrame, predictions: pd.DataFrame, size: int) -> None:
+    """One sheet per split: expressions evenly spread over its images, the first of each image's."""
+    responses, labels = pd.read_parquet(RESPONSES), pd.read_parquet(PSEUDO_LABELS).set_index("ref_id")
+    paths = images.set_index("image_id")["path"]
+
+    def mask(row: pd.Series) -> NDArray[np.bool_]:  # type: ignore[type-arg]
+        return decode(row["counts"], row["height"], row["width"])
+
+    with replacing(SHEETS) as folder:
+        folder.mkdir()
+        for split, part in table.groupby("split"):
+            firsts = part.drop_duplicates("image_id")
+            shown = firsts.iloc[np.unique(np.linspace(0, len(firsts) - 1, SHEET_ROWS).round().astype(int))]
+            rows = []
+            for found, maps in by_image(responses[responses["expression_id"].isin(shown["expression_id"])], truth, size):
+                row = shown[shown["expression_id"] == found["expression_id"].iloc[0]].iloc[0]
+                label = labels.loc[row["ref_id"]] if row["ref_id"] in labels.index else None
+                rows.append(
+                    SheetRow(
+                        sentence=row["text"],
+                        image=read_image(image_folder() / paths[row["image_id"]]),
+                        response=maps[0].numpy(),
+                        pseudo_label=None if label is None else mask(label),
+                        prediction=mask(predictions.loc[row["expression_id"]]),
+                        truth=mask(truth.loc[row["ref_id"]]),
+                    )
+                )
+            write_sheet(folder / f"{split}.png", rows)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,66 @@
+"""Seeds for the boundary network."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from stages._inputs import image_folder
+from stages._paths import IMAGES, IRN_LABELS, PRMS, REFS, RESPONSES, STEP1
+from stages._stage import PARAMS, stage, stage_app
+from tris_core.files import replacing
+from tris_core.images import read_image
+from tris_core.models.checkpoints import read_config
+from tris_core.params.base import load_section
+from tris_core.params.irn_labels import IrnLabelsParams
+from tris_core.params.runtime import RuntimeParams
+from tris_core.processes import map_in_processes
+from tris_core.refinement.crf import crf_label, encode_label
+from tris_core.selection import Selected, selected_maps
+
+app = stage_app()
+
+
+def seed(job: tuple[int, Path, Selected], **crf: float) -> list[dict[str, object]]:
+    """Rows of irn_labels.parquet for all refs of one image. Runs in a worker process, without torch."""
+    image_id, path, selected = job
+    image = read_image(path)
+    return [
+        {"ref_id": ref_id, "image_id": image_id, "label": encode_label(crf_label(image, cam, **crf))}
+        for ref_id, cam in zip(selected.ref_ids, selected.maps, strict=True)
+    ]
+
+
+@app.command()
+def main() -> None:
+    """Turn the selected response map of every training ref into seeds with a dense CRF at two confidences.
+
+    Inputs: data/index/{images,refs}.parquet, the image files, data/responses.parquet, data/prms.parquet, models/step1 (the
+    training size), params irn_labels. Output: data/irn_labels.parquet (ref_id, image_id, label: PNG of 0 background,
+    1 foreground, 255 ignore, at the image's own size).
+
+    1. Take the selected maps to the image's size. 2. Run the CRF from the confident and from the generous foreground.
+    3. What the first keeps is foreground, what the second rejects is background, the rest is ignored.
+    """
+    with stage("irn_labels") as say:
+        params, runtime = load_section(PARAMS, IrnLabelsParams), load_section(PARAMS, RuntimeParams)
+        images, refs = pd.read_parquet(IMAGES), pd.read_parquet(REFS)
+        train = refs.loc[refs["split"] == "train", "ref_id"]
+        maps = selected_maps(pd.read_parquet(RESPONSES), pd.read_parquet(PRMS), train, images, size=read_config(STEP1)["size"])
+        folder = image_folder()
+        jobs: Iterator[tuple[int, Path, Selected]] = ((s.image_id, folder / s.path, s) for s in maps)
+        work = partial(seed, **params.model_dump())
+        with tqdm(total=len(train), desc="CRF seeds", disable=None) as bar:
+            rows = []
+            for part in map_in_processes(work, jobs, workers=runtime.workers):
+                rows += part
+                bar.update(len(part))
+        with replacing(IRN_LABELS) as temporary:
+            pd.DataFrame(rows).sort_values("ref_id").to_parquet(temporary, index=False)
+        say(f"{IRN_LABELS}: seeds for {len(rows)} refs")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,36 @@
+"""Draw the embedded data set."""
+
+from stages._paths import SHAPES
+from stages._stage import PARAMS, stage, stage_app
+from tris_core.files import replacing
+from tris_core.params.base import load_section
+from tris_core.params.dataset import DatasetParams
+from tris_core.params.make_shapes import MakeShapesParams
+from tris_core.shapes.dataset import write_shapes
+
+app = stage_app()
+
+
+@app.command()
+def main() -> None:
+    """Draw the embedded data set in refer's own file layout.
+
+    Inputs: params make_shapes, dataset.name. Output: data/shapes (images/, refer/shapes/instances.json, refs(demo).p).
+
+    1. Sample scenes, each from its own seed. 2. Write sentences that fit one thing each. 3. Draw pictures and outlines.
+    With any other data set there is nothing to draw, and the output holds a note that says so.
+    """
+    with stage("make_shapes") as say:
+        params, dataset = load_section(PARAMS, MakeShapesParams), load_section(PARAMS, DatasetParams)
+        with replacing(SHAPES) as folder:
+            if dataset.name == "shapes":
+                write_shapes(folder, **params.model_dump())
+                say(f"{SHAPES}: {params.train} + {params.val} + {params.test} scenes")
+            else:
+                folder.mkdir()
+                (folder / "README").write_text(f"Nothing was drawn: dataset.name is {dataset.name}.\n")
+                say(f"nothing to draw for {dataset.name}")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,36 @@
+"""Decode and resize every image once."""
+
+import pandas as pd
+
+from stages._inputs import image_folder
+from stages._paths import IMAGES, PACKED
+from stages._stage import PARAMS, stage, stage_app
+from tris_core.data.packed import pack_images, shard_folder
+from tris_core.files import write_json
+from tris_core.params.base import load_section
+from tris_core.params.pack_images import PackImagesParams
+from tris_core.params.runtime import RuntimeParams
+from tris_core.training.scratch import scratch_root
+
+app = stage_app()
+
+
+@app.command()
+def main() -> None:
+    """Decode every image of the index, resize it to the training size and keep it in memory-mapped shards.
+
+    Inputs: data/index/images.parquet, the image files, params pack_images and dataset. Output: data/packed.json, the hashes
+    of the shards; the shards themselves lie in $TRIS_SCRATCH (default: the user's cache folder), outside DVC.
+
+    1. Decode to RGB. 2. Resize to a square, bilinear. 3. Write uint8 shards and their manifest.
+    """
+    with stage("pack_images") as say:
+        params, runtime = load_section(PARAMS, PackImagesParams), load_section(PARAMS, RuntimeParams)
+        images = pd.read_parquet(IMAGES)
+        manifest = pack_images(images, image_folder(), params.size, scratch_root(), workers=runtime.workers)
+        write_json(PACKED, manifest)
+        say(f"{shard_folder(scratch_root(), manifest)}: {len(images)} images, {len(images) * params.size**2 * 3 / 1e9:.2f} GB")
+
+
+if __name__ == "__main__":
+    app()

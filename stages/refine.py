@@ -1,0 +1,66 @@
+"""Refine the selected response maps into pseudo-labels."""
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from stages._inputs import image_folder
+from stages._paths import IMAGES, IRN, PRMS, PSEUDO_LABELS, REFS, RESPONSES, STEP1
+from stages._stage import PARAMS, stage, stage_app
+from tris_core.data.rle import encode
+from tris_core.files import replacing
+from tris_core.images import normalise, read_image, to_tensor
+from tris_core.models.checkpoints import build_irn, load_weights, read_config
+from tris_core.models.clip import load_clip
+from tris_core.models.irn_backbone import boundaries, freeze_at_stride_16
+from tris_core.params.base import load_section
+from tris_core.params.refine import RefineParams
+from tris_core.params.runtime import RuntimeParams
+from tris_core.refinement.instances import refine_maps
+from tris_core.runtime import pick_device
+from tris_core.selection import selected_maps
+
+app = stage_app()
+
+
+@app.command()
+def main() -> None:
+    """Let every selected map walk along the boundaries of its image, and threshold it.
+
+    Inputs: data/index/{images,refs}.parquet, the image files, data/responses.parquet, data/prms.parquet, models/irn,
+    models/step1 (the training size), params refine. Output: data/pseudo_labels.parquet (ref_id, height, width, counts: COCO
+    run-length code), one row per training ref.
+
+    1. Find boundaries and displacements of an image once. 2. Walk all its maps together. 3. Keep what is above the threshold.
+    """
+    with stage("refine") as say:
+        params = load_section(PARAMS, RefineParams)
+        device = pick_device(load_section(PARAMS, RuntimeParams))
+        config = read_config(IRN)
+        irn = build_irn(config)
+        load_weights(irn, IRN)
+        irn.eval().to(device)
+        visual = freeze_at_stride_16(load_clip(config["clip"]).visual).to(device)
+        images, refs = pd.read_parquet(IMAGES), pd.read_parquet(REFS)
+        train = refs.loc[refs["split"] == "train", "ref_id"]
+        maps = selected_maps(pd.read_parquet(RESPONSES), pd.read_parquet(PRMS), train, images, size=read_config(STEP1)["size"])
+        folder = image_folder()
+        walk = params.model_dump(exclude={"threshold"})
+        rows = []
+        with tqdm(total=len(train), desc="walk", disable=None) as bar:
+            for selected in maps:
+                image = normalise(to_tensor(read_image(folder / selected.path))[None].to(device))[0]
+                edge, displacement = boundaries(visual, irn, image)
+                walked = refine_maps(torch.from_numpy(selected.maps).to(device), edge, displacement, **walk)
+                masks = (walked > params.threshold).cpu().numpy()
+                height, width = masks.shape[1:]
+                for ref_id, mask in zip(selected.ref_ids, masks, strict=True):
+                    rows.append({"ref_id": ref_id, "height": height, "width": width, "counts": encode(mask)})
+                bar.update(len(masks))
+        with replacing(PSEUDO_LABELS) as temporary:
+            pd.DataFrame(rows).sort_values("ref_id").to_parquet(temporary, index=False)
+        say(f"{PSEUDO_LABELS}: {len(rows)} pseudo-labels")
+
+
+if __name__ == "__main__":
+    app()

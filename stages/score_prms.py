@@ -1,0 +1,61 @@
+"""Select one response map per object."""
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from stages._inputs import expressions_with_images, open_images, read_clip, tokenize
+from stages._paths import PRMS, RESPONSES
+from stages._stage import PARAMS, stage, stage_app
+from tris_core.files import replacing
+from tris_core.images import normalise
+from tris_core.models.clip import encode_words, load_clip, sentence_feature
+from tris_core.params.base import load_section
+from tris_core.params.runtime import RuntimeParams
+from tris_core.params.score_prms import ScorePrmsParams
+from tris_core.prms import cumulative_scores, masked_by_responses, similarities
+from tris_core.runtime import pick_device
+from tris_core.training.step1 import sentence_table
+
+app = stage_app()
+
+
+@app.command()
+def main() -> None:
+    """Select, of every object's response maps, the one its sentences agree on most (Eq. 10).
+
+    Inputs: data/index/{images,refs,expressions}.parquet, data/packed.json, models/clip.json, data/responses.parquet, params
+    score_prms. Output: data/prms.parquet (ref_id, expression_id, score, selected), one row per expression.
+
+    1. Encode every sentence once with the scorer. 2. Mask the image with each of an object's maps and encode it once.
+    3. Add up the similarities with all of the object's sentences; the highest sum is selected.
+    """
+    with stage("score_prms") as say:
+        params = load_section(PARAMS, ScorePrmsParams)
+        device = pick_device(load_section(PARAMS, RuntimeParams))
+        images, packed = open_images()
+        table, image_of = expressions_with_images(images)
+        clip = read_clip()
+        scorer = load_clip(clip["scorer"]).eval().to(device)
+        tokens = tokenize(table["text"].tolist(), clip["scorer"]["vocabulary"], clip["text"]).to(device)
+        sentences = sentence_table(lambda t: sentence_feature(scorer, encode_words(scorer, t), t), tokens)
+        size = clip["scorer"]["config"]["vision_cfg"]["image_size"]
+        responses = pd.read_parquet(RESPONSES).set_index("expression_id").loc[table["expression_id"]]
+        maps = torch.from_numpy(np.stack(responses["map"].to_list())).view(len(table), responses["height"].iloc[0], -1)
+
+        parts = []
+        for ref_id, rows in tqdm(table.groupby("ref_id", sort=True).indices.items(), desc="PRMS", disable=None):
+            image = normalise(packed[image_of[rows[:1]]].to(device))
+            masked = masked_by_responses(image, maps[rows].to(device), size=size, mask=params.mask)
+            score = cumulative_scores(similarities(scorer, masked, sentences[rows])).cpu().numpy()
+            selected = np.arange(len(rows)) == score.argmax()
+            expression_id = table["expression_id"].to_numpy()[rows]
+            parts.append(pd.DataFrame({"ref_id": ref_id, "expression_id": expression_id, "score": score, "selected": selected}))
+        with replacing(PRMS) as temporary:
+            pd.concat(parts, ignore_index=True).to_parquet(temporary, index=False)
+        say(f"{PRMS}: one map for each of {len(parts)} refs, out of {len(table)}")
+
+
+if __name__ == "__main__":
+    app()

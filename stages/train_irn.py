@@ -1,0 +1,61 @@
+"""Train the boundary network."""
+
+import pandas as pd
+
+from stages._inputs import image_folder, read_clip
+from stages._paths import CLIP, CURVES, IMAGES, IRN, IRN_LABELS
+from stages._stage import PARAMS, stage, stage_app
+from tris_core.files import replacing
+from tris_core.models.checkpoints import build_irn, save_model
+from tris_core.models.clip import load_clip, stage_channels
+from tris_core.models.irn_backbone import freeze_at_stride_16
+from tris_core.params.base import load_section
+from tris_core.params.runtime import RuntimeParams
+from tris_core.params.train_irn import TrainIrnParams
+from tris_core.runtime import pick_device
+from tris_core.training.engine import fit, poly, seed_everything
+from tris_core.training.irn import crop_losses, mean_displacement, sgd
+from tris_core.training.scratch import scratch_folder, training_digest
+
+app = stage_app()
+
+
+@app.command()
+def main() -> None:
+    """Train the boundary and displacement branches of IRN on the seeds; the backbone stays frozen.
+
+    Inputs: data/index/images.parquet, the image files, data/irn_labels.parquet, models/clip.json, params train_irn. Outputs:
+    models/irn, metrics/curves/irn.csv.
+
+    1. Cut random crops of images and seeds. 2. Train on pairs of pixels within the radius. 3. Measure the mean displacement
+    over the training images; the network subtracts it from then on.
+    """
+    with stage("train_irn") as say:
+        params, runtime = load_section(PARAMS, TrainIrnParams), load_section(PARAMS, RuntimeParams)
+        device = pick_device(runtime)
+        seed_everything(params.seed)
+        images, clip, folder = pd.read_parquet(IMAGES), read_clip(), image_folder()
+        labels = pd.read_parquet(IRN_LABELS).merge(images[["image_id", "path"]], on="image_id")
+        config = {"clip": clip["backbone"], "model": {"channels": list(stage_channels(clip["backbone"]))}}
+        visual = freeze_at_stride_16(load_clip(clip["backbone"]).visual).to(device)
+        irn = build_irn(config).to(device).train()
+        steps = params.epochs * max(1, len(labels) // params.batch)
+        losses = crop_losses(visual, irn, labels, folder, params, device)
+        digest = training_digest(params.model_dump(), [IMAGES, IRN_LABELS, CLIP])
+        with scratch_folder("irn", digest) as scratch:
+            history = fit(
+                irn, sgd(irn, params), losses, steps=steps, scratch=scratch, name="IRN",
+                rate=lambda step: poly(step, steps), checkpoint_seconds=runtime.checkpoint_seconds,
+            )  # fmt: skip
+            paths = [folder / path for path in labels["path"].unique()]
+            irn.set_mean_shift(mean_displacement(visual, irn, paths, device))
+            save_model(IRN, irn, config)
+            with replacing(CURVES / "irn.csv") as temporary:
+                history.to_csv(temporary, index=False)
+        say(f"{IRN}: {steps} steps of {params.batch} crops")
+        if len(history):
+            say(f"loss {history['total'].iloc[-1]:.3f}")
+
+
+if __name__ == "__main__":
+    app()

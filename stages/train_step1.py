@@ -1,0 +1,92 @@
+"""Step 1: learn text-to-image responses from sentences alone."""
+
+import pandas as pd
+
+from stages._inputs import open_images, read_clip, tokenize
+from stages._paths import CLIP, CURVES, EXPRESSIONS, IMAGES, PACKED, REFS, STEP1
+from stages._stage import PARAMS, stage, stage_app
+from tris_core.data.samples import TrainingRefs
+from tris_core.files import replacing
+from tris_core.models.checkpoints import build_step1, save_model
+from tris_core.models.clip import encode_words, load_clip, sentence_feature, stage_channels
+from tris_core.params.base import load_section
+from tris_core.params.runtime import RuntimeParams
+from tris_core.params.train_step1 import TrainStep1Params
+from tris_core.runtime import pick_device
+from tris_core.training.engine import fit, poly, seed_everything
+from tris_core.training.optimizers import adamw
+from tris_core.training.scratch import scratch_folder, training_digest
+from tris_core.training.step1 import sentence_table, step1_losses
+
+app = stage_app()
+
+
+@app.command()
+def main() -> None:
+    """Train the response network (Eq. 1-9) on images and sentences of the train split. No mask or box is opened.
+
+    Inputs: data/index/{images,refs,expressions}.parquet, data/packed.json, models/clip.json, params train_step1. Outputs:
+    models/step1, metrics/curves/step1.csv.
+
+    1. Initialise from CLIP. 2. Encode every sentence once with the frozen scorer. 3. Train; a checkpoint outside DVC lets the
+    next run go on after an interruption. 4. Save the last weights.
+    """
+    with stage("train_step1") as say:
+        params, runtime = load_section(PARAMS, TrainStep1Params), load_section(PARAMS, RuntimeParams)
+        device = pick_device(runtime)
+        seed_everything(params.seed)
+        images, packed = open_images()
+        expressions, clip = pd.read_parquet(EXPRESSIONS), read_clip()
+        refs = TrainingRefs.from_index(images, pd.read_parquet(REFS), expressions, "train")
+        if params.shuffle_sentences:
+            refs = refs.with_shuffled_sentences(params.seed)
+
+        config = {
+            "clip": clip["backbone"],
+            "text": clip["text"],
+            "size": packed.size,
+            "model": network(params, clip["backbone"]),
+        }
+        model = build_step1(config)
+        model.backbone.load_state_dict(load_clip(clip["backbone"]).state_dict())
+        scorer = load_clip(clip["scorer"]).requires_grad_(False).eval().to(device)
+        texts = expressions["text"].tolist()
+        seen_by_scorer = tokenize(texts, clip["scorer"]["vocabulary"], clip["text"]).to(device)
+        sentences = sentence_table(lambda t: sentence_feature(scorer, encode_words(scorer, t), t), seen_by_scorer)
+        tokens = tokenize(texts, clip["backbone"]["vocabulary"], clip["text"])
+        model.train().to(device)
+        steps = params.total_steps(len(refs.image))
+        scorer_size = clip["scorer"]["config"]["vision_cfg"]["image_size"]
+        losses = step1_losses(model, scorer, scorer_size, packed, refs, tokens, sentences, params, device)
+        digest = training_digest(params.model_dump(), [IMAGES, REFS, EXPRESSIONS, PACKED, CLIP])
+        with scratch_folder("step1", digest) as scratch:
+            history = fit(
+                model, adamw(model, params), losses, steps=steps, scratch=scratch, name="Step-1",
+                rate=lambda step: poly(step, steps) if params.schedule == "poly" else 1.0,
+                checkpoint_seconds=runtime.checkpoint_seconds,
+            )  # fmt: skip
+            save_model(STEP1, model, config)
+            with replacing(CURVES / "step1.csv") as temporary:
+                history.to_csv(temporary, index=False)
+        say(f"{STEP1}: {steps} steps of {params.batch} on {len(refs.image)} refs")
+        if len(history):
+            say(f"loss {history['total'].iloc[-1]:.3f}")
+
+
+def network(params: TrainStep1Params, clip: dict[str, object]) -> dict[str, object]:
+    """Arguments of `Step1`."""
+    prompt = params.prompt
+    config = clip["config"]
+    return {
+        "visual_channels": stage_channels(clip)[-1],
+        "text_channels": config["embed_dim"],
+        "hidden": params.hidden,
+        "alpha": prompt.alpha if prompt.t2v else 0.0,
+        "beta": prompt.beta if prompt.v2t else 0.0,
+        "temperature": params.temperature.init,
+        "learn_temperature": params.temperature.learnable,
+    }
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,70 @@
+"""Step 2: learn to segment from pseudo-labels."""
+
+import pandas as pd
+
+from stages._inputs import open_images, read_clip, tokenize
+from stages._paths import CLIP, CURVES, EXPRESSIONS, IMAGES, PACKED, PSEUDO_LABELS, REFS, STEP2
+from stages._stage import PARAMS, stage, stage_app
+from tris_core.data.samples import TrainingRefs
+from tris_core.files import replacing
+from tris_core.models.checkpoints import build_step2, save_model
+from tris_core.models.clip import load_clip, stage_channels
+from tris_core.params.base import load_section
+from tris_core.params.runtime import RuntimeParams
+from tris_core.params.train_step2 import TrainStep2Params
+from tris_core.runtime import pick_device
+from tris_core.training.engine import fit, poly, seed_everything
+from tris_core.training.optimizers import adamw
+from tris_core.training.scratch import scratch_folder, training_digest
+from tris_core.training.step2 import step2_losses
+
+app = stage_app()
+
+
+@app.command()
+def main() -> None:
+    """Train the segmentation network on the pseudo-labels of the train split. No true mask or box is opened.
+
+    Inputs: data/index/{images,refs,expressions}.parquet, data/packed.json, models/clip.json, data/pseudo_labels.parquet,
+    params train_step2. Outputs: models/step2, metrics/curves/step2.csv.
+
+    1. Initialise both encoders from CLIP. 2. Train with a random sentence of the object and its pseudo-label; a checkpoint
+    outside DVC lets the next run go on after an interruption. 3. Save the last weights.
+    """
+    with stage("train_step2") as say:
+        params, runtime = load_section(PARAMS, TrainStep2Params), load_section(PARAMS, RuntimeParams)
+        device = pick_device(runtime)
+        seed_everything(params.seed)
+        images, packed = open_images()
+        expressions, clip = pd.read_parquet(EXPRESSIONS), read_clip()
+        refs = TrainingRefs.from_index(images, pd.read_parquet(REFS), expressions, "train")
+        labels = pd.read_parquet(PSEUDO_LABELS).set_index("ref_id")
+        network = {
+            "stage_channels": list(stage_channels(clip["backbone"])[1:]),
+            "text_width": clip["backbone"]["config"]["text_cfg"]["width"],
+            "width": params.width,
+        }
+        config = {"clip": clip["backbone"], "text": clip["text"], "size": packed.size, "model": network}
+        model = build_step2(config)
+        model.backbone.load_state_dict(load_clip(clip["backbone"]).state_dict())
+        model.train().to(device)
+        tokens = tokenize(expressions["text"].tolist(), clip["backbone"]["vocabulary"], clip["text"])
+        steps = params.total_steps(len(refs.image))
+        losses = step2_losses(model, packed, refs, labels, tokens, params, device)
+        digest = training_digest(params.model_dump(), [IMAGES, REFS, EXPRESSIONS, PACKED, CLIP, PSEUDO_LABELS])
+        with scratch_folder("step2", digest) as scratch:
+            history = fit(
+                model, adamw(model, params), losses, steps=steps, scratch=scratch, name="Step-2",
+                rate=lambda step: poly(step, steps) if params.schedule == "poly" else 1.0,
+                checkpoint_seconds=runtime.checkpoint_seconds,
+            )  # fmt: skip
+            save_model(STEP2, model, config)
+            with replacing(CURVES / "step2.csv") as temporary:
+                history.to_csv(temporary, index=False)
+        say(f"{STEP2}: {steps} steps of {params.batch} on {len(refs.image)} refs")
+        if len(history):
+            say(f"loss {history['total'].iloc[-1]:.3f}")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,16 @@
+"""Settings every test shares."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+    torch.use_deterministic_algorithms(True)
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test touches the user's own scratch folder."""
+    monkeypatch.setenv("TRIS_SCRATCH", str(tmp_path_factory.mktemp("scratch")))

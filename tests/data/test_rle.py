@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from pycocotools import mask as coco
+
+from tests.data.builders import square
+from tris_core.data import rle
+
+SIZES = st.tuples(st.integers(1, 17), st.integers(1, 17))
+MASKS = arrays.arrays(bool, SIZES)
+
+
+def column_runs(mask: np.ndarray) -> list[int]:
+    """Runs down the columns, starting with background: written from COCO's description."""
+    runs, value = [0], False
+    for pixel in mask.T.ravel():
+        if pixel != value:
+            runs.append(0)
+            value = pixel
+        runs[-1] += 1
+    return runs
+
+
+@settings(max_examples=60, deadline=None)
+@given(MASKS)
+def test_decode_inverts_encode(mask: np.ndarray) -> None:
+    counts = rle.encode(mask)
+    assert isinstance(counts, bytes)
+    decoded = rle.decode(counts, *mask.shape)
+    assert decoded.dtype == bool
+    np.testing.assert_array_equal(decoded, mask)
+    assert rle.area(counts, *mask.shape) == mask.sum()
+
+
+@settings(max_examples=60, deadline=None)
+@given(MASKS)
+def test_runs_go_down_the_columns(mask: np.ndarray) -> None:
+    segmentation = {"size": list(mask.shape), "counts": column_runs(mask)}
+    assert rle.from_segmentation(segmentation, *mask.shape, "drop") == (rle.encode(mask), [])
+
+
+@settings(max_examples=60, deadline=None)
+@given(MASKS, st.data())
+def test_runs_that_do_not_fill_the_mask_are_refused(mask: np.ndarray, data: st.DataObject) -> None:
+    counts = rle.encode(mask)
+    with pytest.raises(ValueError, match=f"do not add up to {mask.shape[0] + 1} x {mask.shape[1]} pixels"):
+        rle.decode(counts, mask.shape[0] + 1, mask.shape[1])
+    shortened = counts[: data.draw(st.integers(0, len(counts) - 1))]
+    with pytest.raises(ValueError, match="do not add up"):
+        rle.decode(shortened, *mask.shape)
+
+
+POLYGON = st.lists(st.tuples(st.integers(-4, 24), st.integers(-4, 24)), min_size=3, max_size=6, unique=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(POLYGON, min_size=1, max_size=4))
+def test_polygons_are_summed_as_released(corners: list[list[tuple[int, int]]]) -> None:
+    height, width = 19, 21
+    usable = [np.ravel(points).tolist() for points in corners if np.linalg.matrix_rank(np.subtract(points, points[0])) == 2]
+    layers = [coco.decode(coco.frPyObjects([polygon], height, width))[:, :, 0].astype(int) for polygon in usable]
+    total = np.sum(layers, axis=0) if layers else np.zeros((height, width), int)
+    for overlap, expected in (("drop", total == 1), ("union", total >= 1)):
+        counts, remarks = rle.from_segmentation([np.ravel(p).tolist() for p in corners], height, width, overlap)
+        assert counts == rle.encode(expected)
+        assert (rle.OVERLAPPING in remarks) == (total.max() > 1)
+        assert (rle.NO_AREA in remarks) == (len(usable) < len(corners))
+
+
+def test_a_triangle_covers_the_pixels_whose_centre_it_holds() -> None:
+    corners = np.array([(30.0, 20.0), (270.0, 90.0), (150.0, 310.0)])
+    counts, _ = rle.from_segmentation([corners.ravel().tolist()], 400, 330, "drop")
+    y, x = np.mgrid[:400, :330] + 0.5
+    sides = zip(corners, np.roll(corners, -1, axis=0), strict=True)
+    inside = np.all([(x - a[0]) * (b[1] - a[1]) <= (y - a[1]) * (b[0] - a[0]) for a, b in sides], axis=0)
+    mask = rle.decode(counts, 400, 330)
+    assert (mask & inside).sum() / (mask | inside).sum() > 0.99
+
+
+def test_a_polygon_outside_is_clipped_and_said_so() -> None:
+    counts, remarks = rle.from_segmentation([[-20, -5, 6, -5, 6, 4, -20, 4]], 12, 30, "drop")
+    expected = np.zeros((12, 30), bool)
+    expected[:4, :6] = True
+    np.testing.assert_array_equal(rle.decode(counts, 12, 30), expected)
+    assert remarks == [rle.CLIPPED]
+    assert rle.from_segmentation([[0, 0, 30, 0, 30, 12, 0, 12]], 12, 30, "drop")[1] == []  # the border itself is inside
+
+
+@pytest.mark.parametrize(
+    ("polygon", "remark"),
+    [([1, 2, 8, 9], rle.TOO_FEW_POINTS), ([], rle.TOO_FEW_POINTS), ([1, 1, 5, 5, 9, 9, 3, 3], rle.NO_AREA)],
+)
+def test_a_polygon_without_area_is_left_out(polygon: list[float], remark: str) -> None:
+    counts, remarks = rle.from_segmentation([polygon, square(2, 2)], 20, 20, "drop")
+    assert remarks == [remark]
+    assert counts == rle.from_segmentation([square(2, 2)], 20, 20, "drop")[0]
+    counts, remarks = rle.from_segmentation([polygon, polygon], 20, 20, "drop")
+    assert (rle.area(counts, 20, 20), remarks) == (0, [remark])
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_compressed_runs_are_read(as_text: bool) -> None:
+    mask = np.random.default_rng(1).random((14, 9)) < 0.4
+    counts = rle.encode(mask)
+    segmentation = {"size": [14, 9], "counts": counts.decode() if as_text else counts}
+    assert rle.from_segmentation(segmentation, 14, 9, "union") == (counts, [])
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "problem"),
+    [
+        (None, "is a NoneType, expected a list of polygons or a dict"),
+        (square(1, 1), "not a flat list of an even number"),
+        ([[1, 2, 3, 4, 5, 6, 7]], "not a flat list of an even number"),
+        ([[[1, 2], [3, 4], [5, 1]]], "not a flat list of an even number"),
+        ([[1, 2, float("nan"), 4, 5, 6]], "not a flat list of an even number"),
+        ([[1, 2, 1e12, 4, 5, 6]], "not a flat list of an even number"),
+        ([["a", 2, 3, 4, 5, 6]], "not a flat list of an even number"),
+        ([[[1, 2], 3, 4, 5, 6, 7]], "not a flat list of an even number"),
+        ({"size": [9, 10], "counts": [90]}, r"size is \[9, 10\], but the image has \[10, 9\]"),
+        ({"size": [10, 9], "counts": [80]}, "do not add up to 10 x 9 pixels"),
+        ({"size": [10, 9], "counts": [100, -10]}, "do not add up to 10 x 9 pixels"),
+        ({"size": [10, 9], "counts": "zzz"}, "do not add up to 10 x 9 pixels"),
+        ({"size": [10, 9]}, "counts are NoneType"),
+    ],
+)
+def test_nonsense_is_refused(segmentation: object, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        rle.from_segmentation(segmentation, 10, 9, "drop")

@@ -1,0 +1,68 @@
+"""Full-width models with formula weights: what the golden numbers of the released implementation were computed with."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from open_clip.model import CLIP
+from torch import Tensor, nn
+
+from tests.golden.formula import tensor, weights
+from tris_core.models.clip import build_clip
+from tris_core.models.step1 import Step1
+from tris_core.models.step2 import Step2
+
+FOLDER = Path(__file__).parent
+SHAPES = json.loads((FOLDER / "state_dict_shapes.json").read_text())
+RN = {"layers": [1, 1, 1, 1], "width": 64, "image_size": 224}
+TEXT = {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 2}
+VIT = {"layers": 2, "width": 768, "patch_size": 32, "image_size": 224}
+
+
+def golden(name: str) -> dict[str, np.ndarray]:
+    with np.load(FOLDER / f"{name}.npz") as archive:
+        return {key: archive[key] for key in archive.files}
+
+
+def formula_input(name: str, shape: tuple[int, ...]) -> Tensor:
+    return torch.from_numpy(tensor("x:" + name, shape))
+
+
+def load_formula(model: nn.Module, prefix: str, which: str) -> nn.Module:
+    """Fill `model` with the formula weights of `which`, strictly: its keys and shapes must be the released ones."""
+    state = {
+        key.removeprefix(prefix): value for key, value in weights({prefix + k: s for k, s in SHAPES[which].items()}).items()
+    }
+    model.load_state_dict({key: torch.from_numpy(np.asarray(value)) for key, value in state.items()}, strict=True)
+    return model
+
+
+def clip(vision: dict[str, object], embed: int, text_layers_width: dict[str, object] = TEXT) -> CLIP:
+    return build_clip({"embed_dim": embed, "vision_cfg": vision, "text_cfg": text_layers_width, "quick_gelu": True})
+
+
+def step1_model() -> Step1:
+    model = Step1(
+        clip(RN, 1024), visual_channels=2048, text_channels=1024, hidden=1024,
+        alpha=0.1, beta=0.1, temperature=0.07, learn_temperature=False,
+    )  # fmt: skip
+    load_formula(model, "step1.", "step1")
+    return model
+
+
+def scorer() -> CLIP:
+    return load_formula(clip(VIT, 512), "aux.", "aux_clip").requires_grad_(False).eval()  # type: ignore[return-value]
+
+
+def step2_model() -> Step2:
+    model = Step2(clip(RN, 1024), stage_channels=(256, 512, 1024, 2048), text_width=512, width=64)
+    load_formula(model, "step2.", "step2")
+    return model
+
+
+def close(actual: Tensor | np.ndarray, expected: np.ndarray, tolerance: float = 1e-4) -> None:
+    """Assert agreement within `tolerance` of the expected tensor's largest magnitude."""
+    actual = actual.detach().numpy() if isinstance(actual, Tensor) else actual
+    assert actual.shape == expected.shape
+    assert np.abs(actual - expected).max() <= tolerance * np.abs(expected).max()

@@ -1,0 +1,161 @@
+"""The whole pipeline under DVC, on tiny data: it runs, repeats, resumes, and reruns exactly what a change invalidates."""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+
+from tests.pipeline.project import Project, ran
+from tests.pipeline.test_contract import STAGES
+
+TRAININGS = {"train_step1", "train_irn", "train_step2"}
+pytestmark = pytest.mark.timeout(1800)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = Project(tmp_path_factory.mktemp("pipeline") / "project")
+    assert project.repro() == set(STAGES)
+    project.commit("first run")
+    return project
+
+
+@pytest.fixture(autouse=True)
+def clean(project: Project) -> Iterator[None]:
+    """Every test finds and leaves the first run, as committed."""
+    yield
+    project.run("git", "checkout", "-qf", "main")
+    project.run("git", "clean", "-qfd")
+    project.run("dvc", "checkout", "-q", "-f")
+
+
+def test_first_run_made_everything(project: Project) -> None:
+    index = {name: pd.read_parquet(project.folder / f"data/index/{name}.parquet") for name in ("refs", "expressions")}
+    predictions = pd.read_parquet(project.folder / "data/predictions.parquet")
+    responses = pd.read_parquet(project.folder / "data/responses.parquet")
+    everything = set(index["expressions"]["expression_id"])
+    assert set(predictions["expression_id"]) == set(responses["expression_id"]) == everything
+    prms = pd.read_parquet(project.folder / "data/prms.parquet")
+    assert prms.groupby("ref_id")["selected"].sum().eq(1).all()
+    assert set(prms["expression_id"]) == everything
+    labels = pd.read_parquet(project.folder / "data/pseudo_labels.parquet")
+    train = index["refs"].query("split == 'train'")["ref_id"]
+    assert sorted(labels["ref_id"]) == sorted(train)
+    for name in ("step1", "step2"):
+        metrics = json.loads((project.folder / f"metrics/{name}.json").read_text())
+        assert list(metrics) == ["train", "val", "test"]
+        assert all(0 <= value <= 1 for split in metrics.values() for value in split.values())
+        records = pd.read_parquet(project.folder / f"data/evaluation/{name}/records.parquet")
+        val = records[records["split"] == "val"]
+        assert metrics["val"]["mIoU"] == pytest.approx((val["intersection"] / val["union"].clip(lower=1)).mean(), abs=1e-4)
+    sheets = {path.name for path in (project.folder / "metrics/sheets").iterdir()}
+    assert sheets == {"train.png", "val.png", "test.png"}
+    assert not list((project.scratch / "training").glob("*/checkpoint.pt")), "resume state goes when a stage is done"
+
+
+def test_nothing_to_do_the_second_time(project: Project) -> None:
+    assert project.repro() == set()
+    assert "up to date" in project.run("dvc", "status")
+
+
+def test_walk_threshold_reruns_refinement_and_what_follows_and_going_back_nothing(project: Project) -> None:
+    project.set("refine.threshold", 0.4)
+    assert project.repro() == {"refine", "evaluate_labels", "train_step2", "evaluate_step2"}
+    project.set("refine.threshold", 0.25)
+    assert project.repro() == set()
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "reruns"),
+    [
+        ("runtime.workers", 1, set()),
+        ("runtime.checkpoint_seconds", 5.0, set()),
+        ("index.mask_overlap", "union", {"index"}),
+        ("evaluate_step1.threshold", 0.3, {"evaluate_step1", "evaluate_labels"}),
+        ("evaluate_step2.threshold", 0.5, {"evaluate_step2"}),
+    ],
+)
+def test_what_only_speed_truth_or_metrics_use_reruns_no_training(
+    project: Project, parameter: str, value: object, reruns: set[str]
+) -> None:
+    project.set(parameter, value)
+    again = project.repro()
+    assert again == reruns
+    assert not again & TRAININGS
+
+
+def test_another_scorer_mask_reruns_from_prms_on(project: Project) -> None:
+    project.set("score_prms.mask", "sigmoid")
+    planned = project.run("dvc", "status")
+    assert "score_prms" in planned
+    assert "train_step1" not in planned
+    assert "dump_responses" not in planned
+
+
+def test_experiments_leave_the_workspace_alone(project: Project) -> None:
+    out = project.run("dvc", "exp", "run", "--temp", "-n", "higher", "-S", "evaluate_step2.threshold=1.5")
+    assert ran(out) == {"evaluate_step2"}
+    project.run("dvc", "exp", "run", "--queue", "-n", "lower", "-S", "evaluate_step2.threshold=-1.5")
+    project.run("dvc", "queue", "start")
+    deadline = time.monotonic() + 120
+    while "Success" not in (status := project.run("dvc", "queue", "status")) and time.monotonic() < deadline:
+        assert "Failed" not in status, project.run("dvc", "queue", "logs", "lower")
+        time.sleep(1)
+    shown = project.run("dvc", "exp", "show", "--csv")
+    assert "higher" in shown
+    assert "lower" in shown
+    assert project.repro() == set()
+
+
+def test_metrics_read_well_and_compare_between_branches(project: Project) -> None:
+    table = project.run("dvc", "metrics", "show", "--md")
+    for name in ("step1", "step2", "prms", "pseudo_labels"):
+        assert f"metrics/{name}.json" in table.replace("\\", "/")
+    assert "val.PointM" in table
+    project.run("git", "checkout", "-qb", "other")
+    project.set("evaluate_step1.threshold", 0.5)
+    project.repro()
+    project.commit("another threshold")
+    diff = project.run("dvc", "metrics", "diff", "main", "other", "--md")
+    assert "metrics/step1.json" in diff
+    assert "val.mIoU" in diff
+    assert "Change" in diff
+    assert max(len(line) for line in diff.splitlines()) < 120
+
+
+def test_plots_show_curves_and_pictures(project: Project) -> None:
+    project.run("dvc", "plots", "show", "-o", "page")
+    page = (project.folder / "page" / "index.html").read_text()
+    for title in ("Step-1 loss", "Boundary network loss", "Step-2 loss", "Step-1 mIoU against threshold"):
+        assert title in page
+    assert "val.png" in page
+    project.run("rm", "-r", "page")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_training_goes_on_to_the_same_bytes(project: Project, how: signal.Signals, tmp_path: Path) -> None:
+    before = (project.folder / "models/step1/model.safetensors").read_bytes()
+    process = subprocess.Popen(
+        ["dvc", "repro", "-f", "-s", "train_step1"], cwd=project.folder, env=project.env,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    checkpoints = project.scratch / "training"
+    while not list(checkpoints.glob("*/checkpoint.pt")):
+        assert process.poll() is None, "the training ended before it could be killed"
+        time.sleep(0.01)
+    stages = psutil.Process(process.pid).children(recursive=True)
+    (stages[-1] if how == signal.SIGTERM else psutil.Process(process.pid)).send_signal(how)
+    process.wait()
+    psutil.wait_procs(stages, timeout=20)
+    assert not [child for child in stages if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    assert not (project.folder / "models/step1").exists()
+    out = project.run("dvc", "repro")
+    assert "continuing from step" in out
+    assert (project.folder / "models/step1/model.safetensors").read_bytes() == before
+    assert project.repro() == set()

@@ -1,0 +1,141 @@
+"""Pseudo-instances and the refined map: released numbers, and the released chain written out as a twin."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from tests.golden.reference import golden
+from tris_core.refinement.instances import find_centroids, instance_maps, refine_maps, walk_instances
+from tris_core.refinement.random_walk import walk
+
+G = golden("instances")
+FULL = G["label"].shape
+CENTRES = [(5, 6), (6, 25), (18, 14)]
+
+
+def released_chain(cam: torch.Tensor, edge: torch.Tensor, masks: np.ndarray) -> np.ndarray:
+    """One map, as released: arg max over all parts and a background of 0.25, components, the sum of their masks."""
+    walked = walk(cam * torch.from_numpy(masks), edge)
+    large = F.interpolate(walked[:, None], scale_factor=4, mode="bilinear", align_corners=False)
+    large = large[:, 0, : FULL[0], : FULL[1]]
+    label = F.pad(large / large.max(), (0, 0, 0, 0, 1, 0), value=0.25).argmax(0).numpy()
+    components = []
+    for k in range(1, len(masks) + 1):
+        parts, count = ndimage.label(label == k)
+        components += [parts == i for i in range(1, count + 1)]
+    return np.sum(components, axis=0)
+
+
+def field(seed: int, height: int = 24, width: int = 32) -> np.ndarray:
+    """A smooth random field, some pixels long."""
+    noise = np.random.default_rng(seed).normal(size=(2, height, width))
+    return (ndimage.gaussian_filter(noise, (0, 3, 3)) * 60).astype(np.float32)
+
+
+def towards(centres: list[tuple[int, int]], height: int = 20, width: int = 40) -> np.ndarray:
+    """Displacements to the nearest of the centres."""
+    grid = np.indices((height, width))
+    gaps = np.stack([np.array(c)[:, None, None] - grid for c in centres])
+    nearest = np.hypot(gaps[:, 0], gaps[:, 1]).argmin(axis=0)
+    return np.take_along_axis(gaps, nearest[None, None], axis=0)[0].astype(np.float32)
+
+
+def test_centroids_and_instances_are_the_released_ones() -> None:
+    np.testing.assert_array_equal(find_centroids(G["displacement"]), G["centroids"])
+    np.testing.assert_array_equal(instance_maps(G["displacement"]), G["instance_masks"])
+
+
+def test_walked_parts_are_the_released_ones() -> None:
+    cams, edge, masks = (torch.from_numpy(G[key]) for key in ("cam", "edge", "instance_masks"))
+    (walked,) = walk_instances(cams, edge[0], masks, radius=5, beta=10, exp_times=8)
+    large = F.interpolate(walked[None], scale_factor=4, mode="bilinear", align_corners=False)[0]
+    large = large[:, : FULL[0], : FULL[1]]
+    parts = (large / large.max()).numpy()
+    np.testing.assert_allclose(parts, G["walked_up"], atol=1e-4)
+    # the released mask keeps fragments under 1 % of the image: it is the closed form
+    np.testing.assert_array_equal(parts.max(axis=0) > 0.25, G["pseudo_mask"])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_refined_above_threshold_is_the_released_chain(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    cams = F.interpolate(torch.rand(1, 3, 4, 5, generator=generator) ** 3, FULL, mode="bicubic")[0].clamp(0, 1)
+    edge, displacement = torch.from_numpy(G["edge"][0]), towards(CENTRES, 24, 32) + field(seed) / 10
+    refined = refine_maps(cams, edge, torch.from_numpy(displacement))
+    assert refined.shape == cams.shape
+    assert len(instance_maps(displacement)) >= len(CENTRES)
+    small = F.interpolate(cams[None], edge.shape, mode="bilinear", align_corners=True)[0]
+    for r in range(3):
+        expected = released_chain(small[r : r + 1], edge, instance_maps(displacement))
+        assert 0.01 < expected.mean() < 0.99
+        assert ((refined[r] > 0.25).numpy() != expected).mean() <= 1e-4
+
+
+def test_a_zero_map_stays_zero_and_maps_do_not_meet() -> None:
+    cams = torch.rand(3, *FULL, generator=torch.Generator().manual_seed(1))
+    cams[1] = 0
+    edge, displacement = torch.from_numpy(G["edge"][0]), torch.from_numpy(G["displacement"])
+    refined = refine_maps(cams, edge, displacement)
+    assert refined[1].abs().max() == 0
+    assert [refined[0].max().item(), refined[2].max().item()] == [1, 1]
+    assert refined.min() >= 0
+    torch.testing.assert_close(refined[2:], refine_maps(cams[2:], edge, displacement), rtol=0, atol=1e-5)
+    assert refine_maps(cams[1:2], edge, displacement).abs().max() == 0
+    assert refine_maps(cams[:1], torch.ones_like(edge), displacement).abs().max() == 0
+
+
+def test_two_centres_make_two_halves() -> None:
+    maps = instance_maps(towards([(9, 8), (9, 31)]))
+    assert maps.shape == (2, 20, 40)
+    np.testing.assert_array_equal(maps[0], np.arange(40) < 20 + np.zeros((20, 1)))
+    np.testing.assert_array_equal(maps[1], ~maps[0])
+
+
+@pytest.mark.parametrize(("strength", "count"), [(2.49, 1), (2.5, 2)])
+def test_seeds_are_shorter_than_two_and_a_half_pixels(strength: float, count: int) -> None:
+    """A stripe that moves left between two resting areas parts them once it is too strong to be a seed itself."""
+    displacement = np.zeros((2, 6, 30), np.float32)
+    displacement[1, :, 10:13] = -strength
+    assert len(instance_maps(displacement)) == count
+
+
+def test_pixels_that_reach_no_seed_form_the_first_instance() -> None:
+    """Left of column 10 all run to the border and stay there, at full speed; the others stand still."""
+    displacement = np.zeros((2, 6, 30), np.float32)
+    displacement[1, :, :10] = -5
+    maps = instance_maps(displacement)
+    np.testing.assert_array_equal(maps[0], np.arange(30) < 10 + np.zeros((6, 1)))
+    np.testing.assert_array_equal(maps[1], ~maps[0])
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**31), height=st.integers(1, 12), width=st.integers(1, 12))
+def test_instances_partition_the_map_and_centroids_stay_inside(seed: int, height: int, width: int) -> None:
+    displacement = field(seed, height, width)
+    rows, columns = find_centroids(displacement)
+    assert 0 <= rows.min() <= rows.max() < height
+    assert 0 <= columns.min() <= columns.max() < width
+    maps = instance_maps(displacement)
+    assert (maps.sum(axis=0) == 1).all()
+    assert maps.any(axis=(1, 2)).all()
+
+
+def test_one_step_is_the_bilinear_value() -> None:
+    displacement = field(4, 9, 11) / 10
+    first = np.clip(np.indices((9, 11)) + displacement, 0, [[[8]], [[10]]])
+    second = first + [ndimage.map_coordinates(d.astype(np.float64), first, order=1) for d in displacement]
+    expected = np.round(np.clip(second, 0, [[[8]], [[10]]]))
+    assert (find_centroids(displacement, iterations=2) != expected).mean() < 0.01
+
+
+def test_wrong_input_is_refused() -> None:
+    displacement = np.zeros((2, 24, 32), np.float32)
+    with pytest.raises(ValueError, match="not the stride-4 map"):
+        refine_maps(torch.zeros(1, 97, 126), torch.zeros(24, 32), torch.from_numpy(displacement))
+    displacement[0, 3, 4] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        find_centroids(displacement)

@@ -1,0 +1,83 @@
+"""The training loop: interruption changes nothing, nonsense stops it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from tris_core.training.engine import fit, poly
+
+
+class Interrupted(Exception):
+    pass
+
+
+def toy() -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 1))
+    return model, torch.optim.AdamW(model.parameters(), lr=1e-2)
+
+
+def losses_of(model: nn.Module, stop_at: int | None = None) -> Callable[[int], dict[str, torch.Tensor]]:
+    def losses(step: int) -> dict[str, torch.Tensor]:
+        if step == stop_at:
+            raise Interrupted
+        x = torch.randn(16, 4, generator=torch.Generator().manual_seed(step))
+        loss = (model(x).squeeze(1) - x.sum(1)).square().mean()
+        return {"total": loss, "part": loss.detach() / 2}
+
+    return losses
+
+
+def run(scratch: Path, stop_at: int | None = None, steps: int = 60) -> tuple[dict[str, torch.Tensor], pd.DataFrame]:
+    model, optimizer = toy()
+    scratch.mkdir(exist_ok=True)
+    history = fit(
+        model, optimizer, losses_of(model, stop_at), steps=steps, rate=lambda s: poly(s, steps), scratch=scratch,
+        checkpoint_seconds=0, name="toy",
+    )  # fmt: skip
+    return model.state_dict(), history
+
+
+def test_an_interrupted_training_ends_with_the_same_bits(tmp_path: Path) -> None:
+    straight, curve = run(tmp_path / "a")
+    with pytest.raises(Interrupted):
+        run(tmp_path / "b", stop_at=37)
+    assert (tmp_path / "b" / "checkpoint.pt").is_file()
+    resumed, resumed_curve = run(tmp_path / "b")
+    assert all(torch.equal(straight[key], resumed[key]) for key in straight)
+    pd.testing.assert_frame_equal(curve, resumed_curve)
+    assert curve["total"].iloc[-1] < curve["total"].iloc[0] / 2
+    assert curve["step"].tolist() == [10, 20, 30, 40, 50, 60]
+
+
+def test_another_seed_of_data_ends_elsewhere(tmp_path: Path) -> None:
+    a, _ = run(tmp_path / "a")
+    b, _ = run(tmp_path / "b", steps=59)
+    assert not all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_steps(tmp_path: Path) -> None:
+    model, optimizer = toy()
+
+    def losses(step: int) -> dict[str, torch.Tensor]:
+        out = model(torch.randn(16, 4)).mean()
+        return {"total": out * float("nan") if step == 13 else out}
+
+    with pytest.raises(FloatingPointError, match="steps 11 to 20"):
+        fit(model, optimizer, losses, steps=40, rate=lambda _: 1.0, scratch=tmp_path, checkpoint_seconds=0, name="toy")
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["done"] == 10
+
+
+def test_no_steps_leave_the_weights_alone(tmp_path: Path) -> None:
+    model, _ = toy()
+    kept, history = run(tmp_path / "a", steps=0)
+    assert all(torch.equal(kept[key], value) for key, value in model.state_dict().items())
+    assert history.empty
+
+
+def test_poly_falls_from_one_to_zero() -> None:
+    assert [poly(s, 4) for s in (0, 2, 4, 5)] == [1.0, pytest.approx(0.5**0.9), 0.0, 0.0]

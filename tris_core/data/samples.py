@@ -1,0 +1,91 @@
+"""Which image, sentence and negatives make up a training batch: a function of (seed, step), so that any step can be redone.
+
+Rows are positions in the tables of the index: `image` rows in images, `text` rows in expressions.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TrainingRefs:
+    """The refs of one split: `ref_id`, `image` row (R,), and the rows of their expressions `text[start : start + count]`."""
+
+    ref_id: Rows
+    image: Rows
+    start: Rows
+    count: Rows
+
+    @staticmethod
+    def from_index(images: pd.DataFrame, refs: pd.DataFrame, expressions: pd.DataFrame, split: str) -> "TrainingRefs":
+        """Expressions must be sorted by ref, as `index` writes them."""
+        chosen = refs[refs["split"] == split]
+        image_row = pd.Series(np.arange(len(images)), index=images["image_id"])
+        owner = expressions["ref_id"].to_numpy()
+        start = np.searchsorted(owner, chosen["ref_id"])
+        stop = np.searchsorted(owner, chosen["ref_id"], side="right")
+        image = image_row.loc[chosen["image_id"]].to_numpy(np.int64)
+        return TrainingRefs(chosen["ref_id"].to_numpy(np.int64), image, start, stop - start)
+
+    def with_shuffled_sentences(self, seed: int) -> "TrainingRefs":
+        """Every image gets the sentences of another one (all refs of an image move together)."""
+        distinct = np.unique(self.image)
+        order = np.random.default_rng(seed).permutation(distinct)
+        moved = dict(zip(order.tolist(), np.roll(order, 1).tolist(), strict=True))
+        image = np.array([moved[row] for row in self.image.tolist()], np.int64)
+        return TrainingRefs(self.ref_id, image, self.start, self.count)
+
+    def batch(self, step: int, size: int, seed: int) -> Rows:
+        """Positions (size,) of the refs of a step: epochs are permutations, an incomplete last batch is left out."""
+        size = min(size, len(self.image))
+        per_epoch = len(self.image) // size
+        order = np.random.default_rng([seed, 0, step // per_epoch]).permutation(len(self.image))
+        first = step % per_epoch * size
+        return order[first : first + size]
+
+    def draw_text(self, refs: Rows, rng: np.random.Generator) -> Rows:
+        """One expression row per ref, drawn uniformly from the ref's own."""
+        return self.start[refs] + (rng.random(len(refs)) * self.count[refs]).astype(np.int64)
+
+
+class CalibrationNegatives:
+    """The K queries F_k of Eq. 8: expressions of other objects of the same image, filled up from other images."""
+
+    def __init__(self, refs: TrainingRefs, k: int, fill: str) -> None:
+        self.refs, self.k, self.fill = refs, k, fill
+        order = np.argsort(refs.image, kind="stable")
+        groups = np.split(order, np.flatnonzero(np.diff(refs.image[order])) + 1)
+        self.same_image = {int(refs.image[group[0]]): group for group in groups}
+
+    def draw(self, batch: Rows, rng: np.random.Generator) -> Rows:
+        """Expression rows (B, K) for refs `batch`.
+
+        `fill = "if_none"` (released): with replacement from the image's other refs, from other images only where there is
+        none. `fill = "up_to_k"` (paper): every other ref at most once, then other images. Where the data set is a single
+        image, its refs stand in for other images.
+        """
+        return np.stack([self._of_one(int(ref), rng) for ref in batch])
+
+    def _of_one(self, ref: int, rng: np.random.Generator) -> Rows:
+        group = self.same_image[int(self.refs.image[ref])]
+        others = group[group != ref]
+        if self.fill == "if_none":
+            chosen = rng.choice(others, self.k) if len(others) else self._elsewhere(ref, self.k, rng)
+        else:
+            chosen = rng.permutation(others)[: self.k]
+            chosen = np.concatenate([chosen, self._elsewhere(ref, self.k - len(chosen), rng)])
+        return self.refs.draw_text(chosen, rng)
+
+    def _elsewhere(self, ref: int, n: int, rng: np.random.Generator) -> Rows:
+        drawn = rng.integers(len(self.refs.image), size=n)
+        for _ in range(20):
+            inside = self.refs.image[drawn] == self.refs.image[ref]
+            if not inside.any():
+                break
+            drawn[inside] = rng.integers(len(self.refs.image), size=int(inside.sum()))
+        return drawn

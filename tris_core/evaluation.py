@@ -1,0 +1,75 @@
+"""Judging response maps, pseudo-labels and predictions against the truth, image by image.
+
+The truth (`truth.parquet`: ref_id, x0, y0, x1, y1, area, height, width, counts) is read here and in the pictures only.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tris_core.data.rle import decode
+from tris_core.metrics import binarise, iou_per_threshold, normalise, response_to_original, score_image
+
+THRESHOLDS = np.round(np.arange(0, 1, 0.02), 2)
+
+
+def true_masks(truth: pd.DataFrame, ref_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Masks (N, H, W) of refs of one image; `truth` is indexed by ref_id."""
+    return np.stack([decode(truth.at[i, "counts"], truth.at[i, "height"], truth.at[i, "width"]) for i in ref_ids])
+
+
+def true_boxes(truth: pd.DataFrame, ref_ids: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Boxes (N, 4) x0, y0, x1, y1 of refs."""
+    return truth.loc[ref_ids, ["x0", "y0", "x1", "y1"]].to_numpy()
+
+
+def by_image(responses: pd.DataFrame, truth: pd.DataFrame, size: int) -> Iterator[tuple[pd.DataFrame, Tensor]]:
+    """Rows of one image at a time, with their maps (N, H, W) at the image's own size, divided by their maxima (D49, D50).
+
+    `responses` has expression_id, ref_id, image_id, height, width (of the map) and map; `size` is the training size.
+    """
+    for _, rows in responses.groupby("image_id", sort=True):
+        raw = torch.from_numpy(np.stack(rows["map"].to_list())).view(len(rows), rows["height"].iloc[0], -1)
+        size_of = truth.loc[rows["ref_id"].iloc[0], ["height", "width"]]
+        yield rows, normalise(response_to_original(raw, size=size, height=size_of["height"], width=size_of["width"]))
+
+
+def score_responses(
+    responses: pd.DataFrame,
+    truth: pd.DataFrame,
+    *,
+    size: int,
+    threshold: float,
+    box_input: Literal["binary", "heatmap"],
+) -> pd.DataFrame:
+    """One record per expression (columns of `tris_core.metrics`) for Step-1's response maps."""
+    records = []
+    for rows, maps in by_image(responses, truth, size):
+        ref_ids, mask = rows["ref_id"].to_numpy(), binarise(maps, threshold).numpy()
+        masks, boxes = true_masks(truth, ref_ids), true_boxes(truth, ref_ids)
+        records.append(score_image(rows["expression_id"].to_numpy(), maps.numpy(), mask, masks, boxes, box_input=box_input))
+    return pd.concat(records, ignore_index=True)
+
+
+def threshold_curve(responses: pd.DataFrame, truth: pd.DataFrame, *, size: int) -> pd.DataFrame:
+    """mIoU of response maps at every single threshold: columns threshold, mIoU."""
+    ious = [
+        iou_per_threshold(maps.numpy(), true_masks(truth, rows["ref_id"].to_numpy()), THRESHOLDS)
+        for rows, maps in by_image(responses, truth, size)
+    ]
+    return pd.DataFrame({"threshold": THRESHOLDS, "mIoU": np.concatenate(ious).mean(0)})
+
+
+def mask_ious(labels: pd.DataFrame, truth: pd.DataFrame) -> NDArray[np.float64]:
+    """IoU of masks (`labels`: counts, height, width, indexed by ref_id) with the truth, one per row; 0 where both are empty."""
+    ious = []
+    for ref_id, row in labels.iterrows():
+        mask = decode(row["counts"], row["height"], row["width"])
+        true = true_masks(truth, np.array([ref_id]))[0]
+        ious.append((mask & true).sum() / max(1, (mask | true).sum()))
+    return np.array(ious)

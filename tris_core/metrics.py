@@ -1,0 +1,159 @@
+"""Evaluation: what one expression scored, and what a split scored.
+
+An image's maps become one record per expression; the records of all processes are concatenated and reduced once, so a
+distributed run gives the numbers of a single one. Shapes: N expressions of one image, H W its original size.
+
+Columns of the records: expression_id, intersection, union, point_x, point_y (int64; pixels); hit_mask, the point lies
+in the true mask; hit_box, it lies in the true box, edges included; acc_box, a proposed box meets the true one (bool).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from tris_core.boxes import hit_box_iou
+
+EPSILON = 1e-5
+ANY_RESPONSE = 1e-9
+PRECISION_AT = (0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+def to_original(maps: Tensor, *, height: int, width: int) -> Tensor:
+    """Maps (N, h, w) at training size to (N, height, width), bilinear with the corners aligned, as released."""
+    return F.interpolate(maps[:, None], (height, width), mode="bilinear", align_corners=True)[:, 0]
+
+
+def response_to_original(maps: Tensor, *, size: int | tuple[int, int], height: int, width: int) -> Tensor:
+    """Raw response logits (N, 1, h, w) or (N, h, w) to non-negative maps (N, height, width) at the image's own size.
+
+    In the released order, which the numbers depend on: bilinear to the training `size` (one side of a square, or height
+    and width) without aligned corners, ReLU, then bilinear to the original size with aligned corners.
+    """
+    if maps.ndim == 3:
+        maps = maps[:, None]
+    if maps.ndim != 4 or maps.shape[1] != 1:
+        raise ValueError(f"responses must be (N, 1, h, w) or (N, h, w), these are {tuple(maps.shape)}")
+    at_training_size = (size, size) if isinstance(size, int) else size
+    trained = F.interpolate(maps, at_training_size, mode="bilinear", align_corners=False)
+    return to_original(trained.relu()[:, 0], height=height, width=width)
+
+
+def normalise(maps: Tensor) -> Tensor:
+    """Maps (N, H, W), none negative throughout, each divided by (its maximum + 1e-5); a map of zeros stays so.
+
+    Raises ValueError for a map whose maximum is negative or not a number: dividing by it would turn the whole image
+    into foreground. Logits of a segmentation network are not normalised but compared with 0.
+    """
+    largest = maps.amax(dim=(1, 2), keepdim=True)
+    wrong = torch.nonzero(~(largest.flatten() >= 0)).flatten().tolist()
+    if wrong:
+        raise ValueError(f"map {wrong[0]} has maximum {largest[wrong[0]].item()}; apply ReLU, or compare logits with 0")
+    return maps / (largest + EPSILON)
+
+
+def binarise(maps: Tensor, threshold: float = ANY_RESPONSE) -> Tensor:
+    """Mask of what is over `threshold`, bool. The default counts any positive response, as released."""
+    return maps > threshold
+
+
+def score_image(
+    expression_ids: Sequence[int],
+    maps: ArrayLike,
+    predicted: ArrayLike,
+    truth: ArrayLike,
+    boxes: ArrayLike,
+    *,
+    box_input: Literal["binary", "heatmap"] = "binary",
+) -> pd.DataFrame:
+    """One record per expression of one image; columns as above.
+
+    `maps` (N, H, W) float gives the point, its first maximum in row-major order; `predicted` and `truth` (N, H, W)
+    bool; `boxes` (N, 4) true boxes as x1, y1, x2, y2 in pixels, truncated to integers here. (The release truncates x,
+    y, width and height before it adds them; who stores boxes should do the same.) Boxes are proposed from the
+    prediction (`binary`), as released, or from the map (`heatmap`). Raises ValueError when shapes disagree or a map
+    holds NaN.
+    """
+    maps, predicted, truth = np.asarray(maps), np.asarray(predicted, dtype=bool), np.asarray(truth, dtype=bool)
+    corners = np.asarray(boxes).astype(np.int64).reshape(-1, 4)
+    row = np.arange(len(expression_ids))
+    shapes = (maps.shape, predicted.shape, truth.shape)
+    if maps.ndim != 3 or len(set(shapes)) > 1 or not len(maps) == len(corners) == len(row):
+        raise ValueError(f"expressions {list(expression_ids)}: {len(corners)} boxes, arrays of shapes {shapes}")
+    y, x = _first_maxima(maps)
+    if np.isnan(maps[row, y, x]).any():  # a maximum is NaN wherever the map has one
+        raise ValueError(f"the map of expression {expression_ids[np.isnan(maps[row, y, x]).argmax()]} holds NaN")
+    x1, y1, x2, y2 = corners.T
+    proposers = predicted if box_input == "binary" else maps
+    return pd.DataFrame(
+        {
+            "expression_id": np.asarray(expression_ids, dtype=np.int64),
+            "intersection": np.count_nonzero(predicted & truth, axis=(1, 2)),
+            "union": np.count_nonzero(predicted | truth, axis=(1, 2)),
+            "point_x": x,
+            "point_y": y,
+            "hit_mask": truth[row, y, x],
+            "hit_box": (x1 <= x) & (x <= x2) & (y1 <= y) & (y <= y2),
+            "acc_box": np.array([hit_box_iou(m, box) for m, box in zip(proposers, corners, strict=True)], dtype=bool),
+        }
+    )
+
+
+def _first_maxima(maps: NDArray[np.generic]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row and column, (N,) int64 each, of the first maximum of each map (N, H, W) in row-major order."""
+    flat = maps.reshape(len(maps), maps.shape[1] * maps.shape[2]).argmax(axis=1)
+    return flat // maps.shape[2], flat % maps.shape[2]
+
+
+def summarise(records: pd.DataFrame) -> dict[str, float]:
+    """What a split scored, from the records of all its expressions in any order; all values are fractions in [0, 1].
+
+    mIoU: mean over expressions of intersection / union; one whose prediction and truth are both empty (union 0) counts
+    as IoU 0. oIoU: sum of intersections over sum of unions. P@t: share of expressions with IoU of at least t. PointM,
+    PointIt: share whose point lies in the true mask, in the true box. Acc_box: share with acc_box.
+
+    The result does not depend on how the records were sharded or ordered, to the last bit. Raises ValueError for no
+    records, and for an expression that occurs twice (a distributed sampler that pads does that).
+    """
+    if records.empty:
+        raise ValueError("no records to summarise: the split has no expressions, or none was scored")
+    twice = records["expression_id"].duplicated()
+    if twice.any():
+        first = records["expression_id"][twice].iloc[0]
+        raise ValueError(f"{twice.sum()} records repeat an expression (first: expression_id {first}); score each once")
+    union = records["union"].to_numpy()
+    iou = records["intersection"].to_numpy() / np.maximum(union, 1)
+    precision = {f"P@{t}": float((iou >= t).mean()) for t in PRECISION_AT}
+    return {
+        "mIoU": math.fsum(iou) / len(iou),  # fsum rounds once, whatever the order
+        "oIoU": int(records["intersection"].sum()) / max(int(union.sum()), 1),
+        **precision,
+        "PointM": float(records["hit_mask"].mean()),
+        "PointIt": float(records["hit_box"].mean()),
+        "Acc_box": float(records["acc_box"].mean()),
+    }
+
+
+def iou_per_threshold(maps: ArrayLike, masks: ArrayLike, thresholds: ArrayLike) -> NDArray[np.float64]:
+    """IoU (N, T) float64 of each map (N, H, W) cut at each threshold (T,), in any order, with its mask (N, H, W) bool.
+
+    A pixel is foreground where map > threshold, compared in the maps' precision; union 0 gives IoU 0. Sorted values
+    give the areas over all thresholds at once. For the best single threshold of a split, and IoU against threshold.
+    """
+    maps, masks = np.asarray(maps), np.asarray(masks, dtype=bool)
+    if maps.ndim != 3 or maps.shape != masks.shape:
+        raise ValueError(f"maps {maps.shape} and masks {masks.shape} must both be (N, H, W)")
+    cuts = np.asarray(thresholds, dtype=maps.dtype)
+    ious = np.empty((len(maps), len(cuts)))
+    for row, values, mask in zip(ious, maps, masks, strict=True):
+        inside = np.sort(values[mask])
+        predicted = values.size - np.searchsorted(np.sort(values, axis=None), cuts, side="right")
+        intersection = inside.size - np.searchsorted(inside, cuts, side="right")
+        row[:] = intersection / np.maximum(predicted + inside.size - intersection, 1)
+    return ious

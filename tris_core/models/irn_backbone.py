@@ -1,0 +1,41 @@
+"""The frozen backbone of the boundary network: a CLIP image tower with taps at strides 4, 4, 8, 16, 16."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tris_core.models.clip import stage_features
+from tris_core.models.irn import IRN
+
+STRIDE = 16
+
+
+def freeze_at_stride_16(visual: nn.Module) -> nn.Module:
+    """Turn a CLIP ResNet tower into the backbone: layer4 no longer pools, nothing learns, batch norm stays as it is."""
+    block: Any = visual.layer4[0]  # type: ignore[index]
+    block.avgpool = nn.Identity()
+    block.downsample[0] = nn.Identity()
+    return visual.requires_grad_(False).eval()
+
+
+def backbone_taps(visual: nn.Module, image: Tensor) -> list[Tensor]:
+    """Five maps of normalised images (B, 3, H, W), H and W multiples of 16."""
+    with torch.no_grad():
+        return stage_features(visual, image)
+
+
+@torch.inference_mode()
+def boundaries(visual: nn.Module, irn: IRN, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Boundary probabilities (h, w) and displacements (2, h, w) of one normalised image (3, H, W), at stride 4.
+
+    As released, boundary logits are averaged with those of the mirrored image. The image is padded with mean colour to
+    multiples of 16 because this tower's pools, unlike strided convolutions, lose what does not fill a window.
+    """
+    height, width = image.shape[1:]
+    padded = F.pad(image, (0, -width % STRIDE, 0, -height % STRIDE))
+    logits, displacement = irn(backbone_taps(visual, torch.stack([padded, padded.flip(2)])))
+    edge = ((logits[0, 0] + logits[1, 0].flip(1)) / 2).sigmoid()
+    h, w = -(-height // 4), -(-width // 4)
+    return edge[:h, :w], displacement[0, :, :h, :w]

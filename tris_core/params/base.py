@@ -1,0 +1,79 @@
+"""What every section of `params.yaml` is: frozen, complete, with unknown names and values out of range refused."""
+
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+import tris_core.params
+
+
+class ParamsError(ValueError):
+    """A parameter file that cannot be used; the message names file, parameter, value and what is allowed."""
+
+
+class Section(BaseModel):
+    """One section of `params.yaml`. `key` is its name there. No field has a default: the file is the one source."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    key: ClassVar[str]
+
+
+S = TypeVar("S", bound=Section)
+
+
+def sections() -> dict[str, type[Section]]:
+    """Every section by its key, found in the modules of `tris_core.params`."""
+    for module in pkgutil.iter_modules(tris_core.params.__path__):
+        importlib.import_module(f"tris_core.params.{module.name}")
+    return {cls.key: cls for cls in _subclasses(Section) if "key" in vars(cls)}
+
+
+def _subclasses(cls: type[Section]) -> list[type[Section]]:
+    return [found for sub in cls.__subclasses__() for found in (sub, *_subclasses(sub))]
+
+
+def read_params(path: Path) -> dict[str, Section]:
+    """All sections of a parameter file, each validated. Raises `ParamsError` that lists everything wrong with it."""
+    if not path.is_file():
+        raise ParamsError(f"{path}: not found; copy a file of presets/ there")
+    try:
+        content = YAML(typ="safe").load(path)
+    except YAMLError as error:
+        raise ParamsError(f"{path}: not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ParamsError(f"{path}: expected sections, found {type(content).__name__}")
+    known = sections()
+    faults = [f"{name}: unknown section; known are {', '.join(sorted(known))}" for name in content.keys() - known.keys()]
+    read: dict[str, Section] = {}
+    for name, cls in known.items():
+        if name not in content:
+            faults.append(f"{name}: this section is missing")
+            continue
+        try:
+            read[name] = cls.model_validate(content[name])
+        except ValidationError as error:
+            faults += [_fault(name, dict(detail)) for detail in error.errors()]
+    if faults:
+        raise ParamsError("\n".join(f"{path}: {fault}" for fault in sorted(faults)))
+    return read
+
+
+def _fault(section: str, detail: dict[str, Any]) -> str:
+    where = ".".join([section, *(str(part) for part in detail["loc"])])
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: unknown parameter; remove it or correct its name"
+    if detail["type"] == "missing":
+        return f"{where}: this parameter is missing"
+    return f"{where} = {detail['input']!r}: {detail['msg']}"
+
+
+def load_section(path: Path, cls: type[S]) -> S:
+    """Validate the whole file and return one section of it."""
+    section = read_params(path)[cls.key]
+    assert isinstance(section, cls)
+    return section

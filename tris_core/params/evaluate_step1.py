@@ -1,0 +1,19 @@
+"""How response maps are judged."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from tris_core.params.base import Section
+
+
+class EvaluateStep1Params(Section):
+    """A pixel belongs to the object where the response, divided by its maximum, is above `threshold`.
+
+    `box_input`: what the proposals of Acc_box are drawn from, the `binary` mask as released or the `heatmap`.
+    """
+
+    key: ClassVar[str] = "evaluate_step1"
+
+    threshold: float = Field(ge=0, lt=1)
+    box_input: Literal["binary", "heatmap"]

@@ -1,0 +1,41 @@
+"""Parameters that all trainings share."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tris_core.params.base import Section
+
+
+class Group(BaseModel):
+    """A nested group of parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Training(Section):
+    """AdamW over `steps` batches, or `epochs` over the refs: one of the two is null. `steps: 0` keeps the initial weights.
+
+    The backbone (both CLIP towers) learns at `lr * backbone_lr_mult`. `schedule: poly` decays per step as
+    (1 - step/steps)^0.9; `constant` is what the released Step-2 amounts to.
+    """
+
+    seed: int = Field(ge=0)
+    steps: int | None = Field(ge=0)
+    epochs: int | None = Field(ge=0)
+    batch: int = Field(ge=2)
+    lr: float = Field(gt=0, le=1)
+    backbone_lr_mult: float = Field(ge=0, le=10)
+    weight_decay: float = Field(ge=0, le=1)
+    schedule: Literal["poly", "constant"]
+    precision: Literal["fp32", "bf16"]
+
+    @model_validator(mode="after")
+    def one_length(self) -> "Training":
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either steps or epochs and set the other to null")
+        return self
+
+    def total_steps(self, n_refs: int) -> int:
+        """Length of the training in batches; an epoch is every ref once, its incomplete last batch left out."""
+        return self.steps if self.steps is not None else (self.epochs or 0) * max(1, n_refs // self.batch)

@@ -1,0 +1,21 @@
+"""What changes speed and nothing else; no stage depends on it."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from tris_core.params.base import Section
+
+
+class RuntimeParams(Section):
+    """`device`: `auto` takes a GPU where there is one. `threads` of torch and `workers` for CPU work; 0 means every core.
+
+    `checkpoint_seconds`: how often a training keeps what it needs to go on after an interruption.
+    """
+
+    key: ClassVar[str] = "runtime"
+
+    device: Literal["auto", "cpu", "cuda"]
+    threads: int = Field(ge=0)
+    workers: int = Field(ge=0)
+    checkpoint_seconds: float = Field(ge=0)

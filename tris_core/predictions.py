@@ -1,0 +1,37 @@
+"""Step-2's logits for many expressions: one pass of the image tower per image."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tris_core.data.packed import PackedImages
+from tris_core.images import normalise
+from tris_core.models.step2 import Step2
+from tris_core.training.engine import autocast
+
+
+@torch.inference_mode()
+def predict_by_image(
+    model: Step2,
+    images: PackedImages,
+    image_of: NDArray[np.int64],
+    tokens: Tensor,
+    *,
+    device: torch.device,
+    precision: str,
+) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+    """Logits of the finest head, image by image: rows (N,) of the expressions and their logits (N, S, S) float32.
+
+    `image_of` (L,) is the image row of every expression, `tokens` (L, T) its token ids.
+    """
+    model.eval().to(device)
+    for image_row in np.unique(image_of):
+        rows = np.flatnonzero(image_of == image_row)
+        with autocast(device, precision):
+            stages = model.encode_image(normalise(images[np.array([image_row])].to(device)))
+            pairs = [stage.expand(len(rows), *stage.shape[1:]) for stage in stages]
+            logits = model.decode(pairs, tokens[rows].to(device), images.size)[0]
+        yield rows, logits[:, 0].float()

@@ -1,0 +1,35 @@
+"""The response maps that PRMS selected, at their images' own sizes, image by image."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from tris_core.metrics import normalise, response_to_original
+
+
+@dataclass(frozen=True)
+class Selected:
+    """Of one image: its id and path, the refs, and their selected maps (R, H, W) float32 divided by their maxima."""
+
+    image_id: int
+    path: str
+    ref_ids: list[int]
+    maps: NDArray[np.float32]
+
+
+def selected_maps(
+    responses: pd.DataFrame, prms: pd.DataFrame, ref_ids: "pd.Series[int]", images: pd.DataFrame, *, size: int
+) -> Iterator[Selected]:
+    """Selected maps of the refs asked for. `images` gives path, height and width; `size` is the training size."""
+    chosen = prms.loc[prms["selected"] & prms["ref_id"].isin(ref_ids), "expression_id"]
+    rows = responses[responses["expression_id"].isin(chosen)]
+    size_of = images.set_index("image_id")
+    for image_id, group in rows.groupby("image_id", sort=True):
+        image = size_of.loc[image_id]
+        raw = torch.from_numpy(np.stack(group["map"].to_list())).view(len(group), group["height"].iloc[0], -1)
+        maps = normalise(response_to_original(raw, size=size, height=image["height"], width=image["width"]))
+        yield Selected(int(image_id), image["path"], group["ref_id"].tolist(), maps.numpy())

@@ -1,0 +1,108 @@
+"""The one training loop, used by Step-1, the boundary network and Step-2."""
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from tris_core.files import replacing
+
+LOG_EVERY = 10
+Losses = dict[str, Tensor]
+
+
+def poly(step: int, steps: int, power: float = 0.9) -> float:
+    """Factor of the learning rate: (1 - step/steps)^power."""
+    return max(0.0, 1 - step / steps) ** power
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch and demand deterministic kernels: the same machine and thread count then give the same bytes."""
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """`bf16` runs matrix products in bfloat16, `fp32` leaves everything as it is."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def fit(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    losses: Callable[[int], Losses],
+    *,
+    steps: int,
+    rate: Callable[[int], float],
+    scratch: Path,
+    checkpoint_seconds: float,
+    name: str,
+) -> pd.DataFrame:
+    """Train for `steps` steps and return the loss curve: one row every ten steps, averaged over them.
+
+    `losses(step)` draws the step's batch as a function of the step alone and returns named scalars, `total` among them;
+    `rate(step)` scales the learning rates the optimizer was built with. The newest checkpoint in `scratch` is continued
+    from, to the same result as without the interruption. Raises `FloatingPointError` naming the steps if a loss is not
+    finite; the last good checkpoint stays.
+    """
+    base = [group["lr"] for group in optimizer.param_groups]
+    first, history = _resume(model, optimizer, scratch)
+    bar = tqdm(total=steps, initial=first, desc=name, disable=not sys.stderr.isatty())
+    saved = time.monotonic()
+    recent: list[Losses] = []
+    for step in range(first, steps):
+        for group, lr in zip(optimizer.param_groups, base, strict=True):
+            group["lr"] = lr * rate(step)
+        parts = losses(step)
+        optimizer.zero_grad(set_to_none=True)
+        parts["total"].backward()
+        optimizer.step()
+        recent.append({key: value.detach() for key, value in parts.items()})
+        bar.update()
+        done = step + 1
+        if done % LOG_EVERY == 0 or done == steps:
+            row = {key: torch.stack([parts[key] for parts in recent]).mean().item() for key in parts}
+            if not all(math.isfinite(value) for value in row.values()):
+                raise FloatingPointError(f"{name}: loss not finite in steps {done - len(recent) + 1} to {done}: {row}")
+            history.append({"step": done, **row})
+            recent = []
+            _tell(bar, name, done, steps, row)
+            if time.monotonic() - saved >= checkpoint_seconds and done < steps:
+                _save(model, optimizer, scratch, done, history)
+                saved = time.monotonic()
+    bar.close()
+    return pd.DataFrame(history, columns=None if history else ["step", "total"])
+
+
+def _tell(bar: "tqdm[Any]", name: str, done: int, steps: int, row: dict[str, float]) -> None:
+    parts = ", ".join(f"{key} {value:.3f}" for key, value in row.items())
+    bar.set_postfix_str(parts)
+    if bar.disable and (done % (5 * LOG_EVERY) == 0 or done == steps):
+        print(f"{name}: step {done}/{steps}: {parts}", flush=True)
+
+
+def _save(
+    model: nn.Module, optimizer: torch.optim.Optimizer, scratch: Path, done: int, history: list[dict[str, float]]
+) -> None:
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "done": done, "history": history}
+    with replacing(scratch / "checkpoint.pt") as temporary:
+        torch.save({**state, "rng": torch.get_rng_state()}, temporary)
+
+
+def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, scratch: Path) -> tuple[int, list[dict[str, float]]]:
+    path = scratch / "checkpoint.pt"
+    if not path.is_file():
+        return 0, []
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["rng"])
+    print(f"continuing from step {state['done']} ({path})", flush=True)
+    return state["done"], state["history"]

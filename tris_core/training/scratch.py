@@ -1,0 +1,39 @@
+"""Where a training keeps what it needs to go on after an interruption: outside every DVC output, gone when it is done."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+import tris_core
+from tris_core.files import sha256_of
+
+
+def scratch_root() -> Path:
+    """`$TRIS_SCRATCH`, else the user's cache folder; absolute, so that copies of the repository share it."""
+    return Path(os.environ.get("TRIS_SCRATCH") or user_cache_path("tris")).absolute()
+
+
+def training_digest(params: dict[str, Any], inputs: Iterable[Path]) -> str:
+    """Names one training: its parameters, the bytes of its inputs and all code of the package."""
+    code = sorted(Path(tris_core.__file__).parent.rglob("*.py"))
+    parts = [json.dumps(params, sort_keys=True), sha256_of(inputs), sha256_of(code)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+
+
+@contextmanager
+def scratch_folder(name: str, digest: str) -> Iterator[Path]:
+    """The folder of one training, locked while the block runs (a second process waits) and removed when it ends well."""
+    folder = scratch_root() / "training" / f"{name}-{digest}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+        shutil.rmtree(folder)

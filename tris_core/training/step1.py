@@ -1,0 +1,94 @@
+"""Step-1 training (Sec. 3.3): the batch of a step, its losses, and the optimizer's groups."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from open_clip.model import CLIP
+from torch import Tensor
+
+from tris_core.data.packed import PackedImages
+from tris_core.data.samples import CalibrationNegatives, TrainingRefs
+from tris_core.images import normalise
+from tris_core.losses import classification_loss, image_level_score, masked_image, negative_term, positive_term
+from tris_core.models.step1 import Step1
+from tris_core.params.train_step1 import TrainStep1Params
+from tris_core.training.engine import Losses, autocast
+
+
+@torch.no_grad()
+def sentence_table(encode: Callable[[Tensor], Tensor], tokens: Tensor, *, batch: int = 512) -> Tensor:
+    """Unit features (L, E) of token ids (L, T): the scorer is frozen, so every sentence is encoded once."""
+    return torch.cat([F.normalize(encode(part), dim=1) for part in tokens.split(batch)])
+
+
+def step1_losses(
+    model: Step1,
+    scorer: CLIP,
+    scorer_size: int,
+    images: PackedImages,
+    refs: TrainingRefs,
+    tokens: Tensor,
+    sentences: Tensor,
+    params: TrainStep1Params,
+    device: torch.device,
+) -> Callable[[int], Losses]:
+    """The function that `fit` calls: step -> {cls, pos, neg, total}.
+
+    `tokens` (L, T) and `sentences` (L, E, the scorer's unit features) are rows of the expressions table.
+    """
+    negatives = CalibrationNegatives(refs, params.cal_negatives.k, params.cal_negatives.fill)
+    weights = params.loss
+
+    def losses(step: int) -> Losses:
+        rng = np.random.default_rng([params.seed, 1, step])
+        batch = refs.batch(step, params.batch, params.seed)
+        text = refs.draw_text(batch, rng)
+        fillers = negatives.draw(batch, rng)
+        pool, columns, positive, counted = classification_columns(refs, batch, params, rng)
+        image = normalise(images[refs.image[batch]].to(device))
+        with autocast(device, params.precision):
+            vis = model.encode_image(image)
+            lan = model.encode_text(tokens[np.concatenate([text, refs.draw_text(pool, rng)])].to(device))
+            response = model.respond(vis, lan[columns.to(device)]).float()
+        own = response[torch.arange(len(batch), device=device), positive.to(device)]
+        score = image_level_score(response, **params.mask_size.model_dump())
+        parts = {"cls": classification_loss(score, positive.to(device), counted.to(device))}
+        if weights.pos or weights.neg:
+            with autocast(device, params.precision):
+                seen = scorer.encode_image(masked_image(image, own, size=scorer_size)).float()
+            seen = F.normalize(seen, dim=1)
+            parts["pos"] = positive_term((seen * sentences[text].to(device)).sum(1), eps=weights.eps)
+            similarity = torch.einsum("be,bke->bk", seen, sentences[fillers].to(device))
+            parts["neg"] = negative_term(similarity, eps=weights.eps, reduction=weights.neg_reduction)
+        total = sum((getattr(weights, name) * value for name, value in parts.items()), torch.zeros((), device=device))
+        return {"total": total, **parts}
+
+    return losses
+
+
+def classification_columns(
+    refs: TrainingRefs, batch: np.ndarray, params: TrainStep1Params, rng: np.random.Generator
+) -> tuple[np.ndarray, Tensor, Tensor, Tensor]:
+    """Which sentences are scored on which image (Eq. 7).
+
+    Returns the refs (P,) drawn in addition to the batch; columns (B, 1 + N), positions among the sentences of batch and
+    drawn refs; the positive's column (B,); and which columns count (B, 1 + N).
+    """
+    size = len(batch)
+    if params.cls_negatives.source == "batch":
+        pool = np.empty(0, np.int64)
+        columns = torch.arange(size).expand(size, size)
+        positive = torch.arange(size)
+    else:
+        pool = rng.integers(len(refs.image), size=params.cls_negatives.n)
+        drawn = torch.arange(size, size + len(pool)).expand(size, len(pool))
+        columns = torch.cat([torch.arange(size)[:, None], drawn], dim=1)
+        positive = torch.zeros(size, dtype=torch.int64)
+    counted = torch.ones(columns.shape, dtype=torch.bool)
+    if params.cls_negatives.exclude_same_image:
+        image = torch.from_numpy(refs.image[np.concatenate([batch, pool])])
+        counted = image[columns] != image[:size, None]
+        counted[torch.arange(size), positive] = True
+    return pool, columns, positive, counted

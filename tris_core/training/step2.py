@@ -1,0 +1,50 @@
+"""Step-2 training (Sec. 3.4): pseudo-labels as targets, a random sentence of the object as text."""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tris_core.data.packed import PackedImages
+from tris_core.data.rle import decode
+from tris_core.data.samples import TrainingRefs
+from tris_core.images import normalise
+from tris_core.models.step2 import Step2, deep_supervision_losses
+from tris_core.params.train_step2 import TrainStep2Params
+from tris_core.training.engine import Losses, autocast
+
+
+def target(label: "pd.Series", size: int) -> NDArray[np.float32]:
+    """A pseudo-label (counts, height, width) at training size, (size, size) of 0 and 1, nearest neighbour (D39)."""
+    mask = decode(label["counts"], label["height"], label["width"]).astype(np.float32)
+    return np.asarray(cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST), np.float32)
+
+
+def step2_losses(
+    model: Step2,
+    images: PackedImages,
+    refs: TrainingRefs,
+    labels: pd.DataFrame,
+    tokens: Tensor,
+    params: TrainStep2Params,
+    device: torch.device,
+) -> Callable[[int], Losses]:
+    """The function that `fit` calls: step -> {total, head1 .. head4}. `labels` is indexed by ref_id."""
+
+    def losses(step: int) -> Losses:
+        rng = np.random.default_rng([params.seed, 1, step])
+        batch = refs.batch(step, params.batch, params.seed)
+        text = refs.draw_text(batch, rng)
+        masks = np.stack([target(labels.loc[ref_id], images.size) for ref_id in refs.ref_id[batch]])
+        image = normalise(images[refs.image[batch]].to(device))
+        with autocast(device, params.precision):
+            logits = model(image, tokens[text].to(device))
+        heads = deep_supervision_losses([logit.float() for logit in logits], torch.from_numpy(masks)[:, None].to(device))
+        total = sum((w * loss for w, loss in zip(params.head_weights, heads, strict=True)), torch.zeros((), device=device))
+        return {"total": total, **{f"head{i}": loss for i, loss in enumerate(heads, start=1)}}
+
+    return losses
