@@ -11,8 +11,8 @@ from torch import Tensor
 
 from stages._paths import CLIP, EXPRESSIONS, IMAGES, PACKED, REFS
 from stages._stage import PARAMS
+from tris_core.data.layout import IMAGE_FOLDERS
 from tris_core.data.packed import PackedImages
-from tris_core.data.refer import IMAGE_FOLDERS
 from tris_core.models.clip import Tokenizer
 from tris_core.params.base import load_section
 from tris_core.params.dataset import DatasetParams

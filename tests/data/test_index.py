@@ -10,8 +10,8 @@ from PIL import Image
 
 from tests.data.builders import TinyRefer, annotation, ref, square
 from tris_core.data import rle
-from tris_core.data.errors import DataError
 from tris_core.data.index import SCHEMAS, Index, build_index, drop_summary, write_index
+from tris_core.errors import InputError
 
 
 def build(tiny: TinyRefer, root: Path, **options: object) -> Index:
@@ -163,7 +163,7 @@ def test_strict_stops_at_the_first_dirt(tmp_path: Path, dirt: str) -> None:
     kind, row_id, reason = drops[0]
     file = "instances.json" if kind == "annotation" else "refs(umd).p"
     message = f"{tmp_path / 'refer' / 'refcocog' / file}: {kind} {row_id}: {reason}; correct it, or turn strict off"
-    with pytest.raises(DataError, match=re.escape(message)):
+    with pytest.raises(InputError, match=re.escape(message)):
         build(tiny, tmp_path, strict=True)
 
 
@@ -203,7 +203,7 @@ def test_images_of_dropped_refs_are_not_read(tmp_path: Path) -> None:
 def test_a_missing_image_is_named(tmp_path: Path) -> None:
     root = TinyRefer().write(tmp_path)
     (root / "train2014" / "grey.jpg").unlink()
-    with pytest.raises(DataError, match=r"train2014/grey\.jpg: image 7 is missing; put it there or correct the data"):
+    with pytest.raises(InputError, match=r"train2014/grey\.jpg: image 7 is missing; put it there or correct the data"):
         build_index(root, "refcocog", "umd")
 
 
@@ -211,7 +211,7 @@ def test_a_missing_image_is_named(tmp_path: Path) -> None:
 def test_an_unreadable_image_is_named(tmp_path: Path, content: bytes) -> None:
     root = TinyRefer().write(tmp_path)
     (root / "train2014" / "grey.jpg").write_bytes(content)
-    with pytest.raises(DataError, match=r"train2014/grey\.jpg: image 7 cannot be read .*; download it again"):
+    with pytest.raises(InputError, match=r"train2014/grey\.jpg: image 7 cannot be read .*; download it again"):
         build_index(root, "refcocog", "umd")
 
 
@@ -219,7 +219,7 @@ def test_an_image_of_another_size_is_named(tmp_path: Path) -> None:
     root = TinyRefer().write(tmp_path)
     Image.new("RGB", (50, 30)).save(root / "train2014" / "grey.jpg")
     message = r"grey\.jpg: image 7 is 50 x 30 \(width x height\), but .*instances\.json says 30 x 50; use the image that"
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(InputError, match=message):
         build_index(root, "refcocog", "umd")
 
 
@@ -230,7 +230,7 @@ def test_a_file_name_does_not_leave_the_image_folder(tmp_path: Path, name: str) 
     (root / "b.jpg").write_bytes((root / "train2014" / "b.jpg").read_bytes())  # there to be found
     tiny.images[0]["file_name"] = name
     message = re.escape(f"image 70: file_name {name!r} leaves the image folder; name a file inside")
-    with pytest.raises(DataError, match=rf"instances\.json: {message}"):
+    with pytest.raises(InputError, match=rf"instances\.json: {message}"):
         build(tiny, tmp_path / "other")
 
 
@@ -238,5 +238,5 @@ def test_a_nonsense_segmentation_is_named(tmp_path: Path) -> None:
     tiny = TinyRefer()
     tiny.annotations[2] = annotation(3, 7, {"size": [30, 50], "counts": [1500]})
     message = r"instances\.json: annotation 3: run-length size is \[30, 50\], but .*\[50, 30\].*; correct the segmentation"
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(InputError, match=message):
         build(tiny, tmp_path)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tris_core.data.errors import DataError
 from tris_core.data.pickles import load_plain_pickle
+from tris_core.errors import InputError
 
 PLAIN = {"a": [1, -(2**70), 2.5, True, None], (1, "b"): {"é", "z"}, "bytes": b"\x00\xff", "nested": [({},)]}
 
@@ -46,7 +46,7 @@ def test_python_2_strings_are_read_as_latin_1(tmp_path: Path, written_by_python_
 def test_code_is_refused_and_not_run(tmp_path: Path, protocol: int) -> None:
     path, marker = tmp_path / "evil.p", tmp_path / "was run"
     path.write_bytes(pickle.dumps([RunsCode(marker)], protocol=protocol))
-    with pytest.raises(DataError, match=r"evil\.p: the pickle asks for (posix|nt)\.mkdir, which could run code.*Get the"):
+    with pytest.raises(InputError, match=r"evil\.p: the pickle asks for (posix|nt)\.mkdir, which could run code.*Get the"):
         load_plain_pickle(path)
     assert not marker.exists()
     pickle.loads(path.read_bytes())  # the counter-check: the same bytes do run when read without care
@@ -65,14 +65,14 @@ def test_code_is_refused_and_not_run(tmp_path: Path, protocol: int) -> None:
 def test_classes_and_functions_are_named(tmp_path: Path, value: object, named: str) -> None:
     path = tmp_path / "refs.p"
     path.write_bytes(pickle.dumps(value, protocol=4))
-    with pytest.raises(DataError, match=named):
+    with pytest.raises(InputError, match=named):
         load_plain_pickle(path)
 
 
 def test_bytes_in_an_old_protocol_take_no_other_codec(tmp_path: Path) -> None:
     path = tmp_path / "refs.p"
     path.write_bytes(b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00rot13\x86R.")
-    with pytest.raises(DataError, match=r"not a readable pickle .*'rot13'"):
+    with pytest.raises(InputError, match=r"not a readable pickle .*'rot13'"):
         load_plain_pickle(path)
 
 
@@ -80,10 +80,10 @@ def test_bytes_in_an_old_protocol_take_no_other_codec(tmp_path: Path) -> None:
 def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "refs.p"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"refs\.p: not a readable pickle .*download the file again"):
+    with pytest.raises(InputError, match=r"refs\.p: not a readable pickle .*download the file again"):
         load_plain_pickle(path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"gone\.p: no such file"):
+    with pytest.raises(InputError, match=r"gone\.p: no such file"):
         load_plain_pickle(tmp_path / "gone.p")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.data.builders import TinyRefer, annotation, square
-from tris_core.data.errors import DataError
 from tris_core.data.refer import IMAGE_FOLDERS, read_refer
+from tris_core.errors import InputError
 
 
 def test_reads_every_table_in_file_order(tmp_path: Path) -> None:
@@ -47,17 +47,17 @@ def test_an_unknown_split_value_is_kept(tmp_path: Path) -> None:
 
 
 def test_an_unknown_data_set_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"'refclef' is not known; use one of refcoco, refcoco\+, refcocog, shapes"):
+    with pytest.raises(InputError, match=r"'refclef' is not known; use one of refcoco, refcoco\+, refcocog, shapes"):
         read_refer(tmp_path, "refclef", "unc")
 
 
 def test_an_unknown_partition_lists_those_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"refs\(unc\)\.p: no such file; choose .* there: refs\(umd\)\.p"):
+    with pytest.raises(InputError, match=r"refs\(unc\)\.p: no such file; choose .* there: refs\(umd\)\.p"):
         read_refer(TinyRefer().write(tmp_path), "refcocog", "unc")
 
 
 def test_a_missing_download_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"refer/refcoco/instances\.json: no such file; unpack"):
+    with pytest.raises(InputError, match=r"refer/refcoco/instances\.json: no such file; unpack"):
         read_refer(tmp_path, "refcoco", "unc")
 
 
@@ -73,7 +73,7 @@ def test_a_missing_download_is_named(tmp_path: Path) -> None:
 def test_a_wrong_instances_file_is_named(tmp_path: Path, content: str, problem: str) -> None:
     root = TinyRefer().write(tmp_path)
     (root / "refer/refcocog/instances.json").write_text(content)
-    with pytest.raises(DataError, match=rf"instances\.json: {problem}"):
+    with pytest.raises(InputError, match=rf"instances\.json: {problem}"):
         read_refer(root, "refcocog", "umd")
 
 
@@ -89,7 +89,7 @@ class RunsCode:
 def test_a_wrong_refs_file_is_named(tmp_path: Path, content: object, problem: str) -> None:
     root = TinyRefer().write(tmp_path)
     (root / "refer/refcocog/refs(umd).p").write_bytes(pickle.dumps(content, protocol=2))
-    with pytest.raises(DataError, match=rf"refs\(umd\)\.p: .*{problem}"):
+    with pytest.raises(InputError, match=rf"refs\(umd\)\.p: .*{problem}"):
         read_refer(root, "refcocog", "umd")
 
 
@@ -174,7 +174,7 @@ def test_a_structural_fault_names_file_row_value_and_fix(tmp_path: Path, fault: 
     break_it, message = FAULTS[fault]
     tiny = TinyRefer()
     break_it(tiny)
-    with pytest.raises(DataError, match=re.escape(message)) as raised:
+    with pytest.raises(InputError, match=re.escape(message)) as raised:
         read_refer(tiny.write(tmp_path), "refcocog", "umd")
     assert str(raised.value).startswith(str(tmp_path / "refer" / "refcocog"))
     assert "; " in str(raised.value)

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from tris_core.data import rle
-from tris_core.data.errors import DataError
 from tris_core.data.refer import ReferTables, read_refer
+from tris_core.errors import InputError
 from tris_core.files import replacing
 
 SCHEMAS = {
@@ -83,7 +83,7 @@ class _Drops:
         for row_id in ids:
             if self._strict:
                 fix = "correct it, or turn strict off to have such records left out or mended, and counted"
-                raise DataError(f"{self._files[kind]}: {kind} {row_id}: {reason}; {fix}")
+                raise InputError(f"{self._files[kind]}: {kind} {row_id}: {reason}; {fix}")
             self.rows.append((kind, int(row_id), reason))
 
 
@@ -93,7 +93,7 @@ def build_index(root: Path, name: str, split_by: str, *, mask_overlap: rle.Overl
     Left out and listed in `drops`: blank sentences, refs without any sentence, refs without a mask pixel and their
     sentences. Mended and listed: polygons without area (left out of the mask), polygons that leave the image (clipped),
     polygons that overlap (a hole there with `mask_overlap="drop"`, as released; filled with "union"). With `strict` the
-    first of these is a `DataError`; so are, always, structural faults, missing or unreadable images, images of another
+    first of these is a `InputError`; so are, always, structural faults, missing or unreadable images, images of another
     size than annotated, and file names that leave the image folder.
     """
     tables = read_refer(root, name, split_by)
@@ -140,7 +140,7 @@ def _truth(tables: ReferTables, refs: pd.DataFrame, overlap: rle.Overlap, drops:
         try:
             counts, remarks = rle.from_segmentation(annotation["segmentation"], height, width, overlap)
         except ValueError as error:
-            raise DataError(
+            raise InputError(
                 f"{tables.instances_path}: annotation {ann_id}: {error}; correct the segmentation or download again"
             ) from error
         for remark in remarks:
@@ -158,10 +158,10 @@ def _images(tables: ReferTables, refs: pd.DataFrame) -> pd.DataFrame:
         parsed = PureWindowsPath(file_name)  # knows both kinds of slash, and drives
         if parsed.anchor or ".." in parsed.parts or not parsed.parts:
             problem = f"image {image_id}: file_name {file_name!r} leaves the image folder"
-            raise DataError(f"{tables.instances_path}: {problem}; name a file inside {tables.image_root}")
+            raise InputError(f"{tables.instances_path}: {problem}; name a file inside {tables.image_root}")
         path = tables.image_root / file_name
         if (found := _size(path, image_id)) != (width, height):
-            raise DataError(
+            raise InputError(
                 f"{path}: image {image_id} is {found[0]} x {found[1]} (width x height), but {tables.instances_path} "
                 f"says {width} x {height}; use the image that was annotated, not a resized copy"
             )
@@ -175,9 +175,9 @@ def _size(path: Path, image_id: int) -> tuple[int, int]:
         with Image.open(path) as image:
             return image.size
     except FileNotFoundError as error:
-        raise DataError(f"{path}: image {image_id} is missing; put it there or correct the data root") from error
+        raise InputError(f"{path}: image {image_id} is missing; put it there or correct the data root") from error
     except (OSError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: image {image_id} cannot be read ({error}); download it again") from error
+        raise InputError(f"{path}: image {image_id} cannot be read ({error}); download it again") from error
 
 
 def write_index(index: Index, folder: Path) -> None:

@@ -9,24 +9,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tris_core.data.errors import DataError
+from tris_core.errors import InputError
 
 
 def load_plain_pickle(path: Path) -> Any:
     """Read a pickle of dict, list, tuple, set, str, bytes, int, float, bool and None, of any protocol.
 
-    Python 2 byte strings come back as str, read as latin-1. Raises `DataError` if the file is missing or no pickle, or
+    Python 2 byte strings come back as str, read as latin-1. Raises `InputError` if the file is missing or no pickle, or
     if it names any class or function, whether or not it would call it.
     """
     try:
         with path.open("rb") as file:
             return _PlainUnpickler(file, path).load()
-    except DataError:
+    except InputError:
         raise
     except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; download it or correct the path") from error
+        raise InputError(f"{path}: no such file; download it or correct the path") from error
     except Exception as error:  # a damaged pickle raises nearly anything: EOFError, KeyError, UnicodeDecodeError, ...
-        raise DataError(f"{path}: not a readable pickle ({error}); download the file again") from error
+        raise InputError(f"{path}: not a readable pickle ({error}); download the file again") from error
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -37,7 +37,7 @@ class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Callable[..., Any]:
         if (module, name) in _PLAIN_GLOBALS:
             return _PLAIN_GLOBALS[module, name]
-        raise DataError(
+        raise InputError(
             f"{self._path}: the pickle asks for {module}.{name}, which could run code; only plain dicts, lists, "
             "strings and numbers are read. Get the file from its original source, or save it again without such objects"
         )

@@ -16,10 +16,10 @@ from typing import Any
 
 import pandas as pd
 
-from tris_core.data.errors import DataError
+from tris_core.data.layout import IMAGE_FOLDERS
 from tris_core.data.pickles import load_plain_pickle
+from tris_core.errors import InputError
 
-IMAGE_FOLDERS = {"refcoco": "train2014", "refcoco+": "train2014", "refcocog": "train2014", "shapes": "images"}
 REPAIR = "correct the record or download the file again"
 
 Row = dict[str, Any]
@@ -52,20 +52,20 @@ class ReferTables:
 def read_refer(root: Path, name: str, split_by: str) -> ReferTables:
     """Read data set `name` (a key of `IMAGE_FOLDERS`) in partition `split_by` (unc, google, umd; demo for `shapes`).
 
-    Raises `DataError` for a file that is missing, damaged or would run code, for a record without a needed key or with
+    Raises `InputError` for a file that is missing, damaged or would run code, for a record without a needed key or with
     a value of the wrong type, for repeated ids, and for references to records that do not exist.
     """
     if name not in IMAGE_FOLDERS:
-        raise DataError(f"data set {name!r} is not known; use one of {', '.join(IMAGE_FOLDERS)}")
+        raise InputError(f"data set {name!r} is not known; use one of {', '.join(IMAGE_FOLDERS)}")
     folder = root / "refer" / name
     instances_path, refs_path = folder / "instances.json", folder / f"refs({split_by}).p"
     image_rows, annotation_rows = _read_instances(instances_path)
     if folder.is_dir() and not refs_path.exists():
         found = ", ".join(sorted(path.name for path in folder.glob("refs(*).p"))) or "none"
-        raise DataError(f"{refs_path}: no such file; choose split_by among the partitions there: {found}")
+        raise InputError(f"{refs_path}: no such file; choose split_by among the partitions there: {found}")
     ref_rows = load_plain_pickle(refs_path)
     if not isinstance(ref_rows, list) or not ref_rows:
-        raise DataError(f"{refs_path}: holds {reprlib.repr(ref_rows)}, expected a list of refs; download the file again")
+        raise InputError(f"{refs_path}: holds {reprlib.repr(ref_rows)}, expected a list of refs; download the file again")
 
     images = _table(instances_path, "images", image_rows, IMAGE_KEYS, "id").rename(columns={"id": "image_id"})
     annotations = _table(instances_path, "annotations", annotation_rows, ANNOTATION_KEYS, "id")
@@ -83,17 +83,17 @@ def _read_instances(path: Path) -> tuple[list[Row], list[Row]]:
     try:
         instances = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; unpack refer's download there or correct the data root") from error
+        raise InputError(f"{path}: no such file; unpack refer's download there or correct the data root") from error
     except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error}); download the file again") from error
+        raise InputError(f"{path}: not JSON ({error}); download the file again") from error
     for key in ("images", "annotations"):
         if not isinstance(instances, dict) or not isinstance(instances.get(key), list):
-            raise DataError(f"{path}: has no list {key!r}; this is not refer's instances.json, download it again")
+            raise InputError(f"{path}: has no list {key!r}; this is not refer's instances.json, download it again")
     return instances["images"], instances["annotations"]
 
 
-def _fault(path: Path, table: str, position: int, row_id: object, problem: str, fix: str) -> DataError:
-    return DataError(f"{path}: {table} row {position} (id {row_id}): {problem}; {fix}")
+def _fault(path: Path, table: str, position: int, row_id: object, problem: str, fix: str) -> InputError:
+    return InputError(f"{path}: {table} row {position} (id {row_id}): {problem}; {fix}")
 
 
 def _check_rows(path: Path, table: str, rows: Sequence[Row], keys: Mapping[str, type], id_key: str) -> None:

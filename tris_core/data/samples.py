@@ -82,10 +82,5 @@ class CalibrationNegatives:
         return self.refs.draw_text(chosen, rng)
 
     def _elsewhere(self, ref: int, n: int, rng: np.random.Generator) -> Rows:
-        drawn = rng.integers(len(self.refs.image), size=n)
-        for _ in range(20):
-            inside = self.refs.image[drawn] == self.refs.image[ref]
-            if not inside.any():
-                break
-            drawn[inside] = rng.integers(len(self.refs.image), size=int(inside.sum()))
-        return drawn
+        outside = np.flatnonzero(self.refs.image != self.refs.image[ref])
+        return rng.choice(outside, n) if len(outside) else rng.integers(len(self.refs.image), size=n)

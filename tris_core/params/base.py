@@ -10,10 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 import tris_core.params
-
-
-class ParamsError(ValueError):
-    """A parameter file that cannot be used; the message names file, parameter, value and what is allowed."""
+from tris_core.errors import InputError
 
 
 class Section(BaseModel):
@@ -38,15 +35,15 @@ def _subclasses(cls: type[Section]) -> list[type[Section]]:
 
 
 def read_params(path: Path) -> dict[str, Section]:
-    """All sections of a parameter file, each validated. Raises `ParamsError` that lists everything wrong with it."""
+    """All sections of a parameter file, each validated. Raises `InputError` that lists everything wrong with it."""
     if not path.is_file():
-        raise ParamsError(f"{path}: not found; copy a file of presets/ there")
+        raise InputError(f"{path}: not found; copy a file of presets/ there")
     try:
         content = YAML(typ="safe").load(path)
     except YAMLError as error:
-        raise ParamsError(f"{path}: not YAML: {error}") from error
+        raise InputError(f"{path}: not YAML: {error}") from error
     if not isinstance(content, dict):
-        raise ParamsError(f"{path}: expected sections, found {type(content).__name__}")
+        raise InputError(f"{path}: expected sections, found {type(content).__name__}")
     known = sections()
     faults = [f"{name}: unknown section; known are {', '.join(sorted(known))}" for name in content.keys() - known.keys()]
     read: dict[str, Section] = {}
@@ -59,7 +56,7 @@ def read_params(path: Path) -> dict[str, Section]:
         except ValidationError as error:
             faults += [_fault(name, dict(detail)) for detail in error.errors()]
     if faults:
-        raise ParamsError("\n".join(f"{path}: {fault}" for fault in sorted(faults)))
+        raise InputError("\n".join(f"{path}: {fault}" for fault in sorted(faults)))
     return read
 
 
