@@ -101,7 +101,7 @@ def test_an_image_that_changed_after_packing(place: Path, monkeypatch: pytest.Mo
     assert CliRunner().invoke(stages.index.app, []).exit_code == 0
     result = CliRunner().invoke(stages.pack_images.app, [])
     assert result.exit_code == 0, result.output
-    images, packed = open_images()
+    _, packed = open_images()
     assert packed[pd.Series([0, 1]).to_numpy()].shape == (2, 3, packed.size, packed.size)
     monkeypatch.setenv("TRIS_SCRATCH", str(tmp_path / "another machine"))
     again = open_images()[1]
