@@ -3,7 +3,6 @@
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from stages._inputs import expressions_with_images, open_images, tokenize
 from stages._paths import RESPONSES, STEP1
@@ -13,6 +12,7 @@ from tris_core.models.checkpoints import build_step1, load_weights, read_config
 from tris_core.params.base import load_section
 from tris_core.params.dump_responses import DumpResponsesParams
 from tris_core.params.runtime import RuntimeParams
+from tris_core.progress import progress
 from tris_core.responses import response_maps
 from tris_core.runtime import pick_device
 
@@ -46,7 +46,7 @@ def main() -> None:
         with (
             replacing(RESPONSES) as temporary,
             pq.ParquetWriter(temporary, SCHEMA) as writer,
-            tqdm(total=len(table), desc="responses", disable=None) as bar,
+            progress(len(table), "responses") as bar,
         ):
             for rows, part in maps:
                 frame = columns.iloc[rows].assign(

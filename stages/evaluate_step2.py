@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from stages._evaluation import write_evaluation
 from stages._inputs import expressions_with_images, image_folder, open_images, tokenize
@@ -20,6 +19,7 @@ from tris_core.params.base import load_section
 from tris_core.params.evaluate_step2 import EvaluateStep2Params
 from tris_core.params.runtime import RuntimeParams
 from tris_core.predictions import predict_by_image
+from tris_core.progress import progress
 from tris_core.runtime import pick_device
 from tris_core.sheets import SheetRow, write_sheet
 
@@ -49,7 +49,7 @@ def main() -> None:
         load_weights(model, STEP2)
         tokens = tokenize(table["text"].tolist(), config["clip"]["vocabulary"], config["text"])
         records, predictions = [], []
-        with tqdm(total=len(table), desc="predictions", disable=None) as bar:
+        with progress(len(table), "predictions") as bar:
             for rows, small in predict_by_image(model, packed, image_of, tokens, device=device, precision=params.precision):
                 part = table.iloc[rows]
                 ref_ids = part["ref_id"].to_numpy()

@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
 
 from stages._inputs import image_folder
 from stages._paths import IMAGES, IRN_LABELS, PRMS, REFS, RESPONSES, STEP1
@@ -17,6 +16,7 @@ from tris_core.params.base import load_section
 from tris_core.params.irn_labels import IrnLabelsParams
 from tris_core.params.runtime import RuntimeParams
 from tris_core.processes import map_in_processes
+from tris_core.progress import progress
 from tris_core.refinement.crf import crf_label, encode_label
 from tris_core.selection import Selected, selected_maps
 
@@ -52,7 +52,7 @@ def main() -> None:
         folder = image_folder()
         jobs: Iterator[tuple[int, Path, Selected]] = ((s.image_id, folder / s.path, s) for s in maps)
         work = partial(seed, **params.model_dump())
-        with tqdm(total=len(train), desc="CRF seeds", disable=None) as bar:
+        with progress(len(train), "CRF seeds") as bar:
             rows = []
             for part in map_in_processes(work, jobs, workers=runtime.workers):
                 rows += part

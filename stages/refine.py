@@ -2,7 +2,6 @@
 
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from stages._inputs import image_folder
 from stages._paths import IMAGES, IRN, PRMS, PSEUDO_LABELS, REFS, RESPONSES, STEP1
@@ -16,6 +15,7 @@ from tris_core.models.irn_backbone import boundaries, freeze_at_stride_16
 from tris_core.params.base import load_section
 from tris_core.params.refine import RefineParams
 from tris_core.params.runtime import RuntimeParams
+from tris_core.progress import progress
 from tris_core.refinement.instances import refine_maps
 from tris_core.runtime import pick_device
 from tris_core.selection import selected_maps
@@ -47,7 +47,7 @@ def main() -> None:
         folder = image_folder()
         walk = params.model_dump(exclude={"threshold"})
         rows = []
-        with tqdm(total=len(train), desc="walk", disable=None) as bar:
+        with progress(len(train), "walk") as bar:
             for selected in maps:
                 image = normalise(to_tensor(read_image(folder / selected.path))[None].to(device))[0]
                 edge, displacement = boundaries(visual, irn, image)

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from stages._inputs import expressions_with_images, open_images, read_clip, tokenize
 from stages._paths import PRMS, RESPONSES
@@ -15,6 +14,7 @@ from tris_core.params.base import load_section
 from tris_core.params.runtime import RuntimeParams
 from tris_core.params.score_prms import ScorePrmsParams
 from tris_core.prms import cumulative_scores, masked_by_responses, similarities
+from tris_core.progress import progress
 from tris_core.runtime import pick_device
 from tris_core.training.step1 import sentence_table
 
@@ -45,13 +45,17 @@ def main() -> None:
         maps = torch.from_numpy(np.stack(responses["map"].to_list())).view(len(table), responses["height"].iloc[0], -1)
 
         parts = []
-        for ref_id, rows in tqdm(table.groupby("ref_id", sort=True).indices.items(), desc="PRMS", disable=None):
+        groups = table.groupby("ref_id", sort=True).indices
+        bar = progress(len(groups), "PRMS")
+        for ref_id, rows in groups.items():
             image = normalise(packed[image_of[rows[:1]]].to(device))
             masked = masked_by_responses(image, maps[rows].to(device), size=size, mask=params.mask)
             score = cumulative_scores(similarities(scorer, masked, sentences[rows])).cpu().numpy()
             selected = np.arange(len(rows)) == score.argmax()
             expression_id = table["expression_id"].to_numpy()[rows]
             parts.append(pd.DataFrame({"ref_id": ref_id, "expression_id": expression_id, "score": score, "selected": selected}))
+            bar.update()
+        bar.close()
         with replacing(PRMS) as temporary:
             pd.concat(parts, ignore_index=True).to_parquet(temporary, index=False)
         say(f"{PRMS}: one map for each of {len(parts)} refs, out of {len(table)}")

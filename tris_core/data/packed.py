@@ -16,12 +16,12 @@ import pandas as pd
 from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from tris_core.errors import InputError
 from tris_core.files import sha256_of
 from tris_core.images import read_image, resize_square, to_tensor
 from tris_core.processes import map_in_processes
+from tris_core.progress import progress
 
 SHARD = 2048  # images
 
@@ -52,15 +52,17 @@ def pack_images(images: pd.DataFrame, root: Path, size: int, scratch: Path, *, w
 
 def _write_shards(paths: list[Path], size: int, folder: Path, workers: int) -> Iterator[dict[str, Any]]:
     squares = map_in_processes(partial(_squared, size=size), paths, workers=workers)
-    bar = iter(tqdm(squares, total=len(paths), desc="images", disable=None))
+    bar = progress(len(paths), "images")
     for start in range(0, len(paths), SHARD):
         target = folder / f"shard-{start // SHARD:03d}.npy"
         shape = (min(SHARD, len(paths) - start), size, size, 3)
         shard = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shape)
         for row in shard:
-            row[:] = next(bar)
+            row[:] = next(squares)
+            bar.update()
         shard.flush()
         yield {"file": target.name, "rows": len(shard), "sha256": sha256_of([target])}
+    bar.close()
 
 
 class PackedImages:

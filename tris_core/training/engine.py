@@ -1,18 +1,16 @@
 """The one training loop, used by Step-1, the boundary network and Step-2."""
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from tris_core.files import replacing
+from tris_core.progress import progress
 
 LOG_EVERY = 10
 Losses = dict[str, Tensor]
@@ -54,7 +52,7 @@ def fit(
     """
     base = [group["lr"] for group in optimizer.param_groups]
     first, history = _resume(model, optimizer, scratch)
-    bar = tqdm(total=steps, initial=first, desc=name, disable=not sys.stderr.isatty())
+    bar = progress(steps, name, done=first)
     saved = time.monotonic()
     recent: list[Losses] = []
     for step in range(first, steps):
@@ -73,19 +71,12 @@ def fit(
                 raise FloatingPointError(f"{name}: loss not finite in steps {done - len(recent) + 1} to {done}: {row}")
             history.append({"step": done, **row})
             recent = []
-            _tell(bar, name, done, steps, row)
+            bar.set_postfix_str(", ".join(f"{key} {value:.3f}" for key, value in row.items()), refresh=False)
             if time.monotonic() - saved >= checkpoint_seconds and done < steps:
                 _save(model, optimizer, scratch, done, history)
                 saved = time.monotonic()
     bar.close()
     return pd.DataFrame(history, columns=None if history else ["step", "total"])
-
-
-def _tell(bar: "tqdm[Any]", name: str, done: int, steps: int, row: dict[str, float]) -> None:
-    parts = ", ".join(f"{key} {value:.3f}" for key, value in row.items())
-    bar.set_postfix_str(parts)
-    if bar.disable and (done % (5 * LOG_EVERY) == 0 or done == steps):
-        print(f"{name}: step {done}/{steps}: {parts}", flush=True)
 
 
 def _save(
