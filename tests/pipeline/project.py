@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from tests.pipeline.closure import ROOT
 
-COPIED = ("stages", "tris_core", "presets", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config")
+COPIED = ("stages", "tris_core", "presets", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore")
 TINY: dict[str, dict[str, Any]] = {
     "make_shapes": {"train": 8, "val": 3, "test": 2},
     "pack_images": {"size": 96},

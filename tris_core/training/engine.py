@@ -1,6 +1,7 @@
 """The one training loop, used by Step-1, the boundary network and Step-2."""
 
 import math
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ def poly(step: int, steps: int, power: float = 0.9) -> float:
 
 def seed_everything(seed: int) -> None:
     """Seed torch and demand deterministic kernels: the same machine and thread count then give the same bytes."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products ask of CUDA
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
 
