@@ -67,7 +67,7 @@ def test_nothing_to_do_the_second_time(project: Project) -> None:
 def test_walk_threshold_reruns_refinement_and_what_follows_and_going_back_nothing(project: Project) -> None:
     project.set("refine.threshold", 0.4)
     assert project.repro() == {"refine", "evaluate_labels", "train_step2", "evaluate_step2"}
-    project.set("refine.threshold", 0.25)
+    project.set("refine.threshold", 0.5)
     assert project.repro() == set()
 
 

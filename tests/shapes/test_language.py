@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tris_core.shapes.dataset import SIZES
 from tris_core.shapes.language import WORDS, Expression, Phrase, draw_caption, draw_expressions, identifies
 from tris_core.shapes.scene import COLORS, PATTERNS, SHAPES, Scene, Thing, sample_scene
 
@@ -63,7 +64,9 @@ def scenes(draw: st.DrawFn) -> tuple[Scene, np.random.Generator]:
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     few = tuple(COLORS)[:2], PATTERNS[:2]  # a small palette makes look-alikes, which need qualifiers
     palette = (SHAPES[:2], *few) if draw(st.booleans()) else (SHAPES, tuple(COLORS), PATTERNS)
-    return sample_scene(rng, draw(st.integers(184, 216)), draw(st.integers(168, 200)), draw(st.integers(1, 5)), palette), rng
+    return sample_scene(
+        rng, draw(st.integers(184, 216)), draw(st.integers(168, 200)), draw(st.integers(1, 5)), SIZES, palette
+    ), rng
 
 
 @settings(max_examples=150, deadline=None)
