@@ -1,14 +1,10 @@
-"""The whole pipeline under DVC, on tiny data: it runs, repeats, resumes, and reruns exactly what a change invalidates."""
+"""The whole pipeline under DVC, on tiny data: it runs, repeats, and reruns exactly what a change invalidates."""
 
 import json
-import signal
-import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pandas as pd
-import psutil
 import pytest
 
 from tests.pipeline.project import Project, ran
@@ -136,26 +132,3 @@ def test_plots_show_curves_and_pictures(project: Project) -> None:
         assert title in page
     assert "val.png" in page
     project.run("rm", "-r", "page")
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_training_goes_on_to_the_same_bytes(project: Project, how: signal.Signals, tmp_path: Path) -> None:
-    before = (project.folder / "models/step1/model.safetensors").read_bytes()
-    process = subprocess.Popen(
-        ["dvc", "repro", "-f", "-s", "train_step1"], cwd=project.folder, env=project.env,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    checkpoints = project.scratch / "training"
-    while not list(checkpoints.glob("*/checkpoint.pt")):
-        assert process.poll() is None, "the training ended before it could be killed"
-        time.sleep(0.01)
-    stages = psutil.Process(process.pid).children(recursive=True)
-    (stages[-1] if how == signal.SIGTERM else psutil.Process(process.pid)).send_signal(how)
-    process.wait()
-    psutil.wait_procs(stages, timeout=20)
-    assert not [child for child in stages if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
-    assert not (project.folder / "models/step1").exists()
-    out = project.run("dvc", "repro", "-f", "-s", "train_step1")  # forced: the run-cache would spare it the training
-    assert "continuing from step" in out
-    assert (project.folder / "models/step1/model.safetensors").read_bytes() == before
-    assert project.repro() == set()
