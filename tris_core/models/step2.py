@@ -76,10 +76,10 @@ class Step2(nn.Module):
         c2 = c2 + self.attention2(c2, words)
         c3 = c3 + self.attention3(c3, words)
         c4 = c4 + self.attention4(c4, words)
-        d4 = self.output4(self.reduced_c4(c4))
-        d3 = self.output3(_upsample(d4, c3.shape) + self.reduced_c3(c3))
-        d2 = self.output2(_upsample(d3, c2.shape) + self.reduced_c2(c2))
-        d1 = self.output1(_upsample(d2, c1.shape) + self.reduced_c1(c1))
+        d4 = _upsample(self.output4(self.reduced_c4(c4)), c3.shape)
+        d3 = _upsample(self.output3(d4 + self.reduced_c3(c3)), c2.shape)
+        d2 = _upsample(self.output2(d3 + self.reduced_c2(c2)), c1.shape)
+        d1 = self.output1(d2 + self.reduced_c1(c1))
         logits = [self.final_seg1(d1), self.final_seg2(d2), self.final_seg3(d3), self.final_seg4(d4)]
         return [_upsample(logit, (size, size)) for logit in logits]
 
