@@ -8,7 +8,8 @@ from stages._inputs import expressions_with_images, open_images, tokenize
 from stages._paths import RESPONSES, STEP1
 from stages._stage import PARAMS, stage, stage_app
 from tris_core.files import replacing
-from tris_core.models.checkpoints import build_step1, load_weights, read_config
+from tris_core.models.checkpoints import load_weights, read_config
+from tris_core.models.step1 import build_step1
 from tris_core.params.base import load_section
 from tris_core.params.dump_responses import DumpResponsesParams
 from tris_core.params.runtime import RuntimeParams

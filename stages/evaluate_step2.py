@@ -14,7 +14,8 @@ from tris_core.evaluation import by_image, true_boxes, true_masks
 from tris_core.files import replacing
 from tris_core.images import read_image
 from tris_core.metrics import score_image, to_original
-from tris_core.models.checkpoints import build_step2, load_weights, read_config
+from tris_core.models.checkpoints import load_weights, read_config
+from tris_core.models.step2 import build_step2
 from tris_core.params.base import load_section
 from tris_core.params.evaluate_step2 import EvaluateStep2Params
 from tris_core.params.runtime import RuntimeParams

@@ -9,15 +9,16 @@ from stages._stage import PARAMS, stage, stage_app
 from tris_core.data.rle import encode
 from tris_core.files import replacing
 from tris_core.images import normalise, read_image, to_tensor
-from tris_core.models.checkpoints import build_irn, load_weights, read_config
+from tris_core.models.checkpoints import load_weights, read_config
 from tris_core.models.clip import load_clip
+from tris_core.models.irn import build_irn
 from tris_core.models.irn_backbone import boundaries, freeze_at_stride_16
 from tris_core.params.base import load_section
 from tris_core.params.refine import RefineParams
 from tris_core.params.runtime import RuntimeParams
 from tris_core.progress import progress
 from tris_core.refinement.instances import refine_maps
-from tris_core.runtime import pick_device
+from tris_core.runtime import pick_device, place
 from tris_core.selection import selected_maps
 
 app = stage_app()
@@ -39,8 +40,8 @@ def main() -> None:
         config = read_config(IRN)
         irn = build_irn(config)
         load_weights(irn, IRN)
-        irn.eval().to(device)
-        visual = freeze_at_stride_16(load_clip(config["clip"]).visual).to(device)
+        place(irn.eval(), device)
+        visual = place(freeze_at_stride_16(load_clip(config["clip"]).visual), device)
         images, refs = pd.read_parquet(IMAGES), pd.read_parquet(REFS)
         train = refs.loc[refs["split"] == "train", "ref_id"]
         maps = selected_maps(pd.read_parquet(RESPONSES), pd.read_parquet(PRMS), train, images, size=read_config(STEP1)["size"])

@@ -15,7 +15,7 @@ from tris_core.params.runtime import RuntimeParams
 from tris_core.params.score_prms import ScorePrmsParams
 from tris_core.prms import cumulative_scores, masked_by_responses, similarities
 from tris_core.progress import progress
-from tris_core.runtime import pick_device
+from tris_core.runtime import pick_device, place
 from tris_core.training.step1 import sentence_table
 
 app = stage_app()
@@ -37,7 +37,7 @@ def main() -> None:
         images, packed = open_images()
         table, image_of = expressions_with_images(images)
         clip = read_clip()
-        scorer = load_clip(clip["scorer"]).eval().to(device)
+        scorer = place(load_clip(clip["scorer"]).eval(), device)
         tokens = tokenize(table["text"].tolist(), clip["scorer"]["vocabulary"], clip["text"]).to(device)
         sentences = sentence_table(lambda t: sentence_feature(scorer, encode_words(scorer, t), t), tokens)
         size = clip["scorer"]["config"]["vision_cfg"]["image_size"]

@@ -6,13 +6,14 @@ from stages._inputs import image_folder, read_clip
 from stages._paths import CLIP, CURVES, IMAGES, IRN, IRN_LABELS
 from stages._stage import PARAMS, stage, stage_app
 from tris_core.files import replacing
-from tris_core.models.checkpoints import build_irn, save_model
+from tris_core.models.checkpoints import save_model
 from tris_core.models.clip import load_clip, stage_channels
+from tris_core.models.irn import build_irn
 from tris_core.models.irn_backbone import freeze_at_stride_16
 from tris_core.params.base import load_section
 from tris_core.params.runtime import RuntimeParams
 from tris_core.params.train_irn import TrainIrnParams
-from tris_core.runtime import pick_device
+from tris_core.runtime import pick_device, place
 from tris_core.training.engine import fit, poly, seed_everything
 from tris_core.training.irn import crop_losses, mean_displacement, sgd
 from tris_core.training.scratch import scratch_folder, training_digest
@@ -37,8 +38,8 @@ def main() -> None:
         images, clip, folder = pd.read_parquet(IMAGES), read_clip(), image_folder()
         labels = pd.read_parquet(IRN_LABELS).merge(images[["image_id", "path"]], on="image_id")
         config = {"clip": clip["backbone"], "model": {"channels": list(stage_channels(clip["backbone"]))}}
-        visual = freeze_at_stride_16(load_clip(clip["backbone"]).visual).to(device)
-        irn = build_irn(config).to(device).train()
+        visual = place(freeze_at_stride_16(load_clip(clip["backbone"]).visual), device)
+        irn = place(build_irn(config).train(), device)
         steps = params.epochs * max(1, len(labels) // params.batch)
         losses = crop_losses(visual, irn, labels, folder, params, device)
         digest = training_digest(params.model_dump(), [IMAGES, IRN_LABELS, CLIP])

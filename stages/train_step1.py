@@ -7,12 +7,13 @@ from stages._paths import CLIP, CURVES, EXPRESSIONS, IMAGES, PACKED, REFS, STEP1
 from stages._stage import PARAMS, stage, stage_app
 from tris_core.data.samples import TrainingRefs
 from tris_core.files import replacing
-from tris_core.models.checkpoints import build_step1, save_model
+from tris_core.models.checkpoints import save_model
 from tris_core.models.clip import encode_words, load_clip, sentence_feature, stage_channels
+from tris_core.models.step1 import build_step1
 from tris_core.params.base import load_section
 from tris_core.params.runtime import RuntimeParams
 from tris_core.params.train_step1 import TrainStep1Params
-from tris_core.runtime import pick_device
+from tris_core.runtime import pick_device, place
 from tris_core.training.engine import fit, poly, seed_everything
 from tris_core.training.optimizers import adamw
 from tris_core.training.scratch import scratch_folder, training_digest
@@ -49,12 +50,12 @@ def main() -> None:
         }
         model = build_step1(config)
         model.backbone.load_state_dict(load_clip(clip["backbone"]).state_dict())
-        scorer = load_clip(clip["scorer"]).requires_grad_(False).eval().to(device)
+        scorer = place(load_clip(clip["scorer"]).requires_grad_(False).eval(), device)
         texts = expressions["text"].tolist()
         seen_by_scorer = tokenize(texts, clip["scorer"]["vocabulary"], clip["text"]).to(device)
         sentences = sentence_table(lambda t: sentence_feature(scorer, encode_words(scorer, t), t), seen_by_scorer)
         tokens = tokenize(texts, clip["backbone"]["vocabulary"], clip["text"])
-        model.train().to(device)
+        place(model.train(), device)
         steps = params.total_steps(len(refs.image))
         scorer_size = clip["scorer"]["config"]["vision_cfg"]["image_size"]
         losses = step1_losses(model, scorer, scorer_size, packed, refs, tokens, sentences, params, device)

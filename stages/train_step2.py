@@ -7,12 +7,13 @@ from stages._paths import CLIP, CURVES, EXPRESSIONS, IMAGES, PACKED, PSEUDO_LABE
 from stages._stage import PARAMS, stage, stage_app
 from tris_core.data.samples import TrainingRefs
 from tris_core.files import replacing
-from tris_core.models.checkpoints import build_step2, save_model
+from tris_core.models.checkpoints import save_model
 from tris_core.models.clip import load_clip, stage_channels
+from tris_core.models.step2 import build_step2
 from tris_core.params.base import load_section
 from tris_core.params.runtime import RuntimeParams
 from tris_core.params.train_step2 import TrainStep2Params
-from tris_core.runtime import pick_device
+from tris_core.runtime import pick_device, place
 from tris_core.training.engine import fit, poly, seed_everything
 from tris_core.training.optimizers import adamw
 from tris_core.training.scratch import scratch_folder, training_digest
@@ -47,7 +48,7 @@ def main() -> None:
         config = {"clip": clip["backbone"], "text": clip["text"], "size": packed.size, "model": network}
         model = build_step2(config)
         model.backbone.load_state_dict(load_clip(clip["backbone"]).state_dict())
-        model.train().to(device)
+        place(model.train(), device)
         tokens = tokenize(expressions["text"].tolist(), clip["backbone"]["vocabulary"], clip["text"])
         steps = params.total_steps(len(refs.image))
         losses = step2_losses(model, packed, refs, labels, tokens, params, device)

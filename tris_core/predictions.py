@@ -10,6 +10,7 @@ from torch import Tensor
 from tris_core.data.packed import PackedImages
 from tris_core.images import normalise
 from tris_core.models.step2 import Step2
+from tris_core.runtime import place
 from tris_core.training.engine import autocast
 
 
@@ -27,7 +28,7 @@ def predict_by_image(
 
     `image_of` (L,) is the image row of every expression, `tokens` (L, T) its token ids.
     """
-    model.eval().to(device)
+    place(model.eval(), device)
     for image_row in np.unique(image_of):
         rows = np.flatnonzero(image_of == image_row)
         with autocast(device, precision):

@@ -10,6 +10,7 @@ from torch import Tensor
 from tris_core.data.packed import PackedImages
 from tris_core.images import normalise
 from tris_core.models.step1 import Step1
+from tris_core.runtime import place
 from tris_core.training.engine import autocast
 
 
@@ -29,7 +30,7 @@ def response_maps(
     `image_of` (L,) is the image row of every expression, `tokens` (L, T) its token ids. Yields the expressions' rows (P,)
     and their maps (P, H, W) float32, each row once.
     """
-    model.eval().to(device)
+    place(model.eval(), device)
     order = np.argsort(image_of, kind="stable")
     distinct, start = np.unique(image_of[order], return_index=True)
     stop = np.append(start[1:], len(order))

@@ -13,10 +13,6 @@ from torch import nn
 
 from tris_core.errors import InputError
 from tris_core.files import replacing
-from tris_core.models.clip import Tokenizer, build_clip
-from tris_core.models.irn import IRN
-from tris_core.models.step1 import Step1
-from tris_core.models.step2 import Step2
 
 
 def save_model(folder: Path, model: nn.Module, config: dict[str, Any]) -> None:
@@ -39,28 +35,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     return content
 
 
-def build_step1(config: dict[str, Any]) -> Step1:
-    """Step-1 with random weights from its `config.json`."""
-    return Step1(build_clip(config["clip"]["config"]), **config["model"])
-
-
-def build_step2(config: dict[str, Any]) -> Step2:
-    """Step-2 with random weights from its `config.json`."""
-    return Step2(build_clip(config["clip"]["config"]), **config["model"])
-
-
-def build_irn(config: dict[str, Any]) -> IRN:
-    """The boundary network with random weights from its `config.json`."""
-    return IRN(channels=tuple(config["model"]["channels"]))
-
-
 def load_weights(model: nn.Module, folder: Path) -> None:
     """Fill a model from its folder, every key accounted for. Raises `InputError` naming keys that differ."""
     path = folder / "model.safetensors"
     missing, unexpected = model.load_state_dict(load_file(path), strict=False)
     if missing or unexpected:
         raise InputError(f"{path}: does not fit config.json; missing {missing[:3]}, unexpected {unexpected[:3]}")
-
-
-def tokenizer_of(config: dict[str, Any]) -> Tokenizer:
-    return Tokenizer(config["clip"]["vocabulary"])

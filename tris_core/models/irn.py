@@ -4,6 +4,8 @@ Shapes: B images, (h, w) the stride-4 map of the first tap. Parameter names are 
 without `resnet50.`; their `fc_dp7.4.running_mean` is the same buffer as `mean_shift.running_mean` and is not kept.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -81,3 +83,8 @@ def _join(maps: list[Tensor]) -> Tensor:
     """Concatenate channels; maps that up-sampling made larger than the first are cropped to it."""
     height, width = maps[0].shape[-2:]
     return torch.cat([m[..., :height, :width] for m in maps], dim=1)
+
+
+def build_irn(config: dict[str, Any]) -> IRN:
+    """The boundary network with random weights from its `config.json`."""
+    return IRN(channels=tuple(config["model"]["channels"]))

@@ -4,13 +4,14 @@ Shapes: B images, N expressions per image, T tokens, C = C_d hidden channels, H 
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
 from torch import Tensor, nn
 
-from tris_core.models.clip import encode_words, sentence_feature, stage_features
+from tris_core.models.clip import build_clip, encode_words, sentence_feature, stage_features
 from tris_core.models.prompt import BilateralPrompt
 
 
@@ -63,3 +64,8 @@ class Step1(nn.Module):
     def respond_pairs(self, vis_PCHW: Tensor, lan_PC: Tensor) -> Tensor:
         """Responses (P, H, W) of P pairs of image and expression, each in a forward of its own, as inference needs them."""
         return self.respond(vis_PCHW, lan_PC[:, None])[:, 0]
+
+
+def build_step1(config: dict[str, Any]) -> Step1:
+    """Step-1 with random weights from its `config.json`."""
+    return Step1(build_clip(config["clip"]["config"]), **config["model"])

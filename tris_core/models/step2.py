@@ -4,13 +4,14 @@ Shapes: B pairs of image and expression, T words, C channels, H W the map of an 
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
 from torch import Tensor, nn
 
-from tris_core.models.clip import encode_words, stage_features
+from tris_core.models.clip import build_clip, encode_words, stage_features
 
 
 class PixelAttention(nn.Module):
@@ -95,3 +96,8 @@ def _upsample(x: Tensor, shape: tuple[int, ...]) -> Tensor:
 def deep_supervision_losses(logits: list[Tensor], target: Tensor) -> list[Tensor]:
     """Binary cross-entropy of every head, in the order of `logits`, against pseudo-labels (B, 1, S, S) in {0, 1}."""
     return [F.binary_cross_entropy_with_logits(logit, target) for logit in logits]
+
+
+def build_step2(config: dict[str, Any]) -> Step2:
+    """Step-2 with random weights from its `config.json`."""
+    return Step2(build_clip(config["clip"]["config"]), **config["model"])
