@@ -1,10 +1,13 @@
-"""The whole pipeline under DVC, on tiny data: it runs, repeats, and reruns exactly what a change invalidates."""
+"""The whole pipeline under DVC, on tiny data: it runs, repeats, resumes, and reruns exactly what a change invalidates."""
 
 import json
+import signal
+import subprocess
 import time
 from collections.abc import Iterator
 
 import pandas as pd
+import psutil
 import pytest
 
 from tests.pipeline.project import Project, ran
@@ -132,3 +135,28 @@ def test_plots_show_curves_and_pictures(project: Project) -> None:
         assert title in page
     assert "val.png" in page
     project.run("rm", "-r", "page")
+
+
+@pytest.mark.parametrize(("victim", "how", "seed"), [("dvc", signal.SIGKILL, 7), ("stage", signal.SIGTERM, 8)])
+def test_a_killed_training_goes_on_to_the_same_bytes(project: Project, victim: str, how: signal.Signals, seed: int) -> None:
+    project.set("train_step1.seed", seed)  # never run before: no run-cache can answer
+    checkpoints, model = project.scratch / "training", project.folder / "models/step1/model.safetensors"
+    process = subprocess.Popen(
+        ["dvc", "repro", "train_step1"], cwd=project.folder, env=project.env,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not list(checkpoints.glob("*/checkpoint.pt")):
+        assert process.poll() is None, "the training ended before it could be killed"
+        time.sleep(0.01)
+    stage = psutil.Process(process.pid).children(recursive=True)
+    assert stage
+    (psutil.Process(process.pid) if victim == "dvc" else stage[-1]).send_signal(how)
+    process.wait()
+    _, alive = psutil.wait_procs(stage, timeout=20)
+    assert not alive, "a stage ends with the process that started it"
+    assert not model.parent.exists()
+    assert "continuing from step" in project.run("dvc", "repro", "train_step1")
+    resumed = model.read_bytes()
+    project.run("dvc", "repro", "-f", "-s", "train_step1")
+    assert model.read_bytes() == resumed
+    assert not list(checkpoints.glob("*/checkpoint.pt"))
