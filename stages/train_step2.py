@@ -1,6 +1,7 @@
 """Step 2: learn to segment from pseudo-labels."""
 
 import pandas as pd
+from torch import nn
 
 from stages._inputs import open_images, read_clip, tokenize
 from stages._paths import CLIP, CURVES, EXPRESSIONS, IMAGES, PACKED, PSEUDO_LABELS, REFS, STEP2
@@ -17,7 +18,7 @@ from tris_core.runtime import pick_device, place
 from tris_core.training.engine import fit, poly, seed_everything
 from tris_core.training.optimizers import adamw
 from tris_core.training.scratch import scratch_folder, training_digest
-from tris_core.training.step2 import step2_losses
+from tris_core.training.step2 import running_average, step2_losses
 
 app = stage_app()
 
@@ -51,11 +52,13 @@ def main() -> None:
         place(model.train(), device)
         tokens = tokenize(expressions["text"].tolist(), clip["backbone"]["vocabulary"], clip["text"])
         steps = params.total_steps(len(refs.image))
-        losses = step2_losses(model, packed, refs, labels, tokens, params, device)
+        average = None if params.ema == "none" else running_average(model)
+        losses = step2_losses(model, average, packed, refs, labels, tokens, params, device)
         digest = training_digest(params.model_dump(), [IMAGES, REFS, EXPRESSIONS, PACKED, CLIP, PSEUDO_LABELS])
         with scratch_folder("step2", digest) as scratch:
             history = fit(
-                model, adamw(model, params), losses, steps=steps, scratch=scratch, name="Step-2",
+                nn.ModuleList([model] if average is None else [model, average]),
+                adamw(model, params, full_rate="positional_embedding"), losses, steps=steps, scratch=scratch, name="Step-2",
                 rate=lambda step: poly(step, steps) if params.schedule == "poly" else 1.0,
                 checkpoint_seconds=runtime.checkpoint_seconds,
             )  # fmt: skip

@@ -6,10 +6,15 @@ from torch import nn
 from tris_core.params.optim import Training
 
 
-def adamw(model: nn.Module, params: Training) -> torch.optim.AdamW:
-    """AdamW in two groups: the backbone at `backbone_lr_mult` times the learning rate, and the rest."""
-    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    backbone = [p for name, p in trained if name.startswith("backbone.")]
-    rest = [p for name, p in trained if not name.startswith("backbone.")]
+def adamw(model: nn.Module, params: Training, *, full_rate: str | None = None) -> torch.optim.AdamW:
+    """AdamW in two groups: the backbone at `backbone_lr_mult` times the learning rate, and the rest.
+
+    Parameters of the backbone whose name contains `full_rate` count as the rest.
+    """
+    backbone: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        slow = name.startswith("backbone.") and (full_rate is None or full_rate not in name)
+        (backbone if slow else rest).append(parameter)
     groups = [{"params": backbone, "lr": params.lr * params.backbone_lr_mult}, {"params": rest, "lr": params.lr}]
     return torch.optim.AdamW(groups, weight_decay=params.weight_decay)
