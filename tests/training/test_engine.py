@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tris_core.training.engine import fit, poly
+from tris_core.training.engine import Selection, fit, poly
 
 
 class Interrupted(Exception):
@@ -81,3 +81,36 @@ def test_no_steps_leave_the_weights_alone(tmp_path: Path) -> None:
 
 def test_poly_falls_from_one_to_zero() -> None:
     assert [poly(s, 4) for s in (0, 2, 4, 5)] == [1.0, pytest.approx(0.5**0.9), 0.0, 0.0]
+
+
+@pytest.mark.parametrize("stop_at", [None, 35, 45])
+def test_selection_keeps_the_weights_of_the_best_score(tmp_path: Path, stop_at: int | None) -> None:
+    scores = {20: 0.3, 40: 0.9, 60: 0.9}
+    kept: dict[int, dict[str, torch.Tensor]] = {}
+
+    def train(stop_at: int | None) -> dict[str, torch.Tensor]:
+        model, optimizer = toy()
+        taken = []
+
+        def losses(step: int) -> dict[str, torch.Tensor]:
+            taken.append(step)
+            return losses_of(model, stop_at)(step)
+
+        def score() -> float:
+            done = taken[-1] + 1
+            kept[done] = {key: value.clone() for key, value in model.state_dict().items()}
+            model.eval()
+            return scores[done]
+
+        fit(
+            model, optimizer, losses, steps=60, rate=lambda s: poly(s, 60), scratch=tmp_path, checkpoint_seconds=0,
+            name="toy", selection=Selection(20, score),
+        )  # fmt: skip
+        return model.state_dict()
+
+    if stop_at is not None:
+        with pytest.raises(Interrupted):
+            train(stop_at)
+    result = train(None)
+    assert all(torch.equal(result[key], kept[40][key]) for key in result)
+    assert not all(torch.equal(result[key], kept[60][key]) for key in result)

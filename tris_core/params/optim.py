@@ -17,7 +17,8 @@ class Training(Section):
     """AdamW over `steps` batches, or `epochs` over the refs: one of the two is null. `steps: 0` keeps the initial weights.
 
     The backbone (both CLIP towers) learns at `lr * backbone_lr_mult`. `schedule: poly` decays per step as
-    (1 - step/steps)^0.9; `constant` is what the released Step-2 amounts to.
+    (1 - step/steps)^0.9; `constant` is what the released Step-2 amounts to. `selection: last` keeps the last weights;
+    `val_mIoU`, the release's way, the epoch that does best by the masks of the val split (the full metrics then say so).
     """
 
     seed: int = Field(ge=0)
@@ -29,6 +30,7 @@ class Training(Section):
     weight_decay: float = Field(ge=0, le=1)
     schedule: Literal["poly", "constant"]
     precision: Literal["fp32", "bf16"]
+    selection: Literal["last", "val_mIoU"]
 
     @model_validator(mode="after")
     def one_length(self) -> "Training":

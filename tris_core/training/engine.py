@@ -4,6 +4,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,14 @@ from tris_core.progress import progress
 
 LOG_EVERY = 10
 Losses = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Keep the weights of the best `score()`, asked every `every` steps and at the end; of equals the first."""
+
+    every: int
+    score: Callable[[], float]
 
 
 def poly(step: int, steps: int, power: float = 0.9) -> float:
@@ -46,16 +55,17 @@ def fit(
     scratch: Path,
     checkpoint_seconds: float,
     name: str,
+    selection: Selection | None = None,
 ) -> pd.DataFrame:
     """Train for `steps` steps and return the loss curve: one row every ten steps, averaged over them.
 
     `losses(step)` draws the step's batch as a function of the step alone and returns named scalars, `total` among them;
     `rate(step)` scales the learning rates the optimizer was built with. The newest checkpoint in `scratch` is continued
-    from, to the same result as without the interruption. Raises `FloatingPointError` naming the steps if a loss is not
-    finite; the last good checkpoint stays.
+    from, to the same result as without the interruption. Without `selection` the last weights are the result. Raises
+    `FloatingPointError` naming the steps if a loss is not finite; the last good checkpoint stays.
     """
     base = [group["lr"] for group in optimizer.param_groups]
-    first, history = _resume(model, optimizer, scratch)
+    first, history, best = _resume(model, optimizer, scratch)
     bar = progress(steps, name, done=first)
     saved = time.monotonic()
     recent: list[Losses] = []
@@ -69,6 +79,14 @@ def fit(
         recent.append({key: value.detach() for key, value in parts.items()})
         bar.update()
         done = step + 1
+        if selection is not None and (done % selection.every == 0 or done == steps):
+            score = selection.score()
+            model.train()
+            print(f"{name}: step {done}, score {score:.4f}, best so far {max(best, score):.4f}", flush=True)
+            if score > best:
+                best = score
+                with replacing(scratch / "best.pt") as temporary:
+                    torch.save(model.state_dict(), temporary)
         if done % LOG_EVERY == 0 or done == steps:
             row = {key: torch.stack([parts[key] for parts in recent]).mean().item() for key in parts}
             if not all(math.isfinite(value) for value in row.values()):
@@ -77,27 +95,29 @@ def fit(
             recent = []
             bar.set_postfix_str(", ".join(f"{key} {value:.3f}" for key, value in row.items()), refresh=False)
             if time.monotonic() - saved >= checkpoint_seconds and done < steps:
-                _save(model, optimizer, scratch, done, history)
+                _save(model, optimizer, scratch, done, history, best)
                 saved = time.monotonic()
     bar.close()
+    if selection is not None and steps:
+        model.load_state_dict(torch.load(scratch / "best.pt", weights_only=True))
     return pd.DataFrame(history, columns=None if history else ["step", "total"])
 
 
 def _save(
-    model: nn.Module, optimizer: torch.optim.Optimizer, scratch: Path, done: int, history: list[dict[str, float]]
+    model: nn.Module, optimizer: torch.optim.Optimizer, scratch: Path, done: int, history: list[dict[str, float]], best: float
 ) -> None:
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "done": done, "history": history}
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "done": done, "history": history, "best": best}
     with replacing(scratch / "checkpoint.pt") as temporary:
         torch.save({**state, "rng": torch.get_rng_state()}, temporary)
 
 
-def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, scratch: Path) -> tuple[int, list[dict[str, float]]]:
+def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, scratch: Path) -> tuple[int, list[dict[str, float]], float]:
     path = scratch / "checkpoint.pt"
     if not path.is_file():
-        return 0, []
+        return 0, [], -math.inf
     state = torch.load(path, weights_only=True)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["rng"])
     print(f"continuing from step {state['done']} ({path})", flush=True)
-    return state["done"], state["history"]
+    return state["done"], state["history"], state["best"]
