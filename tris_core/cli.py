@@ -1,9 +1,13 @@
 """`tris`: what one does beside the pipeline. The stages themselves are `python -m stages.NAME`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from tris_core.errors import InputError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -27,6 +31,59 @@ def train_demo_clip(
 
     for name, value in train(out, steps=steps, seed=seed).items():
         typer.echo(f"{name}: {value:.3f}")
+
+
+@app.command()
+def report(
+    runs: Annotated[list[str], typer.Argument(help="`full` (experiments full-0, full-1, ...) or `full=main,full-1,my-branch`")],
+    split: Annotated[str, typer.Option(help="which split's expressions")] = "val",
+    step: Annotated[int, typer.Option(min=1, max=2, help="1: response maps, 2: predictions")] = 1,
+    table: Annotated[str | None, typer.Option(help="put the numbers of the paper's table 3 or 5 beside")] = None,
+    out: Annotated[Path | None, typer.Option(help="file to write: .md or .html")] = None,
+) -> None:
+    """Compare experiments, branches and commits over their seeds; the first run is what the others are compared with.
+
+    Nothing is checked out: results are read from DVC's cache.
+    """
+    from tabulate import tabulate
+
+    from tris_core.experiments import experiments, group_of, read_run
+    from tris_core.files import replacing
+    from tris_core.paper import TABLES
+    from tris_core.report import compare
+
+    with plain_errors():
+        if table is not None and table not in TABLES:
+            raise InputError(f"--table {table}: known are {', '.join(TABLES)}")
+        if out is not None and out.suffix not in (".md", ".html"):
+            raise InputError(f"--out {out}: end the name in .md or .html")
+        known = experiments()
+        groups = {}
+        for run in runs:
+            name, _, listed = run.partition("=")
+            revisions = listed.split(",") if listed else [found for found in known if group_of(found) == name]
+            if not revisions:
+                raise InputError(f"{name}: no experiment of that name; known are {', '.join(sorted(known)) or 'none'}")
+            records = [read_run(r, known.get(r, r), step=step).records.query("split == @split") for r in sorted(revisions)]
+            groups[name] = records
+        rows = compare(groups, against=next(iter(groups)), paper=TABLES[table] if table else None)
+        typer.echo(tabulate(rows, headers="keys", tablefmt="github", showindex=False, disable_numparse=True))
+        if out is not None:
+            style = "github" if out.suffix == ".md" else "html"
+            with replacing(out) as temporary:
+                temporary.write_text(
+                    tabulate(rows, headers="keys", tablefmt=style, showindex=False, disable_numparse=True) + "\n"
+                )
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Print what is wrong with an input plainly, and end with exit code 1."""
+    try:
+        yield
+    except InputError as error:
+        typer.echo(f"tris: {error}", err=True)
+        raise typer.Exit(1) from None
 
 
 if __name__ == "__main__":

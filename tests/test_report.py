@@ -1,0 +1,70 @@
+"""Means, deviations and intervals of several runs, against closed forms."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tris_core.errors import InputError
+from tris_core.metrics import summarise
+from tris_core.report import bootstrap_interval, compare, per_expression
+
+
+def records(iou: list[float], images: list[int] | None = None) -> pd.DataFrame:
+    n = len(iou)
+    return pd.DataFrame(
+        {
+            "expression_id": np.arange(n), "image_id": images or list(range(n)), "intersection": [int(100 * i) for i in iou],
+            "union": 100, "hit_box": [i > 0.1 for i in iou], "hit_mask": [i > 0.2 for i in iou], "acc_box": False,
+        }
+    )  # fmt: skip
+
+
+@given(st.lists(st.integers(0, 100), min_size=1, max_size=20))
+def test_columns_average_to_the_metrics(percent: list[int]) -> None:
+    made = records([p / 100 for p in percent])
+    expected, columns = summarise(made), per_expression(made)
+    for name in ("mIoU", "PointIt", "P@0.5", "PointM"):
+        assert columns[name].mean() == pytest.approx(expected[name], abs=1e-12)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 1000), st.integers(30, 200))
+def test_interval_of_one_sentence_an_image_is_the_textbook_one(seed: int, n: int) -> None:
+    values = np.random.default_rng(seed).normal(0.1, 0.3, n)
+    low, high = bootstrap_interval(pd.DataFrame({"image_id": np.arange(n), "x": values}))["x"]
+    half = 1.96 * values.std() / np.sqrt(n)
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.35 * half)
+
+
+def test_interval_is_wider_when_sentences_share_images() -> None:
+    values = np.repeat(np.random.default_rng(0).normal(0, 1, 40), 10)
+    apart = bootstrap_interval(pd.DataFrame({"image_id": np.arange(400), "x": values}))["x"]
+    together = bootstrap_interval(pd.DataFrame({"image_id": np.repeat(np.arange(40), 10), "x": values}))["x"]
+    assert together[1] - together[0] == pytest.approx(np.sqrt(10) * (apart[1] - apart[0]), rel=0.3)
+
+
+def test_table_says_mean_spread_difference_and_whether_it_is_decided() -> None:
+    rng = np.random.default_rng(1)
+    base = rng.uniform(0.3, 0.6, 300)
+    groups = {
+        "full": [records(list(base)), records(list(base + 0.02))],
+        "better": [records(list(base + 0.1))],
+        "same": [records(list(np.roll(base, 1)))],
+    }
+    table = compare(groups, against="full", paper={"full": {"mIoU": 27.81}}).set_index("run")
+    first = 100 * (groups["full"][0]["intersection"] / 100).mean()
+    second = 100 * (groups["full"][1]["intersection"] / 100).mean()
+    deviation = abs(second - first) / np.sqrt(2)
+    assert table.loc["full", "mIoU"] == f"{(first + second) / 2:.1f} ± {deviation:.1f}"
+    assert table.loc["full", "mIoU - full"] == ""
+    assert table.loc["full", "paper's mIoU"] == "27.81"
+    assert "undecided" not in table.loc["better", "mIoU - full"]
+    assert table.loc["better", "mIoU - full"].startswith("+9.")
+    assert "undecided" in table.loc["same", "mIoU - full"]
+
+
+def test_runs_on_other_expressions_are_refused() -> None:
+    with pytest.raises(InputError, match="not measured on the same expressions"):
+        compare({"a": [records([0.1, 0.2])], "b": [records([0.1])]}, against="a")

@@ -1,0 +1,74 @@
+"""Runs side by side: mean and deviation over seeds, and differences with an interval from a bootstrap over images."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tris_core.errors import InputError
+from tris_core.paper import Row
+
+COLUMNS = ("mIoU", "PointIt", "P@0.5", "PointM")
+RESAMPLES = 2000
+
+
+def per_expression(records: pd.DataFrame) -> pd.DataFrame:
+    """What every column of `COLUMNS` is the mean of, by expression_id, with image_id."""
+    iou = records["intersection"] / records["union"].clip(lower=1)
+    values = {"mIoU": iou, "PointIt": records["hit_box"], "P@0.5": iou >= 0.5, "PointM": records["hit_mask"]}
+    frame = pd.DataFrame({"expression_id": records["expression_id"], "image_id": records["image_id"], **values})
+    return frame.astype(dict.fromkeys(COLUMNS, float)).set_index("expression_id").sort_index()
+
+
+def bootstrap_interval(difference: pd.DataFrame, *, seed: int = 0, level: float = 0.95) -> dict[str, tuple[float, float]]:
+    """Percentile interval of the mean of every column but `image_id`, when whole images are drawn with replacement.
+
+    Sentences of an image share its objects, so images, not sentences, are what was sampled.
+    """
+    grouped = difference.groupby("image_id")
+    totals, counts = grouped.sum(), grouped.size().to_numpy()
+    draws = np.random.default_rng(seed).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=RESAMPLES)
+    means: NDArray[np.float64] = (draws @ totals.to_numpy()) / (draws @ counts)[:, None]
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return {column: (low[i], high[i]) for i, column in enumerate(totals.columns)}
+
+
+def compare(
+    groups: Mapping[str, Sequence[pd.DataFrame]], *, against: str, paper: Mapping[str, Row] | None = None
+) -> pd.DataFrame:
+    """A row per group of runs (`groups`: records of each seed of one split), all numbers in percent, as text.
+
+    For every column of `COLUMNS`: mean over seeds, with their standard deviation where there are several; the difference to
+    group `against` with its 95 % interval ("undecided" if that holds 0: seeds averaged per expression, then a paired
+    bootstrap over images); and the paper's number where `paper` has one. Raises `InputError` if groups were measured on
+    different expressions.
+    """
+    tables = {name: [per_expression(run) for run in runs] for name, runs in groups.items()}
+    index = tables[against][0].index
+    for name, runs in tables.items():
+        for run in runs:
+            if not run.index.equals(index):
+                raise InputError(f"{name} and {against} were not measured on the same expressions; run them on the same data")
+    averages = {name: sum(run[list(COLUMNS)] for run in runs) / len(runs) for name, runs in tables.items()}
+    rows = []
+    for name, runs in tables.items():
+        row = {"run": name, "seeds": str(len(runs))}
+        difference = (averages[name] - averages[against]).assign(image_id=tables[against][0]["image_id"])
+        interval = bootstrap_interval(difference)
+        for column in COLUMNS:
+            means = [100 * run[column].mean() for run in runs]
+            spread = f" ± {np.std(means, ddof=1):.1f}" if len(means) > 1 else ""
+            row[column] = f"{np.mean(means):.1f}{spread}"
+            if name != against:
+                low, high = (100 * bound for bound in interval[column])
+                verdict = " undecided" if low <= 0 <= high else ""
+                row[f"{column} - {against}"] = f"{100 * difference[column].mean():+.1f} [{low:+.1f}, {high:+.1f}]{verdict}"
+            if paper and column in paper.get(name, {}):
+                row[f"paper's {column}"] = f"{paper[name][column]:.2f}"
+        rows.append(row)
+    order = ["run", "seeds"]
+    for column in COLUMNS:
+        order += [column, f"{column} - {against}", f"paper's {column}"]
+    frame = pd.DataFrame(rows)
+    return frame[[column for column in order if column in frame]].fillna("")
