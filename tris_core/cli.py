@@ -38,6 +38,7 @@ def report(
     runs: Annotated[list[str], typer.Argument(help="`full` (experiments full-0, full-1, ...) or `full=main,full-1,my-branch`")],
     split: Annotated[str, typer.Option(help="which split's expressions")] = "val",
     step: Annotated[int, typer.Option(min=1, max=2, help="1: response maps, 2: predictions")] = 1,
+    baseline: Annotated[str, typer.Option(help="the commit that the experiments started from")] = "HEAD",
     table: Annotated[str | None, typer.Option(help="put the numbers of the paper's table 3 or 5 beside")] = None,
     out: Annotated[Path | None, typer.Option(help="file to write: .md or .html")] = None,
 ) -> None:
@@ -57,15 +58,14 @@ def report(
             raise InputError(f"--table {table}: known are {', '.join(TABLES)}")
         if out is not None and out.suffix not in (".md", ".html"):
             raise InputError(f"--out {out}: end the name in .md or .html")
-        known = experiments()
+        known = experiments(baseline)
         groups = {}
         for run in runs:
             name, _, listed = run.partition("=")
             revisions = listed.split(",") if listed else [found for found in known if group_of(found) == name]
             if not revisions:
-                raise InputError(f"{name}: no experiment of that name; known are {', '.join(sorted(known)) or 'none'}")
-            records = [read_run(r, known.get(r, r), step=step).records.query("split == @split") for r in sorted(revisions)]
-            groups[name] = records
+                raise InputError(f"{name}: no such experiment of {baseline}; known are {', '.join(sorted(known)) or 'none'}")
+            groups[name] = [read_run(r, known.get(r, r), step=step, split=split).records for r in sorted(revisions)]
         rows = compare(groups, against=next(iter(groups)), paper=TABLES[table] if table else None)
         typer.echo(tabulate(rows, headers="keys", tablefmt="github", showindex=False, disable_numparse=True))
         if out is not None:

@@ -6,10 +6,10 @@ The only module of the package that knows DVC.
 import io
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
-from dvc.api import DVCFileSystem, exp_show
+from dvc.api import DVCFileSystem
+from dvc.repo import Repo
 
 from tris_core.errors import InputError
 
@@ -30,16 +30,14 @@ def group_of(name: str) -> str:
     return SEED.sub("", name)
 
 
-def experiments() -> dict[str, str]:
-    """Revision of every experiment of this repository that has a name; of equal names the newest."""
-    rows: list[dict[str, Any]] = [
-        row for row in exp_show(num=-1, all_branches=True) if row.get("Experiment") and row.get("rev")
-    ]
-    return {row["Experiment"]: row["rev"] for row in sorted(rows, key=lambda row: str(row.get("Created")))}
+def experiments(baseline: str) -> dict[str, str]:
+    """Revision by name of every finished experiment that started from the commit `baseline`."""
+    with Repo() as repo:
+        return {name: revision for found in repo.experiments.ls(rev=baseline).values() for name, revision in found}
 
 
-def read_run(name: str, revision: str, *, step: int) -> Run:
-    """What `evaluate_step<step>` wrote at a revision. Raises `InputError` if its results are not in the cache."""
+def read_run(name: str, revision: str, *, step: int, split: str) -> Run:
+    """What `evaluate_step<step>` wrote of a split at a revision. Raises `InputError` if its results are not in the cache."""
     files = DVCFileSystem(rev=revision)
 
     def table(path: str) -> pd.DataFrame:
@@ -50,4 +48,7 @@ def read_run(name: str, revision: str, *, step: int) -> Run:
 
     records = table(f"data/evaluation/step{step}/records.parquet")
     owners = table("data/index/expressions.parquet").merge(table("data/index/refs.parquet"), on="ref_id")
-    return Run(name, revision, records.merge(owners[["expression_id", "image_id"]], on="expression_id", validate="one_to_one"))
+    chosen = records[records["split"] == split]
+    if chosen.empty:
+        raise InputError(f"{name} ({revision}): no split {split!r}; there are {', '.join(records['split'].unique())}")
+    return Run(name, revision, chosen.merge(owners[["expression_id", "image_id"]], on="expression_id", validate="one_to_one"))
