@@ -14,7 +14,7 @@ from tris_core.models.step2 import build_step2
 from tris_core.params.base import load_section
 from tris_core.params.runtime import RuntimeParams
 from tris_core.params.train_step2 import TrainStep2Params
-from tris_core.runtime import pick_device, place
+from tris_core.runtime import pick_device
 from tris_core.training.engine import fit, poly, seed_everything
 from tris_core.training.optimizers import adamw
 from tris_core.training.scratch import scratch_folder, training_digest
@@ -49,7 +49,7 @@ def main() -> None:
         config = {"clip": clip["backbone"], "text": clip["text"], "size": packed.size, "model": network}
         model = build_step2(config)
         model.backbone.load_state_dict(load_clip(clip["backbone"]).state_dict())
-        place(model.train(), device)
+        model.train().to(device)
         tokens = tokenize(expressions["text"].tolist(), clip["backbone"]["vocabulary"], clip["text"])
         steps = params.total_steps(len(refs.image))
         average = None if params.ema == "none" else running_average(model)
