@@ -19,19 +19,44 @@ def in_order(splits: "pd.Series[str]") -> list[str]:
 
 
 def write_evaluation(
-    records: pd.DataFrame, splits: "pd.Series[str]", metrics: Path, folder: Path, about: dict[str, Any]
+    records: pd.DataFrame,
+    expressions: pd.DataFrame,
+    truth: pd.DataFrame,
+    *,
+    min_box_fraction: float,
+    metrics: Path,
+    folder: Path,
+    about: dict[str, Any],
 ) -> dict[str, dict[str, float]]:
-    """Reduce `records` per split (`splits`: by expression_id) and write the headline numbers and the full set.
+    """Reduce `records` per split and write the headline numbers and the full set; splits without records do not appear.
 
-    `folder` gets metrics.json (every metric, counts, and `about`, how they came to be) and records.parquet.
+    `expressions` (ref_id, split) is indexed by expression_id, `truth` by ref_id. With `min_box_fraction` above 0 a split
+    is followed by itself over boxes larger than that share of the image, where there are any (D56). `folder` gets
+    metrics.json (every metric, counts, and `about`, how they came to be) and records.parquet.
     """
-    split_of = records["expression_id"].map(splits)
-    full = {split: summarise(records[split_of == split]) for split in in_order(split_of)}
-    counts = {split: int((split_of == split).sum()) for split in full}
-    write_json(metrics, {split: {name: round(values[name], 4) for name in HEADLINES} for split, values in full.items()})
+    of = expressions.loc[records["expression_id"]]
+    split_of = of["split"].set_axis(records.index)
+    parts = {}
+    for split in in_order(split_of):
+        parts[split] = records[split_of == split]
+        if min_box_fraction:
+            box = truth.loc[of["ref_id"]].set_axis(records.index)
+            share = (box["x1"] - box["x0"]) * (box["y1"] - box["y0"]) / (box["height"] * box["width"])
+            parts[f"{split} (boxes over {100 * min_box_fraction:g}%)"] = parts[split][share > min_box_fraction]
+    parts = {name: part for name, part in parts.items() if len(part)}
+    full = {name: summarise(part) for name, part in parts.items()}
+    write_json(metrics, {name: {key: round(values[key], 4) for key in HEADLINES} for name, values in full.items()})
     with replacing(folder) as temporary:
         temporary.mkdir()
+        counts = {name: len(part) for name, part in parts.items()}
         content = {**about, "masks_chose_anything": False, "expressions": counts, "metrics": full}
         (temporary / "metrics.json").write_text(json.dumps(content, indent=2) + "\n")
         records.assign(split=split_of).to_parquet(temporary / "records.parquet", index=False)
     return full
+
+
+def unmeasured(expressions: int, measured: int) -> list[str]:
+    """What the closing line says of expressions that no mask is known for."""
+    if not measured:
+        return ["no truth: nothing was measured"]
+    return [f"{expressions - measured} expressions without truth not measured"] if measured < expressions else []

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from stages._evaluation import in_order
+from stages._evaluation import in_order, unmeasured
 from stages._paths import EVALUATION, METRICS, PRMS, PSEUDO_LABELS, RESPONSES, STEP1, TRUTH
 from stages._stage import stage, stage_app
 from tris_core.evaluation import mask_ious, threshold_curve
@@ -23,6 +23,7 @@ def main() -> None:
     the selected maps at the single threshold that suits them best, and of the pseudo-labels).
 
     1. Look up the IoU of every selected map. 2. Sweep the threshold over the selected maps. 3. Compare the pseudo-labels.
+    Refs without a true mask are not measured; a split without any does not appear.
     """
     with stage("evaluate_labels") as say:
         records = pd.read_parquet(EVALUATION / "step1" / "records.parquet")
@@ -39,18 +40,25 @@ def main() -> None:
 
         truth = pd.read_parquet(TRUTH).set_index("ref_id")
         labels = pd.read_parquet(PSEUDO_LABELS).set_index("ref_id")
+        labels = labels[labels.index.isin(truth.index)]
         responses = pd.read_parquet(RESPONSES)
         chosen = iou.loc[iou["selected"] & iou["ref_id"].isin(labels.index), "expression_id"]
-        curve = threshold_curve(responses[responses["expression_id"].isin(chosen)], truth, size=read_config(STEP1)["size"])
-        best = curve.loc[curve["mIoU"].idxmax()]
-        train = {
-            "response_mIoU": round(best["mIoU"], 4),
-            "pseudo_mIoU": round(float(np.mean(mask_ious(labels, truth))), 4),
-        }
-        write_json(METRICS / "pseudo_labels.json", {"train": train})
-        say(", ".join(f"PRMS {split} {v['without']:.3f} -> {v['with']:.3f}" for split, v in prms.items()))
-        say(f"train: maps at their best threshold ({best['threshold']:.2f}) {train['response_mIoU']:.3f}")
-        say(f"pseudo-labels {train['pseudo_mIoU']:.3f}")
+        train = {}
+        if len(chosen):
+            maps = responses[responses["expression_id"].isin(chosen)]
+            curve = threshold_curve(maps, truth, size=read_config(STEP1)["size"])
+            best = curve.loc[curve["mIoU"].idxmax()]
+            train["train"] = {
+                "response_mIoU": round(best["mIoU"], 4),
+                "pseudo_mIoU": round(float(np.mean(mask_ious(labels, truth))), 4),
+            }
+            say(f"train: maps at their best threshold ({best['threshold']:.2f}) {best['mIoU']:.3f}")
+            say(f"pseudo-labels {train['train']['pseudo_mIoU']:.3f}")
+        write_json(METRICS / "pseudo_labels.json", train)
+        for split, values in prms.items():
+            say(f"PRMS {split} {values['without']:.3f} -> {values['with']:.3f}")
+        for clause in unmeasured(len(responses), len(iou)):
+            say(clause)
 
 
 if __name__ == "__main__":

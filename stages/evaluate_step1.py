@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from stages._evaluation import write_evaluation
+from stages._evaluation import in_order, unmeasured, write_evaluation
 from stages._paths import CURVES, EVALUATION, METRICS, RESPONSES, STEP1, TRUTH
 from stages._stage import PARAMS, stage, stage_app
-from tris_core.evaluation import score_responses, threshold_curve
+from tris_core.evaluation import THRESHOLDS, score_responses, threshold_curve
 from tris_core.files import replacing
 from tris_core.models.checkpoints import read_config
 from tris_core.params.base import load_section
@@ -23,22 +23,34 @@ def main() -> None:
     metrics/curves/step1_thresholds.csv.
 
     1. Take every map to its image's own size. 2. Compare with the truth, one record per expression. 3. Reduce per split.
+    Expressions without a true mask are not measured; a split without any does not appear.
     """
     with stage("evaluate_step1") as say:
         params = load_section(PARAMS, EvaluateStep1Params)
         size = read_config(STEP1)["size"]
-        responses = pd.read_parquet(RESPONSES)
         truth = pd.read_parquet(TRUTH).set_index("ref_id")
-        records = score_responses(responses, truth, size=size, threshold=params.threshold, box_input=params.box_input)
-        splits = responses.set_index("expression_id")["split"]
-        about = {"threshold": params.threshold, "rule": "response / maximum > threshold, at the image's own size"}
-        summary = write_evaluation(records, splits, METRICS / "step1.json", EVALUATION / "step1", about)
-        curves = {split: threshold_curve(part, truth, size=size) for split, part in responses.groupby("split")}
-        wide = pd.DataFrame({split: curves[split].set_index("threshold")["mIoU"] for split in summary})
+        responses = pd.read_parquet(RESPONSES)
+        measured = responses[responses["ref_id"].isin(truth.index)]
+        records = score_responses(measured, truth, size=size, threshold=params.threshold, box_input=params.box_input)
+        summary = write_evaluation(
+            records,
+            responses.set_index("expression_id")[["ref_id", "split"]],
+            truth,
+            min_box_fraction=params.min_box_fraction,
+            metrics=METRICS / "step1.json",
+            folder=EVALUATION / "step1",
+            about={"threshold": params.threshold, "rule": "response / maximum > threshold, at the image's own size"},
+        )
+        wide = pd.DataFrame(index=pd.Index(THRESHOLDS, name="threshold"))
+        for split in in_order(measured["split"]):
+            curve = threshold_curve(measured[measured["split"] == split], truth, size=size)
+            wide[split] = curve["mIoU"].to_numpy()
         with replacing(CURVES / "step1_thresholds.csv") as temporary:
             wide.round(4).to_csv(temporary)
         for split, metrics in summary.items():
             say(f"{split}: mIoU {metrics['mIoU']:.3f}, PointM {metrics['PointM']:.3f}")
+        for clause in unmeasured(len(responses), len(measured)):
+            say(clause)
 
 
 if __name__ == "__main__":

@@ -5,15 +5,15 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from stages._evaluation import write_evaluation
+from stages._evaluation import unmeasured, write_evaluation
 from stages._inputs import expressions_with_images, image_folder, open_images, tokenize
 from stages._paths import EVALUATION, METRICS, PREDICTIONS, PSEUDO_LABELS, RESPONSES, SHEETS, STEP2, TRUTH
 from stages._stage import PARAMS, stage, stage_app
 from tris_core.data.rle import decode, encode
-from tris_core.evaluation import by_image, true_boxes, true_masks
+from tris_core.evaluation import NO_RECORDS, by_image, true_boxes, true_masks
 from tris_core.files import replacing
 from tris_core.images import read_image
-from tris_core.metrics import score_image, to_original
+from tris_core.metrics import first_maxima, score_image, to_original
 from tris_core.models.checkpoints import load_weights, read_config
 from tris_core.models.step2 import build_step2
 from tris_core.params.base import load_section
@@ -38,6 +38,7 @@ def main() -> None:
     data/evaluation/step2, metrics/sheets.
 
     1. Encode every image once and every expression with it. 2. Compare at the image's own size. 3. Reduce per split.
+    Expressions without a true mask are predicted, not measured; a split without any does not appear in the metrics.
     """
     with stage("evaluate_step2") as say:
         params = load_section(PARAMS, EvaluateStep2Params)
@@ -49,45 +50,57 @@ def main() -> None:
         model = build_step2(config)
         load_weights(model, STEP2)
         tokens = tokenize(table["text"].tolist(), config["clip"]["vocabulary"], config["text"])
-        records, predictions = [], []
+        sizes = images.set_index("image_id")[["height", "width"]].loc[table["image_id"]]
+        records, predictions = [NO_RECORDS], []
         with progress(len(table), "predictions") as bar:
             for rows, small in predict_by_image(model, packed, image_of, tokens, device=device, precision=params.precision):
                 part = table.iloc[rows]
-                ref_ids = part["ref_id"].to_numpy()
-                masks = true_masks(truth, ref_ids)
-                logits = to_original(small.cpu(), height=masks.shape[1], width=masks.shape[2])
-                predicted = (logits > params.threshold).numpy()
-                ids = part["expression_id"].to_numpy()
-                scored = score_image(
-                    ids, logits.numpy(), predicted, masks, true_boxes(truth, ref_ids), box_input=params.box_input
-                )
-                records.append(scored)
+                height, width = sizes.iloc[rows[0]].tolist()
+                logits = to_original(small.cpu(), height=height, width=width).numpy()
+                predicted = logits > params.threshold
+                y, x = first_maxima(logits)
                 predictions.append(
                     part[["expression_id", "ref_id", "split"]].assign(
-                        height=masks.shape[1],
-                        width=masks.shape[2],
+                        height=height,
+                        width=width,
                         counts=[encode(mask) for mask in predicted],
-                        score=torch.sigmoid(logits.amax((1, 2))).numpy(),
-                        x=scored["point_x"].to_numpy(),
-                        y=scored["point_y"].to_numpy(),
+                        score=torch.from_numpy(logits.max((1, 2))).sigmoid().numpy(),
+                        x=x,
+                        y=y,
                     )
                 )
+                known = part["ref_id"].isin(truth.index).to_numpy()
+                if known.any():
+                    ids, ref_ids = (part.loc[known, column].to_numpy() for column in ("expression_id", "ref_id"))
+                    masks, boxes = true_masks(truth, ref_ids), true_boxes(truth, ref_ids)
+                    scored = score_image(ids, logits[known], predicted[known], masks, boxes, box_input=params.box_input)
+                    records.append(scored)
                 bar.update(len(rows))
         made = pd.concat(predictions).sort_values("expression_id", ignore_index=True)
         with replacing(PREDICTIONS) as temporary:
             made.to_parquet(temporary, index=False)
-        about = {"threshold": params.threshold, "rule": "logit > threshold, at the image's own size"}
-        splits = table.set_index("expression_id")["split"]
-        summary = write_evaluation(pd.concat(records), splits, METRICS / "step2.json", EVALUATION / "step2", about)
+        scores = pd.concat(records, ignore_index=True)
+        summary = write_evaluation(
+            scores,
+            table.set_index("expression_id")[["ref_id", "split"]],
+            truth,
+            min_box_fraction=params.min_box_fraction,
+            metrics=METRICS / "step2.json",
+            folder=EVALUATION / "step2",
+            about={"threshold": params.threshold, "rule": "logit > threshold, at the image's own size"},
+        )
         draw_sheets(table, images, truth, made.set_index("expression_id"), config["size"])
         for split, metrics in summary.items():
             say(f"{split}: mIoU {metrics['mIoU']:.3f}, oIoU {metrics['oIoU']:.3f}, PointM {metrics['PointM']:.3f}")
+        for clause in unmeasured(len(table), len(scores)):
+            say(clause)
 
 
 def draw_sheets(table: pd.DataFrame, images: pd.DataFrame, truth: pd.DataFrame, predictions: pd.DataFrame, size: int) -> None:
     """One sheet per split: expressions evenly spread over its images, the first of each image's."""
     responses, labels = pd.read_parquet(RESPONSES), pd.read_parquet(PSEUDO_LABELS).set_index("ref_id")
     paths = images.set_index("image_id")["path"]
+    sizes = table[["ref_id", "image_id"]].drop_duplicates("ref_id").merge(images, on="image_id").set_index("ref_id")
 
     def mask(row: pd.Series) -> NDArray[np.bool_]:  # type: ignore[type-arg]
         return decode(row["counts"], row["height"], row["width"])
@@ -98,7 +111,7 @@ def draw_sheets(table: pd.DataFrame, images: pd.DataFrame, truth: pd.DataFrame, 
             firsts = part.drop_duplicates("image_id")
             shown = firsts.iloc[np.unique(np.linspace(0, len(firsts) - 1, SHEET_ROWS).round().astype(int))]
             rows = []
-            for found, maps in by_image(responses[responses["expression_id"].isin(shown["expression_id"])], truth, size):
+            for found, maps in by_image(responses[responses["expression_id"].isin(shown["expression_id"])], sizes, size):
                 row = shown[shown["expression_id"] == found["expression_id"].iloc[0]].iloc[0]
                 label = labels.loc[row["ref_id"]] if row["ref_id"] in labels.index else None
                 rows.append(
@@ -108,7 +121,7 @@ def draw_sheets(table: pd.DataFrame, images: pd.DataFrame, truth: pd.DataFrame, 
                         response=maps[0].numpy(),
                         pseudo_label=None if label is None else mask(label),
                         prediction=mask(predictions.loc[row["expression_id"]]),
-                        truth=mask(truth.loc[row["ref_id"]]),
+                        truth=mask(truth.loc[row["ref_id"]]) if row["ref_id"] in truth.index else None,
                     )
                 )
             write_sheet(folder / f"{split}.png", rows)

@@ -14,21 +14,22 @@ app = stage_app()
 
 @app.command()
 def main() -> None:
-    """Read refer annotations into Parquet tables, check them and count what is left out.
+    """Read a data set's annotations into Parquet tables, check them and count what is left out.
 
-    Inputs: <dataset.root>/refer/<dataset.name>, the image files' headers, params dataset and index. Output: data/index
-    (images, refs, expressions, truth, drops).
+    Inputs: <dataset.root>/<dataset.annotations> (refer's folder, ReferIt's pickles, or a list in CSV or Parquet), the image
+    files' headers, params dataset and index. Output: data/index (images, refs, expressions, truth, drops).
 
-    1. Read instances.json and refs(<split_by>).p, the pickle without executing anything. 2. Check ids, references, images.
-    3. Turn segmentations into masks. 4. Drop known dirt and say why. What only evaluation may see stands in truth.parquet.
+    1. Read the annotations, pickles without executing anything. 2. Check ids, references, images. 3. Turn segmentations into
+    masks. 4. Drop known dirt and what index.exclude_images_of asks for, and say why. What only evaluation may see stands in
+    truth.parquet; a list needs no masks, and refs without one are not in there.
     """
     with stage("index") as say:
         params, dataset = load_section(PARAMS, IndexParams), load_section(PARAMS, DatasetParams)
-        index = build_index(
-            Path(dataset.root), dataset.name, dataset.split_by, mask_overlap=params.mask_overlap, strict=params.strict
-        )
+        index = build_index(Path(dataset.root), dataset.name, dataset.split_by, dataset.annotations, **params.model_dump())
         write_index(index, INDEX)
         say(f"{INDEX}: {len(index.images)} images, {len(index.refs)} refs, {len(index.expressions)} expressions")
+        if len(index.truth) < len(index.refs):
+            say(f"{len(index.refs) - len(index.truth)} refs without a mask, which evaluation will not measure")
         say(f"left out or mended: {drop_summary(index)}")
 
 

@@ -1,6 +1,7 @@
 """Judging response maps, pseudo-labels and predictions against the truth, image by image.
 
-The truth (`truth.parquet`: ref_id, x0, y0, x1, y1, area, height, width, counts) is read here and in the pictures only.
+The truth (`truth.parquet`: ref_id, x0, y0, x1, y1, area, height, width, counts) is read here and in the pictures only. Refs
+without truth are not in it; whoever calls here hands in those that are.
 """
 
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from torch import Tensor
 from tris_core.data.rle import decode
 from tris_core.metrics import binarise, iou_per_threshold, normalise, response_to_original, score_image
 
+NO_RECORDS = score_image([], np.zeros((0, 1, 1)), np.zeros((0, 1, 1)), np.zeros((0, 1, 1)), np.zeros((0, 4)))
 THRESHOLDS = np.round(np.arange(0, 1, 0.02), 2)
 
 
@@ -28,14 +30,15 @@ def true_boxes(truth: pd.DataFrame, ref_ids: NDArray[np.int64]) -> NDArray[np.fl
     return truth.loc[ref_ids, ["x0", "y0", "x1", "y1"]].to_numpy()
 
 
-def by_image(responses: pd.DataFrame, truth: pd.DataFrame, size: int) -> Iterator[tuple[pd.DataFrame, Tensor]]:
+def by_image(responses: pd.DataFrame, sizes: pd.DataFrame, size: int) -> Iterator[tuple[pd.DataFrame, Tensor]]:
     """Rows of one image at a time, with their maps (N, H, W) at the image's own size, divided by their maxima (D49, D50).
 
-    `responses` has expression_id, ref_id, image_id, height, width (of the map) and map; `size` is the training size.
+    `responses` has expression_id, ref_id, image_id, height, width (of the map) and map; `sizes` the
+    height and width of the image by ref_id, as `truth` has; `size` is the training size.
     """
     for _, rows in responses.groupby("image_id", sort=True):
         raw = torch.from_numpy(np.stack(rows["map"].to_list())).view(len(rows), rows["height"].iloc[0], -1)
-        size_of = truth.loc[rows["ref_id"].iloc[0], ["height", "width"]]
+        size_of = sizes.loc[rows["ref_id"].iloc[0], ["height", "width"]]
         yield rows, normalise(response_to_original(raw, size=size, height=size_of["height"], width=size_of["width"]))
 
 
@@ -48,7 +51,7 @@ def score_responses(
     box_input: Literal["binary", "heatmap"],
 ) -> pd.DataFrame:
     """One record per expression (columns of `tris_core.metrics`) for Step-1's response maps."""
-    records = []
+    records = [NO_RECORDS]
     for rows, maps in by_image(responses, truth, size):
         ref_ids, mask = rows["ref_id"].to_numpy(), binarise(maps, threshold).numpy()
         masks, boxes = true_masks(truth, ref_ids), true_boxes(truth, ref_ids)

@@ -86,7 +86,7 @@ def score_image(
     shapes = (maps.shape, predicted.shape, truth.shape)
     if maps.ndim != 3 or len(set(shapes)) > 1 or not len(maps) == len(corners) == len(row):
         raise ValueError(f"expressions {list(expression_ids)}: {len(corners)} boxes, arrays of shapes {shapes}")
-    y, x = _first_maxima(maps)
+    y, x = first_maxima(maps)
     if np.isnan(maps[row, y, x]).any():  # a maximum is NaN wherever the map has one
         raise ValueError(f"the map of expression {expression_ids[np.isnan(maps[row, y, x]).argmax()]} holds NaN")
     x1, y1, x2, y2 = corners.T
@@ -105,7 +105,7 @@ def score_image(
     )
 
 
-def _first_maxima(maps: NDArray[np.generic]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def first_maxima(maps: NDArray[np.generic]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Row and column, (N,) int64 each, of the first maximum of each map (N, H, W) in row-major order."""
     flat = maps.reshape(len(maps), maps.shape[1] * maps.shape[2]).argmax(axis=1)
     return flat // maps.shape[2], flat % maps.shape[2]

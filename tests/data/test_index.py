@@ -15,7 +15,7 @@ from tris_core.errors import InputError
 
 
 def build(tiny: TinyRefer, root: Path, **options: object) -> Index:
-    return build_index(tiny.write(root), "refcocog", "umd", **options)  # type: ignore[arg-type]
+    return build_index(tiny.write(root), "refcocog", "umd", "refer/refcocog", **options)  # type: ignore[arg-type]
 
 
 def drops_of(index: Index) -> list[tuple[str, int, str]]:
@@ -179,7 +179,7 @@ def test_overlapping_polygons_leave_a_hole_or_are_united(tmp_path: Path) -> None
     expected[6:16, 20:35] = True
     np.testing.assert_array_equal(rle.decode(united.truth["counts"][1].as_py(), 40, 60), expected)
     assert drop_summary(united) == "1 annotation: polygons overlap"
-    holed = build_index(tmp_path, "refcocog", "umd")
+    holed = build_index(tmp_path, "refcocog", "umd", "refer/refcocog")
     expected[6:16, 25:30] = False
     np.testing.assert_array_equal(rle.decode(holed.truth["counts"][1].as_py(), 40, 60), expected)
 
@@ -197,30 +197,34 @@ def test_images_of_dropped_refs_are_not_read(tmp_path: Path) -> None:
     root = tiny.write(tmp_path)
     (root / "train2014" / "grey.jpg").unlink()
     (root / "train2014" / "unused.jpg").unlink()
-    assert build_index(root, "refcocog", "umd").images["image_id"].to_pylist() == [70]
+    assert build_index(root, "refcocog", "umd", "refer/refcocog").images["image_id"].to_pylist() == [70]
 
 
 def test_a_missing_image_is_named(tmp_path: Path) -> None:
     root = TinyRefer().write(tmp_path)
     (root / "train2014" / "grey.jpg").unlink()
-    with pytest.raises(InputError, match=r"train2014/grey\.jpg: image 7 is missing; put it there or correct the data"):
-        build_index(root, "refcocog", "umd")
+    with pytest.raises(InputError, match=r"instances\.json: image 7: image .*train2014/grey\.jpg is missing; put it there or"):
+        build_index(root, "refcocog", "umd", "refer/refcocog")
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>"])
 def test_an_unreadable_image_is_named(tmp_path: Path, content: bytes) -> None:
     root = TinyRefer().write(tmp_path)
     (root / "train2014" / "grey.jpg").write_bytes(content)
-    with pytest.raises(InputError, match=r"train2014/grey\.jpg: image 7 cannot be read .*; download it again"):
-        build_index(root, "refcocog", "umd")
+    with pytest.raises(
+        InputError, match=r"instances\.json: image 7: image .*train2014/grey\.jpg cannot be read .*; download it again"
+    ):
+        build_index(root, "refcocog", "umd", "refer/refcocog")
 
 
 def test_an_image_of_another_size_is_named(tmp_path: Path) -> None:
     root = TinyRefer().write(tmp_path)
     Image.new("RGB", (50, 30)).save(root / "train2014" / "grey.jpg")
-    message = r"grey\.jpg: image 7 is 50 x 30 \(width x height\), but .*instances\.json says 30 x 50; use the image that"
+    message = (
+        r"instances\.json: image 7: annotated at 30 x 50 \(width x height\), but .*grey\.jpg is 50 x 30; use the image that"
+    )
     with pytest.raises(InputError, match=message):
-        build_index(root, "refcocog", "umd")
+        build_index(root, "refcocog", "umd", "refer/refcocog")
 
 
 @pytest.mark.parametrize("name", ["../b.jpg", "/etc/passwd", "a/../../b.jpg", "..\\b.jpg", "C:\\b.jpg", ""])
@@ -229,7 +233,7 @@ def test_a_file_name_does_not_leave_the_image_folder(tmp_path: Path, name: str) 
     root = tiny.write(tmp_path / "data")
     (root / "b.jpg").write_bytes((root / "train2014" / "b.jpg").read_bytes())  # there to be found
     tiny.images[0]["file_name"] = name
-    message = re.escape(f"image 70: file_name {name!r} leaves the image folder; name a file inside")
+    message = re.escape(f"image 70: file name {name!r} leaves the image folder; name a file inside")
     with pytest.raises(InputError, match=rf"instances\.json: {message}"):
         build(tiny, tmp_path / "other")
 

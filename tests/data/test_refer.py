@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.data.builders import TinyRefer, annotation, square
-from tris_core.data.refer import IMAGE_FOLDERS, read_refer
+from tris_core.data.refer import read_refer
 from tris_core.errors import InputError
+
+FOLDER = "refer/refcocog"
 
 
 def test_reads_every_table_in_file_order(tmp_path: Path) -> None:
-    tables = read_refer(TinyRefer().write(tmp_path), "refcocog", "umd")
+    tables = read_refer(TinyRefer().write(tmp_path), "refcocog", "umd", FOLDER)
     assert tables.image_root == tmp_path / "train2014"
     assert tables.images.to_dict("list") == {
         "image_id": [70, 7, 700],
@@ -34,31 +36,29 @@ def test_reads_every_table_in_file_order(tmp_path: Path) -> None:
     assert sorted(tables.annotations) == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("name", IMAGE_FOLDERS)
+@pytest.mark.parametrize("name", ["shapes", "refcoco", "refcoco+", "refcocog"])
 def test_every_data_set_knows_its_image_folder(tmp_path: Path, name: str) -> None:
-    tables = read_refer(TinyRefer().write(tmp_path, name, "x"), name, "x")
+    tables = read_refer(TinyRefer().write(tmp_path, name, "x"), name, "x", f"refer/{name}")
     assert (tables.image_root / "grey.jpg").exists()
 
 
 def test_an_unknown_split_value_is_kept(tmp_path: Path) -> None:
     tiny = TinyRefer()
     tiny.refs[0]["split"] = "bonus"
-    assert read_refer(tiny.write(tmp_path), "refcocog", "umd").refs["split"][0] == "bonus"
-
-
-def test_an_unknown_data_set_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"'refclef' is not known; use one of refcoco, refcoco\+, refcocog, shapes"):
-        read_refer(tmp_path, "refclef", "unc")
+    assert read_refer(tiny.write(tmp_path), "refcocog", "umd", FOLDER).refs["split"][0] == "bonus"
 
 
 def test_an_unknown_partition_lists_those_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"refs\(unc\)\.p: no such file; choose .* there: refs\(umd\)\.p"):
-        read_refer(TinyRefer().write(tmp_path), "refcocog", "unc")
+    with pytest.raises(InputError, match=r"refs\(google\)\.p: no such file; choose .* there: refs\(umd\)\.p"):
+        read_refer(TinyRefer().write(tmp_path), "refcocog", "google", FOLDER)
 
 
-def test_a_missing_download_is_named(tmp_path: Path) -> None:
+def test_a_missing_download_tells_the_value_expected(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"annotations/refcoco: no such folder; .*have it in refer/refcoco$"):
+        read_refer(tmp_path, "refcoco", "unc", "annotations/refcoco")
+    (tmp_path / "refer/refcoco").mkdir(parents=True)
     with pytest.raises(InputError, match=r"refer/refcoco/instances\.json: no such file; unpack"):
-        read_refer(tmp_path, "refcoco", "unc")
+        read_refer(tmp_path, "refcoco", "unc", "refer/refcoco")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_wrong_instances_file_is_named(tmp_path: Path, content: str, problem: 
     root = TinyRefer().write(tmp_path)
     (root / "refer/refcocog/instances.json").write_text(content)
     with pytest.raises(InputError, match=rf"instances\.json: {problem}"):
-        read_refer(root, "refcocog", "umd")
+        read_refer(root, "refcocog", "umd", FOLDER)
 
 
 class RunsCode:
@@ -90,7 +90,7 @@ def test_a_wrong_refs_file_is_named(tmp_path: Path, content: object, problem: st
     root = TinyRefer().write(tmp_path)
     (root / "refer/refcocog/refs(umd).p").write_bytes(pickle.dumps(content, protocol=2))
     with pytest.raises(InputError, match=rf"refs\(umd\)\.p: .*{problem}"):
-        read_refer(root, "refcocog", "umd")
+        read_refer(root, "refcocog", "umd", FOLDER)
 
 
 FAULTS: dict[str, tuple[Callable[[TinyRefer], object], str]] = {
@@ -175,7 +175,7 @@ def test_a_structural_fault_names_file_row_value_and_fix(tmp_path: Path, fault: 
     tiny = TinyRefer()
     break_it(tiny)
     with pytest.raises(InputError, match=re.escape(message)) as raised:
-        read_refer(tiny.write(tmp_path), "refcocog", "umd")
+        read_refer(tiny.write(tmp_path), "refcocog", "umd", FOLDER)
     assert str(raised.value).startswith(str(tmp_path / "refer" / "refcocog"))
     assert "; " in str(raised.value)
 
@@ -183,4 +183,4 @@ def test_a_structural_fault_names_file_row_value_and_fix(tmp_path: Path, fault: 
 def test_an_annotation_that_no_ref_uses_may_be_anything(tmp_path: Path) -> None:
     tiny = TinyRefer()
     tiny.annotations[4] = {"id": 5, "image_id": 12345, "segmentation": "nonsense"}
-    assert 5 not in read_refer(tiny.write(tmp_path), "refcocog", "umd").annotations
+    assert 5 not in read_refer(tiny.write(tmp_path), "refcocog", "umd", FOLDER).annotations

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -50,6 +52,55 @@ def test_runs_that_do_not_fill_the_mask_are_refused(mask: np.ndarray, data: st.D
     shortened = counts[: data.draw(st.integers(0, len(counts) - 1))]
     with pytest.raises(ValueError, match="do not add up"):
         rle.decode(shortened, *mask.shape)
+
+
+def runs_one_by_one(counts: bytes) -> list[int]:
+    """COCO's own loop over the characters."""
+    runs: list[int] = []
+    value = shift = 0
+    for character in counts:
+        bits = character - 48
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (bits & 16) << (shift - 4)
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    return runs
+
+
+@given(st.lists(st.integers(48, 111), max_size=30).map(bytes))
+def test_runs_are_those_of_the_loop(counts: bytes) -> None:
+    ended = bool(counts) and (counts[-1] - 48) & 32 == 0
+    longest = max((len(part) for part in re.split(rb"(?<=[0-O])", counts)), default=0)
+    expected = runs_one_by_one(counts) if ended and longest <= rle.MOST_CHARACTERS else []
+    assert rle._runs(counts).tolist() == expected
+
+
+@given(st.binary(max_size=12))
+def test_any_bytes_are_a_mask_or_refused(counts: bytes) -> None:
+    try:
+        assert rle.decode(counts, 5, 7).shape == (5, 7)
+    except ValueError as error:
+        assert "do not add up" in str(error)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    SIZES.flatmap(lambda size: st.lists(arrays.arrays(bool, size), min_size=1, max_size=4)), st.sampled_from(["drop", "union"])
+)
+def test_several_runs_are_united(masks: list[np.ndarray], overlap: rle.Overlap) -> None:
+    parts = [{"size": list(mask.shape), "counts": rle.encode(mask)} for mask in masks]
+    counts, remarks = rle.from_segmentation(parts, *masks[0].shape, overlap)
+    np.testing.assert_array_equal(rle.decode(counts, *masks[0].shape), np.any(masks, axis=0))
+    assert remarks == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(MASKS.filter(np.any))
+def test_the_box_touches_the_outermost_pixels(mask: np.ndarray) -> None:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    assert rle.box(rle.encode(mask), *mask.shape) == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
 
 
 POLYGON = st.lists(st.tuples(st.integers(-4, 24), st.integers(-4, 24)), min_size=3, max_size=6, unique=True)
@@ -112,6 +163,7 @@ def test_compressed_runs_are_read(as_text: bool) -> None:
     ("segmentation", "problem"),
     [
         (None, "is a NoneType, expected a list of polygons or a dict"),
+        ([{"size": [10, 9], "counts": [90]}, square(1, 1)], "not a flat list of an even number"),
         (square(1, 1), "not a flat list of an even number"),
         ([[1, 2, 3, 4, 5, 6, 7]], "not a flat list of an even number"),
         ([[[1, 2], [3, 4], [5, 1]]], "not a flat list of an even number"),

@@ -24,7 +24,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "work"
     folder.mkdir()
     content = YAML().load(ROOT / "presets" / "shapes.yaml")
-    content["dataset"] = {"name": "refcocog", "split_by": "umd", "root": str(tmp_path / "root")}
+    content["dataset"] = {
+        "name": "refcocog",
+        "split_by": "umd",
+        "root": str(tmp_path / "root"),
+        "annotations": "refer/refcocog",
+    }
     YAML().dump(content, folder / "params.yaml")
     monkeypatch.chdir(folder)
     return folder

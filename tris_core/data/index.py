@@ -1,23 +1,26 @@
-"""The index: refer's annotations as Parquet tables, without what has to be left out.
+"""The index: a data set's annotations as Parquet tables, without what has to be left out.
 
 images.parquet       one row per image that a ref uses; paths relative to the image root
 refs.parquet         one object of an image, and the split it belongs to
 expressions.parquet  the sentences of a ref
-truth.parquet        box and mask per ref, apart from the rest because only evaluation may open it
+truth.parquet        box and mask per ref that has them, apart from the rest because only evaluation may open it
 drops.parquet        what was left out or mended, and why
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePath
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from tris_core.data import rle
-from tris_core.data.refer import ReferTables, read_refer
+from tris_core.data.layout import PARTITIONS
+from tris_core.data.pairs import read_pairs
+from tris_core.data.refer import read_refer
+from tris_core.data.referit import read_referit
+from tris_core.data.tables import Tables, image_size
 from tris_core.errors import InputError
 from tris_core.files import replacing
 
@@ -52,16 +55,16 @@ SCHEMAS = {
 EMPTY = "empty"
 WITHOUT_SENTENCES = "without sentences"
 WITHOUT_PIXELS = "without a mask pixel"
-OF_DROPPED_REF = "of a ref without a mask pixel"
+ON_EXCLUDED_IMAGE = "on an image of an excluded split"
 
 
 @dataclass(frozen=True)
 class Index:
     """Tables of `SCHEMAS`: images by image_id, refs by ref_id, expressions by (ref_id, expression_id), truth by ref_id.
 
-    A box is (x0, y0, x1, y1) in pixels as annotated; area is the mask's number of pixels; counts are compressed COCO
-    runs (`tris_core.data.rle`). `drops` lists in reading order a kind (sentence, ref, annotation), its id and a reason;
-    an annotation listed there was mended and stays.
+    A box is (x0, y0, x1, y1) in pixels as annotated, the mask's own where none is; area is the mask's number of pixels;
+    counts are compressed COCO runs (`tris_core.data.rle`). `drops` lists in reading order a kind (sentence, ref,
+    annotation), its id and a reason; an annotation listed there was mended and stays.
     """
 
     images: pa.Table
@@ -74,51 +77,92 @@ class Index:
 class _Drops:
     """Collects what is left out or mended; when strict, the first such record is an error."""
 
-    def __init__(self, tables: ReferTables, strict: bool) -> None:
+    def __init__(self, where: Callable[[str, int], str], strict: bool) -> None:
         self.rows: list[tuple[str, int, str]] = []
-        self._files = {"sentence": tables.refs_path, "ref": tables.refs_path, "annotation": tables.instances_path}
+        self._where = where
         self._strict = strict
 
-    def add(self, kind: str, ids: Iterable[int], reason: str) -> None:
+    def dirt(self, kind: str, ids: Iterable[int], reason: str) -> None:
         for row_id in ids:
             if self._strict:
                 fix = "correct it, or turn strict off to have such records left out or mended, and counted"
-                raise InputError(f"{self._files[kind]}: {kind} {row_id}: {reason}; {fix}")
+                raise InputError(f"{self._where(kind, row_id)}: {reason}; {fix}")
             self.rows.append((kind, int(row_id), reason))
 
+    def refs(self, gone: Iterable[int], sentences: pd.DataFrame, reason: str, *, dirt: bool) -> None:
+        """Refs, and with them their sentences."""
+        gone = list(gone)
+        if dirt:
+            self.dirt("ref", gone, reason)
+        else:
+            self.rows += [("ref", int(row_id), reason) for row_id in gone]
+        self.rows += [("sentence", int(i), f"of a ref {reason}") for i in sentences["sent_id"][sentences["ref_id"].isin(gone)]]
 
-def build_index(root: Path, name: str, split_by: str, *, mask_overlap: rle.Overlap = "drop", strict: bool = False) -> Index:
-    """Read a refer data set (`tris_core.data.refer.read_refer`) and the headers of its images.
+
+def read_annotations(root: Path, name: str, split_by: str, annotations: str) -> Tables:
+    """Read data set `name` (a key of `PARTITIONS`) in partition `split_by` from the path `annotations` under `root`.
+
+    Raises `InputError` for a combination that does not exist, and for whatever the data set's reader refuses.
+    """
+    if name not in PARTITIONS:
+        raise InputError(f"data set {name!r} is not known; use one of {', '.join(PARTITIONS)}")
+    if split_by not in PARTITIONS[name]:
+        raise InputError(f"dataset.split_by = {split_by!r}: for {name} it must be {' or '.join(PARTITIONS[name])}")
+    if PurePath(annotations).is_absolute() or ".." in PurePath(annotations).parts:
+        raise InputError(f"dataset.annotations = {annotations!r}: must be a path inside dataset.root ({root})")
+    if name == "list":
+        return read_pairs(root, annotations)
+    if name == "referit":
+        return read_referit(root, annotations)
+    return read_refer(root, name, split_by, annotations)
+
+
+def build_index(
+    root: Path,
+    name: str,
+    split_by: str,
+    annotations: str,
+    *,
+    mask_overlap: rle.Overlap = "drop",
+    exclude_images_of: Sequence[str] = (),
+    strict: bool = False,
+) -> Index:
+    """Read a data set (`read_annotations`) and the headers of its images.
 
     Left out and listed in `drops`: blank sentences, refs without any sentence, refs without a mask pixel and their
-    sentences. Mended and listed: polygons without area (left out of the mask), polygons that leave the image (clipped),
-    polygons that overlap (a hole there with `mask_overlap="drop"`, as released; filled with "union"). With `strict` the
-    first of these is a `InputError`; so are, always, structural faults, missing or unreadable images, images of another
+    sentences, train refs on an image that a split of `exclude_images_of` uses. Mended and listed: polygons without area
+    (left out of the mask), polygons that leave the image (clipped), polygons that overlap (a hole there with
+    `mask_overlap="drop"`, as released; filled with "union"). With `strict` the first of these is a `InputError`, except
+    what was asked to be excluded; so are, always, structural faults, missing or unreadable images, images of another
     size than annotated, and file names that leave the image folder.
     """
-    tables = read_refer(root, name, split_by)
-    drops = _Drops(tables, strict)
+    tables = read_annotations(root, name, split_by, annotations)
+    drops = _Drops(tables.where, strict)
     refs, sentences = tables.refs, tables.sentences
     blank = sentences["sent"].str.strip() == ""
-    drops.add("sentence", sentences["sent_id"][blank], EMPTY)
+    drops.dirt("sentence", sentences["sent_id"][blank], EMPTY)
     sentences = sentences[~blank]
     spoken = refs["ref_id"].isin(sentences["ref_id"])
-    drops.add("ref", refs["ref_id"][~spoken], WITHOUT_SENTENCES)
+    drops.dirt("ref", refs["ref_id"][~spoken], WITHOUT_SENTENCES)
+    refs = refs[spoken]
 
-    truth = _truth(tables, refs[spoken], mask_overlap, drops)
-    visible = truth["area"] > 0
-    drops.add("ref", truth["ref_id"][~visible], WITHOUT_PIXELS)
-    truth = truth[visible]
-    pictured = sentences["ref_id"].isin(truth["ref_id"])
-    drops.add("sentence", sentences["sent_id"][~pictured], OF_DROPPED_REF)
+    excluded = _on_excluded_images(refs, exclude_images_of)
+    drops.refs(refs["ref_id"][excluded], sentences, ON_EXCLUDED_IMAGE, dirt=False)
+    refs = refs[~excluded]
 
-    refs = refs[refs["ref_id"].isin(truth["ref_id"])]
-    expressions = sentences[pictured].rename(columns={"sent_id": "expression_id", "sent": "text"})
+    truth = _truth(tables, refs, mask_overlap, drops)
+    unseen = truth.loc[truth["area"] == 0, "ref_id"]
+    drops.refs(unseen, sentences, WITHOUT_PIXELS, dirt=True)
+    refs = refs[~refs["ref_id"].isin(unseen)]
+
+    expressions = sentences[sentences["ref_id"].isin(refs["ref_id"])].rename(
+        columns={"sent_id": "expression_id", "sent": "text"}
+    )
     frames = {
         "images": _images(tables, refs).sort_values("image_id"),
         "refs": refs.sort_values("ref_id"),
         "expressions": expressions.sort_values(["ref_id", "expression_id"]),
-        "truth": truth.sort_values("ref_id"),
+        "truth": truth[truth["area"] > 0].sort_values("ref_id"),
         "drops": pd.DataFrame(drops.rows, columns=SCHEMAS["drops"].names),
     }
     return Index(**{table: _to_arrow(table, frame) for table, frame in frames.items()})
@@ -129,55 +173,53 @@ def _to_arrow(table: str, frame: pd.DataFrame) -> pa.Table:
     return pa.Table.from_pandas(frame, SCHEMAS[table], preserve_index=False).replace_schema_metadata(None)
 
 
-def _truth(tables: ReferTables, refs: pd.DataFrame, overlap: rle.Overlap, drops: _Drops) -> pd.DataFrame:
-    """Box and mask per ref; a mask that several refs share is made once."""
+def _on_excluded_images(refs: pd.DataFrame, splits: Sequence[str]) -> "pd.Series[bool]":
+    """Which train refs stand on an image that one of `splits` uses too."""
+    found = sorted(refs["split"].unique())
+    for split in splits:
+        if split == "train" or split not in found:
+            others = ", ".join(name for name in found if name != "train")
+            raise InputError(
+                f"index.exclude_images_of names {split!r}; the other splits of this data set are {others or 'none'}"
+            )
+    used = refs["image_id"][refs["split"].isin(splits)]
+    return (refs["split"] == "train") & refs["image_id"].isin(used)
+
+
+def _truth(tables: Tables, refs: pd.DataFrame, overlap: rle.Overlap, drops: _Drops) -> pd.DataFrame:
+    """Box and mask per ref that has an annotation; a mask that several refs share is made once."""
     images = tables.images
     sizes = dict(zip(images["image_id"], zip(images["height"], images["width"], strict=True), strict=True))
     rows = []
     for ann_id in refs["ann_id"].unique():
+        if ann_id not in tables.annotations:
+            continue
         annotation = tables.annotations[ann_id]
-        height, width = sizes[annotation["image_id"]]
+        height, width = sizes[annotation.image_id]
         try:
-            counts, remarks = rle.from_segmentation(annotation["segmentation"], height, width, overlap)
+            counts, remarks = rle.from_segmentation(annotation.segmentation, height, width, overlap)
         except ValueError as error:
-            raise InputError(
-                f"{tables.instances_path}: annotation {ann_id}: {error}; correct the segmentation or download again"
-            ) from error
+            raise InputError(f"{annotation.where}: {error}; correct the segmentation or download again") from error
         for remark in remarks:
-            drops.add("annotation", [ann_id], remark)
-        x, y, w, h = annotation["bbox"]
-        rows.append((ann_id, x, y, x + w, y + h, rle.area(counts, height, width), height, width, counts))
-    masks = pd.DataFrame(rows, columns=["ann_id", *SCHEMAS["truth"].names[1:]])
+            drops.dirt("annotation", [ann_id], remark)
+        box = annotation.box or rle.box(counts, height, width)
+        rows.append((ann_id, *box, rle.area(counts, height, width), height, width, counts))
+    masks = pd.DataFrame(rows, columns=["ann_id", *SCHEMAS["truth"].names[1:]]).astype({"ann_id": "int64"})
     return refs[["ref_id", "ann_id"]].merge(masks, on="ann_id", validate="many_to_one")
 
 
-def _images(tables: ReferTables, refs: pd.DataFrame) -> pd.DataFrame:
+def _images(tables: Tables, refs: pd.DataFrame) -> pd.DataFrame:
     used = tables.images[tables.images["image_id"].isin(refs["image_id"])]
     rows = []
-    for image_id, file_name, height, width in used.itertuples(index=False):
-        parsed = PureWindowsPath(file_name)  # knows both kinds of slash, and drives
-        if parsed.anchor or ".." in parsed.parts or not parsed.parts:
-            problem = f"image {image_id}: file_name {file_name!r} leaves the image folder"
-            raise InputError(f"{tables.instances_path}: {problem}; name a file inside {tables.image_root}")
-        path = tables.image_root / file_name
-        if (found := _size(path, image_id)) != (width, height):
+    for image_id, file_name, height, width in used[["image_id", "file_name", "height", "width"]].itertuples(index=False):
+        where = tables.where("image", image_id)
+        if (found := image_size(tables.image_root, file_name, where)) != (height, width):
             raise InputError(
-                f"{path}: image {image_id} is {found[0]} x {found[1]} (width x height), but {tables.instances_path} "
-                f"says {width} x {height}; use the image that was annotated, not a resized copy"
+                f"{where}: annotated at {width} x {height} (width x height), but {tables.image_root / file_name} is "
+                f"{found[1]} x {found[0]}; use the image that was annotated, not a resized copy"
             )
-        rows.append((image_id, file_name, height, width, path.stat().st_size))
+        rows.append((image_id, file_name, height, width, (tables.image_root / file_name).stat().st_size))
     return pd.DataFrame(rows, columns=SCHEMAS["images"].names)
-
-
-def _size(path: Path, image_id: int) -> tuple[int, int]:
-    """Width and height from the file's header; no pixel is decoded."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: image {image_id} is missing; put it there or correct the data root") from error
-    except (OSError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: image {image_id} cannot be read ({error}); download it again") from error
 
 
 def write_index(index: Index, folder: Path) -> None:

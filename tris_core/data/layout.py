@@ -1,3 +1,18 @@
-"""Where the images of a data set lie under its root, as the downloads lay them out."""
+"""What every data set is called, how it can be partitioned, and where its images lie under its root."""
 
-IMAGE_FOLDERS = {"refcoco": "train2014", "refcoco+": "train2014", "refcocog": "train2014", "shapes": "images"}
+IMAGE_FOLDERS = {
+    "shapes": "images",
+    "refcoco": "train2014",
+    "refcoco+": "train2014",
+    "refcocog": "train2014",
+    "referit": "referit/images",
+    "list": "",  # paths in a list are relative to the root itself
+}
+PARTITIONS = {
+    "shapes": ("demo",),
+    "refcoco": ("unc", "google"),
+    "refcoco+": ("unc",),
+    "refcocog": ("umd", "google"),
+    "referit": ("none",),
+    "list": ("none",),
+}

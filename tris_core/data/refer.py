@@ -1,7 +1,7 @@
 """refer's annotation files (RefCOCO, RefCOCO+, RefCOCOg; `shapes` is written in the same layout) as checked tables.
 
-    <root>/refer/<name>/instances.json       COCO's layout: images, annotations
-    <root>/refer/<name>/refs(<split_by>).p   a pickled list of refs: one annotation each, with its sentences
+    <annotations>/instances.json       COCO's layout: images, annotations
+    <annotations>/refs(<split_by>).p   a pickled list of refs: one annotation each, with its sentences
 
 Only what is structurally wrong is refused here; what merely has to be left out is `tris_core.data.index`'s business.
 """
@@ -10,7 +10,6 @@ import json
 import math
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import pandas as pd
 
 from tris_core.data.layout import IMAGE_FOLDERS
 from tris_core.data.pickles import load_plain_pickle
+from tris_core.data.tables import Annotation, Tables
 from tris_core.errors import InputError
 
 REPAIR = "correct the record or download the file again"
@@ -29,53 +29,42 @@ REF_KEYS = {"ref_id": int, "image_id": int, "ann_id": int, "category_id": int, "
 SENTENCE_KEYS = {"sent_id": int, "sent": str}
 
 
-@dataclass(frozen=True)
-class ReferTables:
-    """One data set in one partition, in file order; every id is unique and every reference between the tables holds.
-
-    images      image_id, file_name, height, width (pixels)
-    refs        ref_id, image_id, ann_id, category_id, split
-    sentences   sent_id, ref_id, sent
-    annotations by ann_id, those that a ref points to: COCO's records with `bbox` (x, y, width, height: four finite
-                numbers) and `segmentation` (unchecked)
-    """
-
-    image_root: Path
-    instances_path: Path
-    refs_path: Path
-    images: pd.DataFrame
-    refs: pd.DataFrame
-    sentences: pd.DataFrame
-    annotations: dict[int, Row]
-
-
-def read_refer(root: Path, name: str, split_by: str) -> ReferTables:
-    """Read data set `name` (a key of `IMAGE_FOLDERS`) in partition `split_by` (unc, google, umd; demo for `shapes`).
+def read_refer(root: Path, name: str, split_by: str, annotations: str) -> Tables:
+    """Read data set `name` from the folder `annotations` under `root`, in partition `split_by`.
 
     Raises `InputError` for a file that is missing, damaged or would run code, for a record without a needed key or with
     a value of the wrong type, for repeated ids, and for references to records that do not exist.
     """
-    if name not in IMAGE_FOLDERS:
-        raise InputError(f"data set {name!r} is not known; use one of {', '.join(IMAGE_FOLDERS)}")
-    folder = root / "refer" / name
+    folder = root / annotations
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: no such folder; set dataset.annotations to where instances.json lies under dataset.root "
+            f"({root}); refer's downloads have it in refer/{name}"
+        )
     instances_path, refs_path = folder / "instances.json", folder / f"refs({split_by}).p"
     image_rows, annotation_rows = _read_instances(instances_path)
-    if folder.is_dir() and not refs_path.exists():
+    if not refs_path.exists():
         found = ", ".join(sorted(path.name for path in folder.glob("refs(*).p"))) or "none"
-        raise InputError(f"{refs_path}: no such file; choose split_by among the partitions there: {found}")
+        raise InputError(f"{refs_path}: no such file; choose dataset.split_by among the partitions there: {found}")
     ref_rows = load_plain_pickle(refs_path)
     if not isinstance(ref_rows, list) or not ref_rows:
         raise InputError(f"{refs_path}: holds {reprlib.repr(ref_rows)}, expected a list of refs; download the file again")
 
     images = _table(instances_path, "images", image_rows, IMAGE_KEYS, "id").rename(columns={"id": "image_id"})
-    annotations = _table(instances_path, "annotations", annotation_rows, ANNOTATION_KEYS, "id")
+    listed = _table(instances_path, "annotations", annotation_rows, ANNOTATION_KEYS, "id")
     refs = _table(refs_path, "refs", ref_rows, REF_KEYS, "ref_id")
     sentences = _sentences(refs_path, refs)
-    _check_refs(refs_path, instances_path, refs, images, annotations)
-    used = _used_annotations(instances_path, annotations, annotation_rows, images, refs)
+    _check_refs(refs_path, instances_path, refs, images, listed)
+    used = _used_annotations(instances_path, listed, annotation_rows, images, refs)
     _check_same_image(refs_path, refs, used)
-    return ReferTables(
-        root / IMAGE_FOLDERS[name], instances_path, refs_path, images, refs.drop(columns="sentences"), sentences, used
+    files = {"image": instances_path, "annotation": instances_path, "ref": refs_path, "sentence": refs_path}
+    return Tables(
+        root / IMAGE_FOLDERS[name],
+        images,
+        refs.drop(columns="sentences"),
+        sentences,
+        used,
+        lambda kind, row_id: f"{files[kind]}: {kind} {row_id}",
     )
 
 
@@ -83,7 +72,7 @@ def _read_instances(path: Path) -> tuple[list[Row], list[Row]]:
     try:
         instances = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; unpack refer's download there or correct the data root") from error
+        raise InputError(f"{path}: no such file; unpack refer's download there or correct dataset.annotations") from error
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error}); download the file again") from error
     for key in ("images", "annotations"):
@@ -163,9 +152,9 @@ def _check_refs(path: Path, instances_path: Path, refs: pd.DataFrame, images: pd
 
 def _used_annotations(
     path: Path, annotations: pd.DataFrame, rows: list[Row], images: pd.DataFrame, refs: pd.DataFrame
-) -> dict[int, Row]:
-    """Records of the annotations that a ref points to; of the others only the id matters."""
-    used: dict[int, Row] = {}
+) -> dict[int, Annotation]:
+    """The annotations that a ref points to; of the others only the id matters."""
+    used: dict[int, Annotation] = {}
     image_ids = set(images["image_id"])
     for position in annotations.index[annotations["id"].isin(refs["ann_id"])]:
         row = rows[position]
@@ -177,7 +166,9 @@ def _used_annotations(
         if not _is_box(row.get("bbox")):
             problem = f"bbox is {reprlib.repr(row.get('bbox'))}, expected x, y, width, height in pixels"
             raise _fault(path, "annotations", position, row["id"], problem, REPAIR)
-        used[row["id"]] = row
+        x, y, w, h = row["bbox"]
+        where = f"{path}: annotation {row['id']}"
+        used[row["id"]] = Annotation(where, row["image_id"], (x, y, x + w, y + h), row["segmentation"])
     return used
 
 
@@ -185,8 +176,8 @@ def _is_box(value: object) -> bool:
     return isinstance(value, list) and len(value) == 4 and all(type(v) in (int, float) and math.isfinite(v) for v in value)
 
 
-def _check_same_image(path: Path, refs: pd.DataFrame, annotations: dict[int, Row]) -> None:
-    owners = refs["ann_id"].map({ann_id: row["image_id"] for ann_id, row in annotations.items()})
+def _check_same_image(path: Path, refs: pd.DataFrame, annotations: dict[int, Annotation]) -> None:
+    owners = refs["ann_id"].map({ann_id: row.image_id for ann_id, row in annotations.items()})
     for position in refs.index[owners != refs["image_id"]][:1]:
         row = refs.loc[position]
         problem = f"image_id is {row['image_id']}, but its annotation {row['ann_id']} belongs to image {owners[position]}"

@@ -17,6 +17,8 @@ NO_AREA = "polygon without area"
 CLIPPED = "polygon clipped to the image"
 OVERLAPPING = "polygons overlap"
 
+NO_RUNS = np.zeros(0, np.int64)
+MOST_CHARACTERS = 7  # of one run: 35 bits, more than any image has pixels
 FARTHEST = 1e6  # pixels; pycocotools walks along every edge in memory, and overflows a little further out
 
 
@@ -27,28 +29,36 @@ def encode(mask: Mask) -> bytes:
 
 def decode(counts: bytes, height: int, width: int) -> Mask:
     """The mask (height, width) bool of compressed runs. Raises ValueError if they do not fill that size."""
-    runs = _runs(counts)
-    if min(runs, default=0) < 0 or sum(runs) != height * width:
-        raise ValueError(f"run lengths do not add up to {height} x {width} pixels")
+    _check(counts, height, width)
     return coco.decode({"size": [height, width], "counts": counts}).astype(bool)
 
 
-def _runs(counts: bytes) -> list[int]:
-    """The run lengths. pycocotools reads them too, but leaves memory unset where they end early.
+def _check(counts: bytes, height: int, width: int) -> None:
+    """Raise ValueError unless runs fill a mask: pycocotools leaves memory unset, or writes past its end, where they do not."""
+    runs = _runs(counts)
+    if runs.min(initial=0) < 0 or runs.sum() != height * width:
+        raise ValueError(f"run lengths do not add up to {height} x {width} pixels")
+
+
+def _runs(counts: bytes) -> NDArray[np.int64]:
+    """The run lengths; none if a character is not one of the 64, or the last run does not end.
 
     Five bits a character, the sixth says that more follow, the last one's fifth bit is the sign; from the fourth run on
     they are differences to the run two before.
     """
-    runs: list[int] = []
-    value = shift = 0
-    for character in counts:
-        bits = character - 48
-        value |= (bits & 31) << shift
-        shift += 5
-        if not bits & 32:
-            value -= (bits & 16) << (shift - 4)
-            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-            value = shift = 0
+    bits = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
+    stops = np.flatnonzero((bits & 32) == 0)
+    if bits.min(initial=0) < 0 or bits.max(initial=0) > 63 or len(bits) == 0 or bits[-1] & 32:
+        return NO_RUNS
+    starts = np.concatenate([[0], stops[:-1] + 1])
+    length = stops - starts + 1
+    if length.max() > MOST_CHARACTERS:
+        return NO_RUNS
+    shift = 5 * (np.arange(len(bits)) - np.repeat(starts, length))
+    runs = np.add.reduceat((bits & 31) << shift, starts)
+    runs -= np.where(bits[stops] & 16, np.int64(1) << (5 * length), 0)
+    runs[1::2] = runs[1::2].cumsum()
+    runs[2::2] = runs[2::2].cumsum()
     return runs
 
 
@@ -57,17 +67,26 @@ def area(counts: bytes, height: int, width: int) -> int:
     return int(coco.area({"size": [height, width], "counts": counts}))
 
 
+def box(counts: bytes, height: int, width: int) -> tuple[float, float, float, float]:
+    """The tightest x0, y0, x1, y1 around the pixels of compressed runs: whole pixel edges."""
+    x, y, w, h = coco.toBbox({"size": [height, width], "counts": counts}).tolist()
+    return x, y, x + w, y + h
+
+
 def from_segmentation(segmentation: Any, height: int, width: int, overlap: Overlap) -> tuple[bytes, list[str]]:
     """Compressed runs of a COCO segmentation, and what was amiss with it (the constants above, each at most once).
 
-    `segmentation` is a list of polygons [x0, y0, x1, y1, ...] in pixels or a run-length dict. Where polygons overlap
-    the released code leaves a hole ("drop", D53); "union" fills it. Raises ValueError, without naming the record, if
-    it is neither or its numbers make no sense.
+    `segmentation` is a list of polygons [x0, y0, x1, y1, ...] in pixels, a run-length dict, or a list of such dicts,
+    which are united. Where polygons overlap the released code leaves a hole ("drop", D53); "union" fills it. Raises
+    ValueError, without naming the record, if it is none of these or its numbers make no sense.
     """
     if isinstance(segmentation, dict):
         return _from_runs(segmentation, height, width), []
     if not isinstance(segmentation, list):
         raise ValueError(f"segmentation is a {type(segmentation).__name__}, expected a list of polygons or a dict")
+    if segmentation and all(isinstance(part, dict) for part in segmentation):
+        parts = [{"size": [height, width], "counts": _from_runs(part, height, width)} for part in segmentation]
+        return coco.merge(parts)["counts"], []
     remarks: list[str] = []
     polygons = [polygon for polygon in segmentation if _usable(polygon, height, width, remarks)]
     if not polygons:
@@ -111,4 +130,6 @@ def _from_runs(runs: dict[str, Any], height: int, width: int) -> bytes:
         counts = coco.frPyObjects(runs, height, width)["counts"]
     if not isinstance(counts, str | bytes):
         raise ValueError(f"run-length counts are {type(counts).__name__}, expected a list or a string")
-    return encode(decode(counts.encode() if isinstance(counts, str) else counts, height, width))
+    compressed = counts.encode() if isinstance(counts, str) else counts
+    _check(compressed, height, width)
+    return compressed
