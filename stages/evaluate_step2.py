@@ -79,7 +79,7 @@ def main() -> None:
         about = {"threshold": params.threshold, "rule": "logit > threshold, at the image's own size"}
         splits = table.set_index("expression_id")["split"]
         summary = write_evaluation(pd.concat(records), splits, METRICS / "step2.json", EVALUATION / "step2", about)
-        draw_sheets(table, images, truth, made.set_index("expression_id"), config["size"])
+        draw_sheets(table, images, truth, made.set_index("expression_id"), packed.size)
         for split, metrics in summary.items():
             say(f"{split}: mIoU {metrics['mIoU']:.3f}, oIoU {metrics['oIoU']:.3f}, PointM {metrics['PointM']:.3f}")
 
