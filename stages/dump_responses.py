@@ -1,12 +1,15 @@
 """Response maps of every expression."""
 
+from pathlib import Path
+
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages._inputs import expressions_with_images, open_images, tokenize
-from stages._paths import RESPONSES, STEP1
+from stages._paths import IMAGES, RESPONSES, STEP1
 from stages._stage import PARAMS, stage, stage_app
+from tris_core.data.supplied import supplied_responses
 from tris_core.files import replacing
 from tris_core.models.checkpoints import load_weights, read_config
 from tris_core.models.step1 import build_step1
@@ -29,16 +32,24 @@ def main() -> None:
     """Compute the response map of every expression of every split (Eq. 2).
 
     Inputs: data/index/{images,refs,expressions}.parquet, data/packed.json, models/step1, params dump_responses. Output:
-    data/responses.parquet, one row per expression; `map` is row-major float32 at stride 32, before ReLU and up-sampling.
+    data/responses.parquet, one row per expression; `map` is row-major float32 at stride 32 (of a ViT the side of its patches),
+    before ReLU and up-sampling. With dump_responses.from responses made elsewhere are checked and copied instead.
 
     1. Encode every image once. 2. Score every expression in a forward of its own. 3. Write row groups as they come.
     """
     with stage("dump_responses") as say:
         params = load_section(PARAMS, DumpResponsesParams)
+        table, image_of = expressions_with_images(pd.read_parquet(IMAGES))
+        if params.source is not None:
+            maps = supplied_responses(Path(params.source), table)
+            written = maps.join(table.set_index("expression_id")[["ref_id", "image_id", "split"]], on="expression_id")
+            with replacing(RESPONSES) as temporary:
+                pq.write_table(pa.Table.from_pandas(written, SCHEMA, preserve_index=False), temporary)
+            say(f"{RESPONSES}: {len(written)} maps taken from {params.source}")
+            return
         device = pick_device(load_section(PARAMS, RuntimeParams))
-        images, packed = open_images()
-        table, image_of = expressions_with_images(images)
         config = read_config(STEP1)
+        _, packed = open_images()
         model = build_step1(config)
         load_weights(model, STEP1)
         tokens = tokenize(table["text"].tolist(), config["clip"]["vocabulary"], config["text"])

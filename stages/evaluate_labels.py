@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 
 from stages._evaluation import in_order, unmeasured
-from stages._paths import EVALUATION, METRICS, PRMS, PSEUDO_LABELS, RESPONSES, STEP1, TRUTH
+from stages._paths import EVALUATION, METRICS, PACKED, PRMS, PSEUDO_LABELS, RESPONSES, TRUTH
 from stages._stage import stage, stage_app
+from tris_core.data.packed import packed_size
 from tris_core.evaluation import mask_ious, threshold_curve
 from tris_core.files import write_json
-from tris_core.models.checkpoints import read_config
 
 app = stage_app()
 
@@ -18,7 +18,7 @@ def main() -> None:
     """Measure what PRMS gains on every split, and what refinement gains on the training refs.
 
     Inputs: data/evaluation/step1 (IoU of every response map), data/prms.parquet, data/responses.parquet,
-    data/pseudo_labels.parquet, data/index/truth.parquet, models/step1 (the training size). Outputs: metrics/prms.json (mIoU
+    data/pseudo_labels.parquet, data/index/truth.parquet, data/packed.json (the training size). Outputs: metrics/prms.json (mIoU
     of all maps, and with every object's maps replaced by the selected one), metrics/pseudo_labels.json (mIoU on train of
     the selected maps at the single threshold that suits them best, and of the pseudo-labels).
 
@@ -46,7 +46,7 @@ def main() -> None:
         train = {}
         if len(chosen):
             maps = responses[responses["expression_id"].isin(chosen)]
-            curve = threshold_curve(maps, truth, size=read_config(STEP1)["size"])
+            curve = threshold_curve(maps, truth, size=packed_size(PACKED))
             best = curve.loc[curve["mIoU"].idxmax()]
             train["train"] = {
                 "response_mIoU": round(best["mIoU"], 4),

@@ -3,11 +3,11 @@
 import pandas as pd
 
 from stages._evaluation import in_order, unmeasured, write_evaluation
-from stages._paths import CURVES, EVALUATION, METRICS, RESPONSES, STEP1, TRUTH
+from stages._paths import CURVES, EVALUATION, METRICS, PACKED, RESPONSES, TRUTH
 from stages._stage import PARAMS, stage, stage_app
+from tris_core.data.packed import packed_size
 from tris_core.evaluation import THRESHOLDS, score_responses, threshold_curve
 from tris_core.files import replacing
-from tris_core.models.checkpoints import read_config
 from tris_core.params.base import load_section
 from tris_core.params.evaluate_step1 import EvaluateStep1Params
 
@@ -18,7 +18,7 @@ app = stage_app()
 def main() -> None:
     """Measure the response maps of every split against the true masks.
 
-    Inputs: data/responses.parquet, data/index/truth.parquet, models/step1 (the training size), params evaluate_step1.
+    Inputs: data/responses.parquet, data/index/truth.parquet, data/packed.json (the training size), params evaluate_step1.
     Outputs: metrics/step1.json, data/evaluation/step1 (every metric, one record per expression),
     metrics/curves/step1_thresholds.csv.
 
@@ -27,7 +27,7 @@ def main() -> None:
     """
     with stage("evaluate_step1") as say:
         params = load_section(PARAMS, EvaluateStep1Params)
-        size = read_config(STEP1)["size"]
+        size = packed_size(PACKED)
         truth = pd.read_parquet(TRUTH).set_index("ref_id")
         responses = pd.read_parquet(RESPONSES)
         measured = responses[responses["ref_id"].isin(truth.index)]

@@ -89,7 +89,7 @@ def main() -> None:
             folder=EVALUATION / "step2",
             about={"threshold": params.threshold, "rule": "logit > threshold, at the image's own size"},
         )
-        draw_sheets(table, images, truth, made.set_index("expression_id"), config["size"])
+        draw_sheets(table, images, truth, made.set_index("expression_id"), packed.size)
         for split, metrics in summary.items():
             say(f"{split}: mIoU {metrics['mIoU']:.3f}, oIoU {metrics['oIoU']:.3f}, PointM {metrics['PointM']:.3f}")
         for clause in unmeasured(len(table), len(scores)):

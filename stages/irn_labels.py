@@ -7,13 +7,14 @@ from pathlib import Path
 import pandas as pd
 
 from stages._inputs import image_folder
-from stages._paths import IMAGES, IRN_LABELS, PRMS, REFS, RESPONSES, STEP1
+from stages._paths import IMAGES, IRN_LABELS, PACKED, PRMS, REFS, RESPONSES
 from stages._stage import PARAMS, stage, stage_app
+from tris_core.data.packed import packed_size
 from tris_core.files import replacing
 from tris_core.images import read_image
-from tris_core.models.checkpoints import read_config
 from tris_core.params.base import load_section
 from tris_core.params.irn_labels import IrnLabelsParams
+from tris_core.params.refine import RefineParams
 from tris_core.params.runtime import RuntimeParams
 from tris_core.processes import map_in_processes
 from tris_core.progress import progress
@@ -37,18 +38,24 @@ def seed(job: tuple[int, Path, Selected], **crf: float) -> list[dict[str, object
 def main() -> None:
     """Turn the selected response map of every training ref into seeds with a dense CRF at two confidences.
 
-    Inputs: data/index/{images,refs}.parquet, the image files, data/responses.parquet, data/prms.parquet, models/step1 (the
-    training size), params irn_labels. Output: data/irn_labels.parquet (ref_id, image_id, label: PNG of 0 background,
-    1 foreground, 255 ignore, at the image's own size).
+    Inputs: data/index/{images,refs}.parquet, the image files, data/responses.parquet, data/prms.parquet,
+    data/packed.json (the training size), params irn_labels and refine.from. Output: data/irn_labels.parquet (ref_id, image_id,
+    label: PNG of 0 background, 1 foreground, 255 ignore, at the image's own size); without rows where refine.from gives the
+    pseudo-labels.
 
     1. Take the selected maps to the image's size. 2. Run the CRF from the confident and from the generous foreground.
     3. What the first keeps is foreground, what the second rejects is background, the rest is ignored.
     """
     with stage("irn_labels") as say:
         params, runtime = load_section(PARAMS, IrnLabelsParams), load_section(PARAMS, RuntimeParams)
+        supplied = load_section(PARAMS, RefineParams).source
+        if supplied is not None:
+            write_labels([])
+            say(f"{IRN_LABELS}: no seeds, refine.from is {supplied}")
+            return
         images, refs = pd.read_parquet(IMAGES), pd.read_parquet(REFS)
         train = refs.loc[refs["split"] == "train", "ref_id"]
-        maps = selected_maps(pd.read_parquet(RESPONSES), pd.read_parquet(PRMS), train, images, size=read_config(STEP1)["size"])
+        maps = selected_maps(pd.read_parquet(RESPONSES), pd.read_parquet(PRMS), train, images, size=packed_size(PACKED))
         folder = image_folder()
         jobs: Iterator[tuple[int, Path, Selected]] = ((s.image_id, folder / s.path, s) for s in maps)
         work = partial(seed, **params.model_dump())
@@ -57,9 +64,14 @@ def main() -> None:
             for part in map_in_processes(work, jobs, workers=runtime.workers):
                 rows += part
                 bar.update(len(part))
-        with replacing(IRN_LABELS) as temporary:
-            pd.DataFrame(rows).sort_values("ref_id").to_parquet(temporary, index=False)
+        write_labels(rows)
         say(f"{IRN_LABELS}: seeds for {len(rows)} refs")
+
+
+def write_labels(rows: list[dict[str, object]]) -> None:
+    table = pd.DataFrame(rows, columns=["ref_id", "image_id", "label"])
+    with replacing(IRN_LABELS) as temporary:
+        table.sort_values("ref_id").to_parquet(temporary, index=False)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ import pandas as pd
 from stages._paths import CLIP, EXPRESSIONS
 from stages._stage import PARAMS, stage, stage_app
 from tris_core.files import write_json
-from tris_core.models.clip import Tokenizer, describe_clip
+from tris_core.models.clip import Tokenizer
+from tris_core.models.clip_sources import RANDOM, describe_clip
 from tris_core.params.base import load_section
 from tris_core.params.prepare_clip import PrepareClipParams
 
@@ -16,20 +17,24 @@ app = stage_app()
 def main() -> None:
     """Find the CLIP that initialises the networks and the one that scores masked images, and record what they are.
 
-    Inputs: data/index/expressions.parquet, the CLIP folders, params prepare_clip. Output: models/clip.json (configuration,
-    vocabulary and hash of both; the weights stay where they are).
+    Inputs: data/index/expressions.parquet, the files of weights, params prepare_clip. Output: models/clip.json
+    (configuration, vocabulary and hash of both; the weights stay where they are). Nothing is downloaded.
 
-    1. Check both folders. 2. Hash the weights. 3. Tell which share of the data set's words the vocabulary knows.
+    1. Find configuration and weights. 2. Hash the weights and see that they fit. 3. Tell which share of the data set's words
+    the vocabulary knows.
     """
     with stage("prepare_clip") as say:
         params = load_section(PARAMS, PrepareClipParams)
-        backbone, scorer = describe_clip(params.backbone), describe_clip(params.scorer)
+        backbone = describe_clip(params.backbone, params.backbone_weights, imagenet=params.imagenet_weights)
+        scorer = describe_clip(params.scorer, params.scorer_weights)
         texts = pd.read_parquet(EXPRESSIONS, columns=["text"])["text"].tolist()
         text = {"max_tokens": params.max_tokens, "overflow": params.overflow}
         write_json(CLIP, {"backbone": backbone, "scorer": scorer, "text": text})
         for role, clip in (("backbone", backbone), ("scorer", scorer)):
             tokenizer = Tokenizer(clip["vocabulary"])
             say(f"{role} {clip['name']}: {tokenizer.unknown_share(texts):.1%} of the words unknown to it")
+            if clip["weights"] == RANDOM:
+                say(f"WARNING: the {role}'s weights are random, so results mean nothing")
         long = sum(len(tokenizer.words(t)) + 2 > params.max_tokens for t in texts)
         say(f"{long} of {len(texts)} expressions longer than {params.max_tokens} tokens")
 

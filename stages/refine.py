@@ -1,16 +1,20 @@
 """Refine the selected response maps into pseudo-labels."""
 
+from pathlib import Path
+
 import pandas as pd
 import torch
 
 from stages._inputs import image_folder
-from stages._paths import IMAGES, IRN, PRMS, PSEUDO_LABELS, REFS, RESPONSES, STEP1
+from stages._paths import IMAGES, IRN, PACKED, PRMS, PSEUDO_LABELS, REFS, RESPONSES
 from stages._stage import PARAMS, stage, stage_app
+from tris_core.data.packed import packed_size
 from tris_core.data.rle import encode
+from tris_core.data.supplied import supplied_labels
 from tris_core.files import replacing
 from tris_core.images import normalise, read_image, to_tensor
 from tris_core.models.checkpoints import load_weights, read_config
-from tris_core.models.clip import load_clip
+from tris_core.models.clip_sources import load_clip
 from tris_core.models.irn import build_irn
 from tris_core.models.irn_backbone import boundaries, freeze_at_stride_16
 from tris_core.params.base import load_section
@@ -29,24 +33,28 @@ def main() -> None:
     """Let every selected map walk along the boundaries of its image, and threshold it.
 
     Inputs: data/index/{images,refs}.parquet, the image files, data/responses.parquet, data/prms.parquet, models/irn,
-    models/step1 (the training size), params refine. Output: data/pseudo_labels.parquet (ref_id, height, width, counts: COCO
-    run-length code), one row per training ref.
+    data/packed.json (the training size), params refine. Output: data/pseudo_labels.parquet (ref_id, height, width, counts: COCO
+    run-length code), one row per training ref. With refine.from pseudo-labels made elsewhere are checked and copied instead.
 
     1. Find boundaries and displacements of an image once. 2. Walk all its maps together. 3. Keep what is above the threshold.
     """
     with stage("refine") as say:
         params = load_section(PARAMS, RefineParams)
+        images, refs = pd.read_parquet(IMAGES), pd.read_parquet(REFS)
+        if params.source is not None:
+            write_labels(supplied_labels(Path(params.source), refs, images))
+            say(f"{PSEUDO_LABELS}: taken from {params.source}")
+            return
         device = pick_device(load_section(PARAMS, RuntimeParams))
         config = read_config(IRN)
         irn = build_irn(config)
         load_weights(irn, IRN)
         place(irn.eval(), device)
         visual = place(freeze_at_stride_16(load_clip(config["clip"]).visual), device)
-        images, refs = pd.read_parquet(IMAGES), pd.read_parquet(REFS)
         train = refs.loc[refs["split"] == "train", "ref_id"]
-        maps = selected_maps(pd.read_parquet(RESPONSES), pd.read_parquet(PRMS), train, images, size=read_config(STEP1)["size"])
+        maps = selected_maps(pd.read_parquet(RESPONSES), pd.read_parquet(PRMS), train, images, size=packed_size(PACKED))
         folder = image_folder()
-        walk = params.model_dump(exclude={"threshold"})
+        walk = params.model_dump(exclude={"threshold", "source"})
         rows = []
         with progress(len(train), "walk") as bar:
             for selected in maps:
@@ -58,9 +66,13 @@ def main() -> None:
                 for ref_id, mask in zip(selected.ref_ids, masks, strict=True):
                     rows.append({"ref_id": ref_id, "height": height, "width": width, "counts": encode(mask)})
                 bar.update(len(masks))
-        with replacing(PSEUDO_LABELS) as temporary:
-            pd.DataFrame(rows).sort_values("ref_id").to_parquet(temporary, index=False)
+        write_labels(pd.DataFrame(rows))
         say(f"{PSEUDO_LABELS}: {len(rows)} pseudo-labels")
+
+
+def write_labels(table: pd.DataFrame) -> None:
+    with replacing(PSEUDO_LABELS) as temporary:
+        table.sort_values("ref_id").to_parquet(temporary, index=False)
 
 
 if __name__ == "__main__":

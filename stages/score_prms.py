@@ -9,7 +9,8 @@ from stages._paths import PRMS, RESPONSES
 from stages._stage import PARAMS, stage, stage_app
 from tris_core.files import replacing
 from tris_core.images import normalise
-from tris_core.models.clip import encode_words, load_clip, sentence_feature
+from tris_core.models.clip import encode_words, sentence_feature
+from tris_core.models.clip_sources import load_clip
 from tris_core.params.base import load_section
 from tris_core.params.runtime import RuntimeParams
 from tris_core.params.score_prms import ScorePrmsParams

@@ -3,14 +3,17 @@
 import pandas as pd
 
 from stages._inputs import image_folder, read_clip
-from stages._paths import CLIP, CURVES, IMAGES, IRN, IRN_LABELS
+from stages._paths import CLIP, IMAGES, IRN, IRN_LABELS
 from stages._stage import PARAMS, stage, stage_app
-from tris_core.files import replacing
+from stages._training import skip_training, write_curve
+from tris_core.errors import InputError
 from tris_core.models.checkpoints import save_model
-from tris_core.models.clip import load_clip, stage_channels
+from tris_core.models.clip import pyramid_channels
+from tris_core.models.clip_sources import load_clip
 from tris_core.models.irn import build_irn
 from tris_core.models.irn_backbone import freeze_at_stride_16
 from tris_core.params.base import load_section
+from tris_core.params.refine import RefineParams
 from tris_core.params.runtime import RuntimeParams
 from tris_core.params.train_irn import TrainIrnParams
 from tris_core.runtime import pick_device, place
@@ -25,19 +28,25 @@ app = stage_app()
 def main() -> None:
     """Train the boundary and displacement branches of IRN on the seeds; the backbone stays frozen.
 
-    Inputs: data/index/images.parquet, the image files, data/irn_labels.parquet, models/clip.json, params train_irn. Outputs:
-    models/irn, metrics/curves/irn.csv.
+    Inputs: data/index/images.parquet, the image files, data/irn_labels.parquet, models/clip.json, params train_irn and
+    refine.from. Outputs: models/irn, metrics/curves/irn.csv. Where refine.from gives the pseudo-labels, nothing is trained.
 
     1. Cut random crops of images and seeds. 2. Train on pairs of pixels within the radius. 3. Measure the mean displacement
     over the training images; the network subtracts it from then on.
     """
     with stage("train_irn") as say:
         params, runtime = load_section(PARAMS, TrainIrnParams), load_section(PARAMS, RuntimeParams)
+        supplied = load_section(PARAMS, RefineParams).source
+        if supplied is not None:
+            say(skip_training(IRN, "irn", f"refine.from is {supplied}"))
+            return
         device = pick_device(runtime)
         seed_everything(params.seed)
         images, clip, folder = pd.read_parquet(IMAGES), read_clip(), image_folder()
         labels = pd.read_parquet(IRN_LABELS).merge(images[["image_id", "path"]], on="image_id")
-        config = {"clip": clip["backbone"], "model": {"channels": list(stage_channels(clip["backbone"]))}}
+        if labels.empty:
+            raise InputError(f"{IRN_LABELS}: no seeds, as refine.from was set when it was made; run `dvc repro`")
+        config = {"clip": clip["backbone"], "model": {"channels": list(pyramid_channels(clip["backbone"]))}}
         visual = place(freeze_at_stride_16(load_clip(clip["backbone"]).visual), device)
         irn = place(build_irn(config).train(), device)
         steps = params.epochs * max(1, len(labels) // params.batch)
@@ -50,9 +59,8 @@ def main() -> None:
             )  # fmt: skip
             paths = [folder / path for path in labels["path"].unique()]
             irn.set_mean_shift(mean_displacement(visual, irn, paths, device))
-            save_model(IRN, irn, config)
-            with replacing(CURVES / "irn.csv") as temporary:
-                history.to_csv(temporary, index=False)
+            save_model(IRN, irn.state_dict(), config)
+            write_curve("irn", history)
         say(f"{IRN}: {steps} steps of {params.batch} crops")
         if len(history):
             say(f"loss {history['total'].iloc[-1]:.3f}")

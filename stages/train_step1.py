@@ -1,16 +1,21 @@
 """Step 1: learn text-to-image responses from sentences alone."""
 
+from pathlib import Path
+
 import pandas as pd
 
+from stages._doors import take_weights
 from stages._inputs import open_images, read_clip, tokenize
-from stages._paths import CLIP, CURVES, EXPRESSIONS, IMAGES, PACKED, REFS, STEP1
+from stages._paths import CLIP, EXPRESSIONS, IMAGES, PACKED, REFS, STEP1
 from stages._stage import PARAMS, stage, stage_app
+from stages._training import skip_training, write_curve
 from tris_core.data.samples import TrainingRefs
-from tris_core.files import replacing
 from tris_core.models.checkpoints import save_model
-from tris_core.models.clip import encode_words, load_clip, sentence_feature, stage_channels
+from tris_core.models.clip import at_image_size, encode_words, sentence_feature, stage_channels
+from tris_core.models.clip_sources import load_clip
 from tris_core.models.step1 import build_step1
 from tris_core.params.base import load_section
+from tris_core.params.dump_responses import DumpResponsesParams
 from tris_core.params.runtime import RuntimeParams
 from tris_core.params.train_step1 import TrainStep1Params
 from tris_core.runtime import pick_device, place
@@ -26,14 +31,22 @@ app = stage_app()
 def main() -> None:
     """Train the response network (Eq. 1-9) on images and sentences of the train split. No mask or box is opened.
 
-    Inputs: data/index/{images,refs,expressions}.parquet, data/packed.json, models/clip.json, params train_step1. Outputs:
-    models/step1, metrics/curves/step1.csv.
+    Inputs: data/index/{images,refs,expressions}.parquet, data/packed.json, models/clip.json, params train_step1 and
+    dump_responses.from. Outputs: models/step1, metrics/curves/step1.csv. With train_step1.weights a network trained elsewhere
+    is checked and copied instead; where dump_responses.from gives the responses, there is no network.
 
     1. Initialise from CLIP. 2. Encode every sentence once with the frozen scorer. 3. Train; a checkpoint outside DVC lets the
     next run go on after an interruption. 4. Save the last weights.
     """
     with stage("train_step1") as say:
         params, runtime = load_section(PARAMS, TrainStep1Params), load_section(PARAMS, RuntimeParams)
+        supplied = load_section(PARAMS, DumpResponsesParams).source
+        if supplied is not None:
+            say(skip_training(STEP1, "step1", f"dump_responses.from is {supplied}"))
+            return
+        if params.weights is not None:
+            say(take_weights(Path(params.weights), {1: build_step1}, STEP1, "step1"))
+            return
         device = pick_device(runtime)
         seed_everything(params.seed)
         images, packed = open_images()
@@ -42,14 +55,15 @@ def main() -> None:
         if params.shuffle_sentences:
             refs = refs.with_shuffled_sentences(params.seed)
 
+        backbone = at_image_size(clip["backbone"], packed.size)
         config = {
-            "clip": clip["backbone"],
+            "clip": backbone,
             "text": clip["text"],
             "size": packed.size,
-            "model": network(params, clip["backbone"]),
+            "model": network(params, backbone["config"]),
         }
         model = build_step1(config)
-        model.backbone.load_state_dict(load_clip(clip["backbone"]).state_dict())
+        model.backbone.load_state_dict(load_clip(backbone).state_dict())
         scorer = place(load_clip(clip["scorer"]).requires_grad_(False).eval(), device)
         texts = expressions["text"].tolist()
         seen_by_scorer = tokenize(texts, clip["scorer"]["vocabulary"], clip["text"]).to(device)
@@ -66,21 +80,19 @@ def main() -> None:
                 rate=lambda step: poly(step, steps) if params.schedule == "poly" else 1.0,
                 checkpoint_seconds=runtime.checkpoint_seconds,
             )  # fmt: skip
-            save_model(STEP1, model, config)
-            with replacing(CURVES / "step1.csv") as temporary:
-                history.to_csv(temporary, index=False)
+            save_model(STEP1, model.state_dict(), config)
+            write_curve("step1", history)
         say(f"{STEP1}: {steps} steps of {params.batch} on {len(refs.image)} refs")
         if len(history):
             say(f"loss {history['total'].iloc[-1]:.3f}")
 
 
 def network(params: TrainStep1Params, clip: dict[str, object]) -> dict[str, object]:
-    """Arguments of `Step1`."""
+    """Arguments of `Step1` with a CLIP of this configuration."""
     prompt = params.prompt
-    config = clip["config"]
     return {
         "visual_channels": stage_channels(clip)[-1],
-        "text_channels": config["embed_dim"],
+        "text_channels": clip["embed_dim"],
         "hidden": params.hidden,
         "alpha": prompt.alpha if prompt.t2v else 0.0,
         "beta": prompt.beta if prompt.v2t else 0.0,

@@ -1,15 +1,19 @@
 """Step 2: learn to segment from pseudo-labels."""
 
+from pathlib import Path
+
 import pandas as pd
 from torch import nn
 
+from stages._doors import take_weights
 from stages._inputs import open_images, read_clip, tokenize
-from stages._paths import CLIP, CURVES, EXPRESSIONS, IMAGES, PACKED, PSEUDO_LABELS, REFS, STEP2
+from stages._paths import CLIP, EXPRESSIONS, IMAGES, PACKED, PSEUDO_LABELS, REFS, STEP2
 from stages._stage import PARAMS, stage, stage_app
+from stages._training import write_curve
 from tris_core.data.samples import TrainingRefs
-from tris_core.files import replacing
 from tris_core.models.checkpoints import save_model
-from tris_core.models.clip import load_clip, stage_channels
+from tris_core.models.clip import pyramid_channels
+from tris_core.models.clip_sources import load_clip
 from tris_core.models.step2 import build_step2
 from tris_core.params.base import load_section
 from tris_core.params.runtime import RuntimeParams
@@ -28,13 +32,17 @@ def main() -> None:
     """Train the segmentation network on the pseudo-labels of the train split. No true mask or box is opened.
 
     Inputs: data/index/{images,refs,expressions}.parquet, data/packed.json, models/clip.json, data/pseudo_labels.parquet,
-    params train_step2. Outputs: models/step2, metrics/curves/step2.csv.
+    params train_step2. Outputs: models/step2, metrics/curves/step2.csv. With train_step2.weights a network trained elsewhere is
+    checked and copied instead.
 
     1. Initialise both encoders from CLIP. 2. Train with a random sentence of the object and its pseudo-label; a checkpoint
     outside DVC lets the next run go on after an interruption. 3. Save the last weights.
     """
     with stage("train_step2") as say:
         params, runtime = load_section(PARAMS, TrainStep2Params), load_section(PARAMS, RuntimeParams)
+        if params.weights is not None:
+            say(take_weights(Path(params.weights), {2: build_step2}, STEP2, "step2"))
+            return
         device = pick_device(runtime)
         seed_everything(params.seed)
         images, packed = open_images()
@@ -42,7 +50,7 @@ def main() -> None:
         refs = TrainingRefs.from_index(images, pd.read_parquet(REFS), expressions, "train")
         labels = pd.read_parquet(PSEUDO_LABELS).set_index("ref_id")
         network = {
-            "stage_channels": list(stage_channels(clip["backbone"])[1:]),
+            "stage_channels": list(pyramid_channels(clip["backbone"])[1:]),
             "text_width": clip["backbone"]["config"]["text_cfg"]["width"],
             "width": params.width,
         }
@@ -62,9 +70,8 @@ def main() -> None:
                 rate=lambda step: poly(step, steps) if params.schedule == "poly" else 1.0,
                 checkpoint_seconds=runtime.checkpoint_seconds,
             )  # fmt: skip
-            save_model(STEP2, model, config)
-            with replacing(CURVES / "step2.csv") as temporary:
-                history.to_csv(temporary, index=False)
+            save_model(STEP2, model.state_dict(), config)
+            write_curve("step2", history)
         say(f"{STEP2}: {steps} steps of {params.batch} on {len(refs.image)} refs")
         if len(history):
             say(f"loss {history['total'].iloc[-1]:.3f}")

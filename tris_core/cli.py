@@ -86,5 +86,29 @@ def plain_errors() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
+@app.command()
+def import_weights(
+    file: Annotated[Path, typer.Argument(help="checkpoint file as the authors released it, or a model folder")],
+    out: Annotated[Path, typer.Option(help="model folder to write")],
+    stage: Annotated[int | None, typer.Option(min=1, max=2, help="which step it must be of; default: as its keys say")] = None,
+) -> None:
+    """Turn a released Step-1 or Step-2 checkpoint into a model folder, every key accounted for.
+
+    `train_step1.weights` and `train_step2.weights` take the file itself or the folder.
+    """
+    from tris_core.models.checkpoints import save_model
+    from tris_core.models.released import describe_source, open_weights
+    from tris_core.models.step1 import build_step1
+    from tris_core.models.step2 import build_step2
+
+    builders = {number: build for number, build in ((1, build_step1), (2, build_step2)) if stage in (None, number)}
+    with plain_errors():
+        state, config = open_weights(file, builders)
+    save_model(out, state, config)
+    for line in describe_source(config["source"]):
+        typer.echo(line)
+    typer.echo(f"{out}: {len(state)} tensors")
+
+
 if __name__ == "__main__":
     app()

@@ -38,11 +38,16 @@ def write_json(path: Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes: what `sha256sum` prints, whatever the file is called."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def sha256_of(paths: Iterable[Path]) -> str:
     """One SHA-256 (hex) over the names and bytes of files, in the order given."""
     digest = hashlib.sha256()
     for path in paths:
         digest.update(path.name.encode() + b"\0")
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(sha256_of_file(path)))
     return digest.hexdigest()

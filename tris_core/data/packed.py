@@ -65,6 +65,12 @@ def _write_shards(paths: list[Path], size: int, folder: Path, workers: int) -> I
     bar.close()
 
 
+def packed_size(manifest: Path) -> int:
+    """Side in pixels of the training square, from the manifest."""
+    size: int = json.loads(manifest.read_text())["size"]
+    return size
+
+
 class PackedImages:
     """The images of an index at training size, by row of `images`."""
 

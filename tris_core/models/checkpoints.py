@@ -1,7 +1,7 @@
 """Trained models on disk: a folder with `model.safetensors` (float32) and `config.json`, which rebuilds the model.
 
 `config.json` of Step-1 and Step-2: `clip` (as `describe_clip` gives it), `text` (max_tokens, overflow), `size` (side of the
-input square), `model` (the arguments of the network).
+input square), `model` (the arguments of the network), and `source` where the weights were not trained here.
 """
 
 import json
@@ -9,29 +9,38 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from tris_core.errors import InputError
 from tris_core.files import replacing
 
 
-def save_model(folder: Path, model: nn.Module, config: dict[str, Any]) -> None:
-    """Write the folder, whole or not at all. The same weights give the same bytes."""
+def save_model(folder: Path, state: dict[str, Tensor], config: dict[str, Any]) -> None:
+    """Write the folder from a model's state dict, whole or not at all. The same weights give the same bytes."""
     with replacing(folder) as temporary:
         temporary.mkdir()
         save_file(
-            {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()},
+            {key: value.detach().cpu().contiguous() for key, value in state.items()},
             temporary / "model.safetensors",
         )
         (temporary / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 
+def save_marker(folder: Path, why: str) -> None:
+    """Write a folder that stands in for a model nobody needs; `read_config` refuses it and says `why`."""
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        (temporary / "config.json").write_text(json.dumps({"skipped": why}) + "\n")
+
+
 def read_config(folder: Path) -> dict[str, Any]:
-    """`config.json` of a model folder. Raises `InputError` if there is none."""
+    """`config.json` of a model folder. Raises `InputError` if there is none, or a marker in the model's place."""
     path = folder / "config.json"
     if not path.is_file():
         raise InputError(f"{path}: not found; train the model first (`dvc repro`)")
     content: dict[str, Any] = json.loads(path.read_text())
+    if "skipped" in content:
+        raise InputError(f"{folder}: holds no model ({content['skipped']}); undo that and run `dvc repro`")
     return content
 
 

@@ -1,31 +1,25 @@
 """CLIP as the method uses it: stage features of the image tower, word and sentence features of the text tower.
 
-The only module that imports open_clip (which costs seconds and nearly a gigabyte). A CLIP on disk is a folder:
-
-    config.json         what `open_clip.CLIP` takes: embed_dim, vision_cfg, text_cfg, quick_gelu; and `mean`, `std`
-    model.safetensors   its weights, any float type
-    vocabulary.json     optional: the BPE ids that were kept when the token embedding was pruned
+Importing open_clip costs seconds and nearly a gigabyte. Where weights come from is `clip_sources`' matter.
 
 Shapes: B images or sentences, T tokens, C channels, H W the map of a stage, E the joint embedding.
 """
 
-import json
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+from open_clip.timm_model import TimmModel
 from open_clip.tokenizer import SimpleTokenizer
-from safetensors.torch import load_file
+from open_clip.transformer import VisionTransformer
+from timm.models import ConvNeXt
 from torch import Tensor, nn
 
 from tris_core.errors import InputError
-from tris_core.files import sha256_of
 
 PAD, UNKNOWN = 0, 1
-DEMO = Path(__file__).parents[1] / "assets" / "demo_clip"
 
 
 class Tokenizer:
@@ -69,55 +63,63 @@ def _bpe() -> SimpleTokenizer:
 
 
 def build_clip(config: dict[str, Any]) -> CLIP:
-    """A CLIP with random weights from the model part of a `config.json`."""
+    """A CLIP with random weights from its configuration: embed_dim, vision_cfg, text_cfg, quick_gelu."""
+    vision = {**config["vision_cfg"], "timm_model_pretrained": False}  # or timm would download
     return CLIP(
         embed_dim=config["embed_dim"],
-        vision_cfg=CLIPVisionCfg(**config["vision_cfg"]),
+        vision_cfg=CLIPVisionCfg(**vision),
         text_cfg=CLIPTextCfg(**config["text_cfg"]),
         quick_gelu=config["quick_gelu"],
     )
 
 
-def clip_folder(name: str) -> Path:
-    """The folder a parameter names: `demo` is the one the package carries."""
-    return DEMO if name == "demo" else Path(name)
+def stage_channels(config: dict[str, Any]) -> tuple[int, ...]:
+    """Channels of the maps that `stage_features` gives for a CLIP of this configuration.
 
-
-def describe_clip(name: str) -> dict[str, Any]:
-    """What identifies a CLIP: its name, configuration, vocabulary (None if whole) and the SHA-256 of its weights.
-
-    Raises `InputError` that names the file which is missing.
+    Five for a ResNet or a ConvNeXt, one for a ViT. Raises `InputError` for towers without a map.
     """
-    folder = clip_folder(name)
-    for file in ("config.json", "model.safetensors"):
-        if not (folder / file).is_file():
-            raise InputError(f"{folder / file}: not found; a CLIP folder holds config.json and model.safetensors")
-    vocabulary = folder / "vocabulary.json"
-    return {
-        "name": name,
-        "sha256": sha256_of([folder / "model.safetensors"]),
-        "config": json.loads((folder / "config.json").read_text()),
-        "vocabulary": json.loads(vocabulary.read_text()) if vocabulary.is_file() else None,
-    }
+    with torch.device("meta"):
+        visual = build_clip(config).visual
+    if isinstance(visual, VisionTransformer):
+        return (visual.conv1.out_channels,)
+    if isinstance(visual, TimmModel):
+        channels: list[Any] = [level["num_chs"] for level in _trunk(visual).feature_info]
+        return channels[0], *channels
+    stem = visual.conv3.out_channels
+    return stem, *(stage[-1].conv3.out_channels for stage in (visual.layer1, visual.layer2, visual.layer3, visual.layer4))
 
 
-def load_clip(description: dict[str, Any]) -> CLIP:
-    """The CLIP that `describe_clip` described, in float32. Raises `InputError` if its file is another one now."""
-    path = clip_folder(description["name"]) / "model.safetensors"
-    if not path.is_file() or sha256_of([path]) != description["sha256"]:
-        raise InputError(f"{path}: missing or not the file that prepare_clip saw; run `dvc repro -f prepare_clip`")
-    clip = build_clip(description["config"])
-    weights = {key: value.float() if value.is_floating_point() else value for key, value in load_file(path).items()}
-    missing, unexpected = clip.load_state_dict(weights, strict=False)
-    if missing or unexpected:
-        raise InputError(f"{path}: does not fit config.json; missing {missing[:3]}, unexpected {unexpected[:3]}")
-    return clip
+def pyramid_channels(clip: dict[str, Any]) -> tuple[int, int, int, int, int]:
+    """`stage_channels` of a described CLIP whose maps have several scales. Raises `InputError` if it has only one."""
+    channels = stage_channels(clip["config"])
+    if len(channels) != 5:
+        raise InputError(
+            f"prepare_clip.backbone = {clip['name']!r}: Step-2 and the boundary network need multi-scale features (strides 4 "
+            "to 32), and a ViT has one scale only; take a ResNet or a ConvNeXt such as RN50-quickgelu, or leave it at Step-1"
+        )
+    return channels
 
 
-def stage_channels(description: dict[str, Any]) -> tuple[int, int, int, int, int]:
-    """Channels after the stem and the four stages of a ResNet tower."""
-    width = description["config"]["vision_cfg"]["width"]
-    return width, 4 * width, 8 * width, 16 * width, 32 * width
+def at_image_size(clip: dict[str, Any], size: int) -> dict[str, Any]:
+    """The described CLIP as a backbone for square images of `size` pixels.
+
+    A ViT holds one positional embedding per patch, so its grid is part of the network: `load_clip` then interpolates the
+    embeddings. Convolutional towers take any size and stay as they are, the size of their pooling head included.
+    """
+    config = clip["config"]
+    vision = CLIPVisionCfg(**config["vision_cfg"])
+    if vision.timm_model_name or not isinstance(vision.layers, int):
+        return clip
+    if size % vision.patch_size:
+        raise InputError(f"pack_images.size = {size}: not a multiple of {vision.patch_size}, the patch of {clip['name']}")
+    return {**clip, "config": {**config, "vision_cfg": {**config["vision_cfg"], "image_size": size}}}
+
+
+def _trunk(visual: TimmModel) -> ConvNeXt:
+    if not isinstance(visual.trunk, ConvNeXt):
+        name = type(visual.trunk).__name__
+        raise InputError(f"prepare_clip.backbone: no maps are taken from a {name} tower; take a ResNet, a ConvNeXt or a ViT")
+    return visual.trunk
 
 
 def encode_words(clip: CLIP, tokens: Tensor) -> Tensor:
@@ -135,6 +137,17 @@ def sentence_feature(clip: CLIP, words: Tensor, tokens: Tensor) -> Tensor:
 
 
 def stage_features(visual: nn.Module, image: Tensor) -> list[Tensor]:
-    """Maps (B, C, H, W) after the stem and the four stages, strides 4, 4, 8, 16, 32. The attention pool is not computed."""
-    features = visual.forward_intermediates(image, intermediates_only=True)  # type: ignore[operator]
-    return features["image_intermediates"]
+    """Maps (B, C, H, W) after the stem and the four stages, strides 4, 4, 8, 16, 32. The attention pool is not computed.
+
+    A ViT has one map, of the last block's patch tokens after the final layer norm, at the stride of its patches.
+    """
+    if isinstance(visual, VisionTransformer):
+        maps = visual.forward_intermediates(image, indices=1, normalize_intermediates=True, intermediates_only=True)
+        return maps["image_intermediates"]
+    if isinstance(visual, TimmModel):
+        trunk = _trunk(visual)
+        features = [trunk.stem(image)]
+        for stage in trunk.stages:
+            features.append(stage(features[-1]))
+        return features
+    return visual.forward_intermediates(image, intermediates_only=True)["image_intermediates"]  # type: ignore[operator]

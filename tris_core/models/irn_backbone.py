@@ -13,10 +13,19 @@ STRIDE = 16
 
 
 def freeze_at_stride_16(visual: nn.Module) -> nn.Module:
-    """Turn a CLIP ResNet tower into the backbone: layer4 no longer pools, nothing learns, batch norm stays as it is."""
-    block: Any = visual.layer4[0]  # type: ignore[index]
-    block.avgpool = nn.Identity()
-    block.downsample[0] = nn.Identity()
+    """Turn a CLIP tower into the backbone: its last stage keeps the stride, nothing learns, batch norm stays as it is.
+
+    A ResNet's layer4 no longer pools. A ConvNeXt's last 2x2 convolution moves by one pixel and sees zeros past the border.
+    """
+    if hasattr(visual, "trunk"):  # open_clip's adapter of a ConvNeXt
+        last: Any = visual.trunk.stages[-1]  # type: ignore[union-attr, index]
+        norm, conv = last.downsample
+        conv.stride = (1, 1)
+        last.downsample = nn.Sequential(norm, nn.ZeroPad2d((0, 1, 0, 1)), conv)
+    else:
+        block: Any = visual.layer4[0]  # type: ignore[index]
+        block.avgpool = nn.Identity()
+        block.downsample[0] = nn.Identity()
     return visual.requires_grad_(False).eval()
 
 

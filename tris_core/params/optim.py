@@ -19,8 +19,12 @@ class Training(Section):
     The backbone (both CLIP towers) learns at `lr * backbone_lr_mult`. `schedule: poly` decays per step as
     (1 - step/steps)^0.9; `constant` is what the released Step-2 amounts to. `selection: last` keeps the last weights;
     `val_mIoU`, the release's way, the epoch that does best by the masks of the val split (the full metrics then say so).
+
+    `weights`: a network trained elsewhere, taken instead of training one: a model folder, or a checkpoint file as the authors
+    released it. A file changed under the same name needs `dvc repro -f` with the stage's name.
     """
 
+    weights: str | None = Field(min_length=1)
     seed: int = Field(ge=0)
     steps: int | None = Field(ge=0)
     epochs: int | None = Field(ge=0)

@@ -1,0 +1,21 @@
+"""A network trained elsewhere in the place of a training."""
+
+from pathlib import Path
+
+from stages._paths import PACKED
+from stages._training import NO_HISTORY, write_curve
+from tris_core.data.packed import packed_size
+from tris_core.errors import InputError
+from tris_core.models.checkpoints import save_model
+from tris_core.models.released import Builders, open_weights
+
+
+def take_weights(path: Path, builders: Builders, folder: Path, name: str) -> str:
+    """Verify a model folder or a released file, and save it as `folder`. Returns the clause of the closing line."""
+    state, config = open_weights(path, builders)
+    size = packed_size(PACKED)
+    if config["size"] != size:
+        raise InputError(f"{path}: trained on squares of {config['size']} pixels, not {size}; set pack_images.size to that")
+    save_model(folder, state, config)
+    write_curve(name, NO_HISTORY)
+    return f"{folder}: {len(state)} tensors of {path}, SHA-256 {config['source']['sha256'][:12]}; not trained"

@@ -1,0 +1,200 @@
+"""Released checkpoint files become our models: same numbers as the released implementation, nothing left over or made up."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from torch import Tensor
+from typer.testing import CliRunner
+
+from tests.golden.formula import weights
+from tests.golden.reference import SHAPES, close, formula_input, golden
+from tris_core.cli import app
+from tris_core.errors import InputError
+from tris_core.files import sha256_of_file
+from tris_core.models.checkpoints import load_weights, read_config, save_model
+from tris_core.models.released import _deduced_config, open_weights
+from tris_core.models.step1 import build_step1
+from tris_core.models.step2 import build_step2
+
+BUILDERS = {1: build_step1, 2: build_step2}
+CLIP = {
+    "embed_dim": 16,
+    "vision_cfg": {"layers": [1, 2, 1, 1], "width": 8, "image_size": 96},
+    "text_cfg": {"context_length": 9, "vocab_size": 30, "width": 64, "heads": 1, "layers": 3},
+    "quick_gelu": True,
+}
+STEP1 = {
+    "visual_channels": 256, "text_channels": 16, "hidden": 12, "alpha": 0.1, "beta": 0.1,
+    "temperature": 0.05, "learn_temperature": False,
+}  # fmt: skip
+STEP2 = {"stage_channels": [32, 64, 128, 256], "text_width": 64, "width": 8}
+
+
+def released(state: dict[str, Tensor], path: Path, *, prefix: str = "") -> Path:
+    """Save weights as the authors' training script does."""
+    groups = [
+        {"lr": 1e-7, "initial_lr": 5e-6, "weight_decay": 0.01, "params": [0, 1, 2]},
+        {"lr": 1e-6, "initial_lr": 5e-5, "weight_decay": 0.01, "params": [3]},
+    ]
+    model = {prefix + key: value for key, value in state.items()}
+    optimizer = {"state": {0: {"step": torch.tensor(9.0)}}, "param_groups": groups}
+    torch.save(
+        {"model": model, "optimizer": optimizer, "lr_scheduler": {"last_epoch": 7, "lr_lambdas": [None]}, "epoch": 14}, path
+    )
+    return path
+
+
+def formula_state(which: str) -> dict[str, Tensor]:
+    named = weights({f"{which}.{key}": shape for key, shape in SHAPES[which].items()})
+    return {key.removeprefix(f"{which}."): torch.from_numpy(np.asarray(value)) for key, value in named.items()}
+
+
+def small(stage: int) -> dict[str, Tensor]:
+    model = build_step1({"clip": {"config": CLIP}, "model": STEP1}) if stage == 1 else None
+    return (model or build_step2({"clip": {"config": CLIP}, "model": STEP2})).state_dict()
+
+
+def imported(file: Path, out: Path, *options: str) -> str:
+    result = CliRunner().invoke(app, ["import-weights", str(file), "--out", str(out), *options])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_step1_gives_the_released_responses(tmp_path: Path) -> None:
+    file = released(formula_state("step1"), tmp_path / "step1.pth", prefix="module.")
+    said = imported(file, tmp_path / "model")
+    config = read_config(tmp_path / "model")
+    model = build_step1(config)
+    load_weights(model, tmp_path / "model")
+    g = golden("step1")
+    with torch.no_grad():
+        vis = model.eval().encode_image(formula_input("step1.image", (6, 3, 320, 320))[:2])
+        close(
+            model.respond_pairs(vis, model.encode_text(torch.from_numpy(g["tokens"])[:2]))[:, None],
+            g["eval_response_single"][:2],
+        )
+    assert config["text"] == {"max_tokens": 20, "overflow": "cut"}
+    assert (config["size"], config["clip"]["vocabulary"]) == (320, None)
+    source = config["source"]
+    assert source["sha256"] == sha256_of_file(file)
+    assert source["found"]["temperature"] == pytest.approx(0.07)
+    assert [(group["lr"], group["initial_lr"], group["tensors"]) for group in source["found"]["optimizer"]] == [
+        (1e-7, 5e-6, 3),
+        (1e-6, 5e-5, 1),
+    ]
+    for part in (
+        "temperature: 0.07",
+        "optimizer group 1: 3 tensors, lr 1e-07, initial_lr 5e-06",
+        "epoch: 14",
+        source["sha256"],
+    ):
+        assert part in said
+
+
+def test_step2_gives_the_released_logits(tmp_path: Path) -> None:
+    imported(released(formula_state("step2"), tmp_path / "step2.pth"), tmp_path / "model", "--stage", "2")
+    model = build_step2(read_config(tmp_path / "model"))
+    load_weights(model, tmp_path / "model")
+    g = golden("step2")
+    with torch.no_grad():
+        finest = model.eval()(formula_input("step2.image", (3, 3, 320, 320))[:1], torch.from_numpy(g["tokens"])[:1])[0]
+    close(finest[:, :, ::8, ::8], g["eval_logits_stride8"][:1])
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_the_configuration_follows_from_the_shapes(stage: int, tmp_path: Path) -> None:
+    state, config = open_weights(released(small(stage), tmp_path / "r.pth"), BUILDERS)
+    assert config["clip"]["config"] == CLIP
+    expected = {1: {**STEP1, "temperature": pytest.approx(0.05)}, 2: STEP2}[stage]
+    assert config["model"] == expected
+    assert state.keys() == small(stage).keys()
+
+
+@pytest.mark.parametrize("name", ["RN50-quickgelu", "RN101-quickgelu"])
+def test_the_papers_clip_is_deduced(name: str) -> None:
+    clip = open_clip.get_model_config(name)
+    with torch.device("meta"):
+        model = build_step2(
+            {"clip": {"config": clip}, "model": {**STEP2, "stage_channels": [256, 512, 1024, 2048], "text_width": 512}}
+        )
+    deduced = _deduced_config(model.state_dict(), 2, Path("file"))["clip"]["config"]
+    clip["vision_cfg"].pop("patch_size")
+    assert deduced == clip
+
+
+def without(key: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda state: {k: v for k, v in state.items() if k != key}
+
+
+def renamed(old: str, new: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda state: {new if k == old else k: v for k, v in state.items()}
+
+
+def given(key: str, value: Tensor) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda state: {**state, key: value}
+
+
+@pytest.mark.parametrize(
+    ("stage", "change", "words"),
+    [
+        (1, without("attn_fusion.v_proj2.0.bias"), ["missing: attn_fusion.v_proj2.0.bias"]),
+        (1, renamed("attn_fusion.t_output.0.bias", "attn_fusion.t_out.0.bias"),
+         ["missing: attn_fusion.t_output.0.bias", "unexpected: attn_fusion.t_out.0.bias"]),
+        (1, renamed("vis_project.weight", "vis_proj.weight"), ["vis_project.weight, which is missing"]),
+        (1, without("logit_scale"), ["logit_scale, which is missing"]),
+        (1, given("pooler.weight", torch.ones(1)), ["unexpected: pooler.weight"]),
+        (1, given("lan_project.bias", torch.ones(5)), ["of another shape: lan_project.bias"]),
+        (1, given("lan_project.bias", torch.full((12,), math.nan)), ["lan_project.bias holds values that are not finite"]),
+        (2, without("final_seg3.1.weight"), ["missing: final_seg3.1.weight"]),
+        (2, without("backbone.visual.layer2.1.bn3.bias"), ["missing: backbone.visual.layer2.1.bn3.bias"]),
+        (2, without("reduced_c2.conv.weight"), ["reduced_c2.conv.weight, which is missing"]),
+        (2, given("attn_fusion.v_proj1.0.bias", torch.ones(1)), ["neither Step-1", "nor Step-2"]),
+    ],
+)  # fmt: skip
+def test_a_key_that_is_not_as_released_is_named(
+    stage: int, change: Callable[[dict[str, Any]], dict[str, Any]], words: list[str], tmp_path: Path
+) -> None:
+    path = released(change(small(stage)), tmp_path / "changed.pth")
+    with pytest.raises(InputError) as error:
+        open_weights(path, BUILDERS)
+    assert all(word in str(error.value) for word in [str(path), *words]), error.value
+
+
+def test_what_is_no_checkpoint_of_that_step_is_refused(tmp_path: Path) -> None:
+    file = released(small(1), tmp_path / "r.pth")
+    with pytest.raises(InputError, match="holds the network of Step-1, not of Step-2"):
+        open_weights(file, {2: build_step2})
+    result = CliRunner().invoke(app, ["import-weights", str(file), "--out", str(tmp_path / "out"), "--stage", "2"])
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()
+    torch.save(small(1), tmp_path / "bare.pth")
+    with pytest.raises(InputError, match="no released checkpoint: it has no `model`"):
+        open_weights(tmp_path / "bare.pth", BUILDERS)
+    with pytest.raises(InputError, match="no such file"):
+        open_weights(tmp_path / "nowhere.pth", BUILDERS)
+
+
+def test_a_model_folder_is_taken_as_it_is(tmp_path: Path) -> None:
+    config = {
+        "clip": {"config": CLIP, "vocabulary": [3, 4]},
+        "text": {"max_tokens": 9, "overflow": "keep_eot"},
+        "size": 96,
+        "model": STEP1,
+    }
+    save_model(tmp_path / "folder", small(1), config)
+    file = tmp_path / "folder" / "model.safetensors"
+    state, taken = open_weights(tmp_path / "folder", BUILDERS)
+    assert taken == {**config, "source": {"file": str(tmp_path / "folder"), "sha256": sha256_of_file(file)}}
+    save_model(tmp_path / "copy", state, config)
+    assert (tmp_path / "copy" / "model.safetensors").read_bytes() == file.read_bytes()
+    (tmp_path / "folder" / "config.json").write_text(json.dumps({**config, "model": {**STEP1, "hidden": 13}}))
+    with pytest.raises(InputError, match="of another shape: attn_fusion"):
+        open_weights(tmp_path / "folder", BUILDERS)

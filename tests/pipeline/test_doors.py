@@ -1,0 +1,250 @@
+"""Results made elsewhere in the place of a stage's own: checked, copied, and what they make unnecessary is passed over."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+import stages.dump_responses
+import stages.index
+import stages.irn_labels
+import stages.pack_images
+import stages.prepare_clip
+import stages.refine
+import stages.train_irn
+import stages.train_step1
+import stages.train_step2
+from stages._inputs import read_clip
+from tests.data.builders import TinyRefer
+from tests.models.test_released import BUILDERS
+from tests.pipeline.closure import ROOT
+from tris_core.data.rle import encode
+from tris_core.files import sha256_of_file
+from tris_core.models.checkpoints import read_config, save_model
+from tris_core.models.clip import pyramid_channels, stage_channels
+
+TRAINED = {
+    1: {"hidden": 8, "alpha": 0.1, "beta": 0.1, "temperature": 0.07, "learn_temperature": False},
+    2: {"text_width": 128, "width": 8},
+}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with the index, the packed images and the CLIPs of a tiny data set."""
+    base = tmp_path_factory.mktemp("doors")
+    TinyRefer().write(base / "root")
+    folder = base / "work"
+    folder.mkdir()
+    content = YAML().load(ROOT / "presets" / "shapes.yaml")
+    content["dataset"] = {"name": "refcocog", "split_by": "umd", "root": str(base / "root")}
+    content["pack_images"]["size"] = 64
+    YAML().dump(content, folder / "params.yaml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stages._stage.end_with_parent", lambda: None)
+        patch.setenv("TRIS_SCRATCH", str(base / "scratch"))
+        patch.chdir(folder)
+        for module in (stages.index, stages.pack_images, stages.prepare_clip):
+            run(module)
+    return folder
+
+
+@pytest.fixture
+def place(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it to work in."""
+    monkeypatch.setattr("stages._stage.end_with_parent", lambda: None)
+    shutil.copytree(prepared, tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "work"
+
+
+def set_param(parameter: str, value: object) -> None:
+    section, key = parameter.split(".")
+    content = YAML().load(Path("params.yaml"))
+    content[section][key] = value
+    YAML().dump(content, Path("params.yaml"))
+
+
+def run(module: Any) -> str:
+    result = CliRunner().invoke(module.app, [])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refuse(module: Any, *words: str) -> None:
+    result = CliRunner().invoke(module.app, [])
+    assert result.exit_code == 1, result.output
+    assert "Traceback" not in result.output
+    for word in words:
+        assert word in result.output
+
+
+def responses() -> pd.DataFrame:
+    """Maps of the six sentences of the tiny data set, not in the index's order."""
+    rng = np.random.default_rng(0)
+    maps = [rng.normal(size=6).astype(np.float32) for _ in range(6)]
+    return pd.DataFrame({"expression_id": [5, 0, 4, 3, 2, 1], "height": 2, "width": 3, "map": maps})
+
+
+def labels() -> pd.DataFrame:
+    """Pseudo-labels of the two training refs (images of 40 x 60 pixels)."""
+    masks = {11: np.arange(2400).reshape(40, 60) % 7 == 0, 10: np.ones((40, 60), bool)}
+    return pd.DataFrame([{"ref_id": i, "height": 40, "width": 60, "counts": encode(mask)} for i, mask in masks.items()])
+
+
+def test_supplied_responses_are_joined_with_the_index(place: Path) -> None:
+    responses().to_parquet("theirs.parquet")
+    set_param("dump_responses.from", "theirs.parquet")
+    run(stages.dump_responses)
+    written = pd.read_parquet("data/responses.parquet").set_index("expression_id")
+    assert list(pd.read_parquet("data/responses.parquet").columns) == stages.dump_responses.SCHEMA.names
+    for row in responses().itertuples():
+        assert np.array_equal(written.at[row.expression_id, "map"], row.map)
+    assert written["ref_id"].to_dict() == {0: 10, 1: 11, 2: 11, 3: 13, 4: 12, 5: 12}
+    assert written["image_id"].to_dict() == {0: 70, 1: 70, 2: 70, 3: 70, 4: 7, 5: 7}
+    assert written["split"].to_dict() == {0: "train", 1: "train", 2: "train", 3: "testA", 4: "val", 5: "val"}
+
+
+def with_value(column: str, row: int, value: object) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    def change(table: pd.DataFrame) -> pd.DataFrame:
+        values = list(table[column])
+        values[row] = value
+        return table.assign(**{column: values})
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.drop(index=1), ["1 expression_id missing, the first is 0"]),
+        (lambda t: pd.concat([t, t.iloc[[3]]]), ["1 expression_id twice, the first is 3"]),
+        (with_value("expression_id", 2, 99), ["1 expression_id missing, the first is 4"]),
+        (lambda t: pd.concat([t, t.iloc[[3]].assign(expression_id=77)]), ["1 expression_id not in the index, the first is 77"]),
+        (with_value("height", 4, 3), ["maps must be of one size", "[[2, 3], [3, 3]]"]),
+        (with_value("map", 4, np.zeros(5, np.float32)), ["row 4, expression_id 2", "not 2 x 3 values (5)"]),
+        (with_value("map", 3, np.array([0, 1, 2, 3, 4, np.inf], np.float32)), ["row 3, expression_id 3", "not finite"]),
+        (lambda t: t.assign(map=[np.full(6, 1e300)] * 6), ["row 0, expression_id 5", "not finite"]),
+        (with_value("map", 0, None), ["row 0, expression_id 5: its map is missing"]),
+        (lambda t: t.assign(map=[[str(i)] for i in range(6)]), ["column map is list<", "expected lists of floats"]),
+        (lambda t: t.assign(width=3.0), ["column width is double, expected integers"]),
+        (lambda t: t.drop(columns="width"), ["has no column width; found expression_id, height, map"]),
+    ],
+)
+def test_responses_that_do_not_fit_are_refused(
+    place: Path, change: Callable[[pd.DataFrame], pd.DataFrame], words: list[str]
+) -> None:
+    change(responses()).to_parquet("theirs.parquet", index=False)
+    set_param("dump_responses.from", "theirs.parquet")
+    refuse(stages.dump_responses, "theirs.parquet", *words)
+    assert not Path("data/responses.parquet").exists()
+
+
+def test_a_file_that_is_no_table_is_refused(place: Path) -> None:
+    set_param("dump_responses.from", "nowhere.parquet")
+    refuse(stages.dump_responses, "nowhere.parquet: no such file")
+    Path("text.parquet").write_text("no table")
+    set_param("dump_responses.from", "text.parquet")
+    refuse(stages.dump_responses, "text.parquet: not a Parquet file")
+
+
+def test_supplied_pseudo_labels_are_copied_in_order(place: Path) -> None:
+    labels().to_parquet("theirs.parquet", index=False)
+    set_param("refine.from", "theirs.parquet")
+    run(stages.refine)
+    written = pd.read_parquet("data/pseudo_labels.parquet")
+    pd.testing.assert_frame_equal(written, labels().sort_values("ref_id", ignore_index=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.iloc[:1], ["1 training ref_id missing, the first is 10"]),
+        (lambda t: pd.concat([t, t]), ["2 training ref_id twice"]),
+        (with_value("ref_id", 0, 12), ["1 training ref_id missing, the first is 11"]),
+        (lambda t: pd.concat([t, t.iloc[[0]].assign(ref_id=13)]), ["1 training ref_id not in the index, the first is 13"]),
+        (lambda t: t.assign(height=60, width=40), ["ref_id 10", "are not its image's ([40, 60])"]),
+        (with_value("counts", 0, encode(np.ones((40, 59), bool))), ["ref_id 11: its counts are not", "40 x 60"]),
+        (with_value("counts", 1, b"\xff\x00junk"), ["ref_id 10: its counts are not"]),
+        (lambda t: t.assign(counts="text"), ["column counts is", "expected bytes"]),
+    ],
+)
+def test_pseudo_labels_that_do_not_fit_are_refused(
+    place: Path, change: Callable[[pd.DataFrame], pd.DataFrame], words: list[str]
+) -> None:
+    change(labels()).to_parquet("theirs.parquet", index=False)
+    set_param("refine.from", "theirs.parquet")
+    refuse(stages.refine, "theirs.parquet", *words)
+    assert not Path("data/pseudo_labels.parquet").exists()
+
+
+def test_what_supplied_responses_make_unnecessary_leaves_a_marker(place: Path) -> None:
+    set_param("dump_responses.from", "theirs.parquet")
+    assert "not trained, dump_responses.from is theirs.parquet" in run(stages.train_step1)
+    assert [path.name for path in Path("models/step1").iterdir()] == ["config.json"]
+    assert Path("metrics/curves/step1.csv").read_text() == "step,total\n"
+    set_param("dump_responses.from", None)
+    refuse(stages.dump_responses, "models/step1: holds no model (dump_responses.from is theirs.parquet)")
+
+
+def test_what_supplied_pseudo_labels_make_unnecessary_leaves_markers(place: Path) -> None:
+    set_param("refine.from", "theirs.parquet")
+    run(stages.irn_labels)
+    assert list(pd.read_parquet("data/irn_labels.parquet").columns) == ["ref_id", "image_id", "label"]
+    run(stages.train_irn)
+    assert Path("metrics/curves/irn.csv").read_text() == "step,total\n"
+    set_param("refine.from", None)
+    refuse(stages.train_irn, "data/irn_labels.parquet: no seeds")
+    refuse(stages.refine, "models/irn: holds no model (refine.from is theirs.parquet)")
+
+
+def trained(stage: int, size: int, folder: Path) -> Path:
+    """A model folder of random weights with the demo CLIP."""
+    clip = read_clip()["backbone"]
+    channels = stage_channels(clip["config"])
+    of_clip = {
+        1: {"visual_channels": channels[-1], "text_channels": 128},
+        2: {"stage_channels": list(pyramid_channels(clip)[1:])},
+    }
+    text = {"max_tokens": 20, "overflow": "cut"}
+    config = {"clip": clip, "text": text, "size": size, "model": {**TRAINED[stage], **of_clip[stage]}}
+    save_model(folder, BUILDERS[stage](config).state_dict(), config)
+    return folder
+
+
+@pytest.mark.parametrize(("stage", "module"), [(1, stages.train_step1), (2, stages.train_step2)])
+def test_weights_trained_elsewhere_are_copied(place: Path, stage: int, module: Any) -> None:
+    theirs = trained(stage, 64, Path("theirs"))
+    set_param(f"train_step{stage}.weights", "theirs")
+    assert "not trained" in run(module)
+    ours = Path(f"models/step{stage}")
+    assert (ours / "model.safetensors").read_bytes() == (theirs / "model.safetensors").read_bytes()
+    source = read_config(ours)["source"]
+    assert source == {"file": "theirs", "sha256": sha256_of_file(theirs / "model.safetensors")}
+    assert Path(f"metrics/curves/step{stage}.csv").read_text() == "step,total\n"
+    if stage == 1:
+        run(stages.dump_responses)
+        assert len(pd.read_parquet("data/responses.parquet")) == 6
+
+
+def test_weights_of_another_size_or_step_are_refused(place: Path) -> None:
+    trained(1, 96, Path("large"))
+    set_param("train_step1.weights", "large")
+    refuse(stages.train_step1, "large: trained on squares of 96 pixels, not 64; set pack_images.size")
+    set_param("train_step2.weights", "large")
+    refuse(stages.train_step2, "large: holds the network of Step-1, not of Step-2")
+    assert not Path("models/step1").exists()
+
+
+def test_random_weights_are_warned_of(place: Path) -> None:
+    set_param("prepare_clip.backbone", "convnext_tiny")
+    set_param("prepare_clip.backbone_weights", "random")
+    assert "WARNING: the backbone's weights are random" in run(stages.prepare_clip)
+    set_param("prepare_clip.visual_init", "imagenet")
+    refuse(stages.prepare_clip, "params.yaml", "imagenet_weights names a file")

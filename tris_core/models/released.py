@@ -1,0 +1,151 @@
+"""Step-1 and Step-2 networks that were trained elsewhere: the authors' checkpoint files, and model folders of this project.
+
+A released file is what `torch.save` wrote of a dict: `model` (state dict, possibly with the `module.` prefix of distributed
+training), `optimizer`, `lr_scheduler`, `epoch`. Its keys are those of our networks, so nothing is renamed; which step it is,
+and every width, follows from keys and shapes.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tris_core.errors import InputError
+from tris_core.files import sha256_of_file
+from tris_core.models.archives import read_checkpoint
+from tris_core.models.checkpoints import read_config
+
+SIZE = 320  # side of the square the released networks were trained on
+TEXT = {"max_tokens": 20, "overflow": "cut"}
+Builders = Mapping[int, Callable[[dict[str, Any]], nn.Module]]  # stage: `build_step1` or `build_step2`
+_ONLY = {1: "attn_fusion.", 2: "attention2."}  # keys that only this stage's network has
+_GROUP_KEYS = ("lr", "initial_lr", "weight_decay")
+
+
+def open_weights(path: Path, builders: Builders) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The trained network of a model folder or a released file: its state dict (float32) and its `config.json`.
+
+    The configuration's `source` says which file it is (name, SHA-256) and, of a released file, what else it tells (`found`).
+    Raises `InputError` that names the keys if any is missing, unexpected or of another shape than the network's, or if the
+    network is of a stage without a builder.
+    """
+    if path.is_dir():
+        config, file = read_config(path), path / "model.safetensors"
+        if not file.is_file():
+            raise InputError(f"{file}: not found; a model folder holds config.json and model.safetensors")
+        state: dict[str, Tensor] = load_file(file)
+        told: dict[str, Any] = {}
+    else:
+        content, file = read_checkpoint(path), path
+        if not isinstance(content.get("model"), dict):
+            raise InputError(f"{path}: no released checkpoint: it has no `model`, but {', '.join(map(str, list(content)[:5]))}")
+        state = {key.removeprefix("module."): value for key, value in content["model"].items()}
+        told = {"found": _found(content, state)}
+    stage = _stage_of(state, file)
+    if stage not in builders:
+        raise InputError(f"{path}: holds the network of Step-{stage}, not of Step-{' or '.join(map(str, builders))}")
+    if not path.is_dir():
+        config = _deduced_config(state, stage, path)
+    with torch.device("meta"):
+        expected = builders[stage](config).state_dict()
+    _check(state, expected, file)
+    state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    return state, {**config, "source": {"file": str(path), "sha256": sha256_of_file(file), **told}}
+
+
+def describe_source(source: dict[str, Any]) -> list[str]:
+    """A source in words: file, SHA-256 and what a released file tells of its training (D1, D19)."""
+    lines = [f"{source['file']}: SHA-256 {source['sha256']}"]
+    if "found" not in source:
+        return lines
+    found = source["found"]
+    if found["temperature"] is not None:
+        lines.append(f"temperature: {found['temperature']:.6f}")
+    for number, group in enumerate(found["optimizer"], start=1):
+        rates = ", ".join(f"{key} {group[key]}" for key in _GROUP_KEYS)
+        lines.append(f"optimizer group {number}: {group['tensors']} tensors, {rates}")
+    return [*lines, f"epoch: {found['epoch']}"]
+
+
+def _found(content: dict[str, Any], state: dict[str, Tensor]) -> dict[str, Any]:
+    groups = content.get("optimizer", {}).get("param_groups", [])
+    return {
+        "temperature": math.exp(-float(state["logit_scale"])) if "logit_scale" in state else None,
+        "optimizer": [{**{key: group.get(key) for key in _GROUP_KEYS}, "tensors": len(group["params"])} for group in groups],
+        "epoch": content.get("epoch"),
+    }
+
+
+def _stage_of(state: dict[str, Tensor], path: Path) -> int:
+    stages = [stage for stage, prefix in _ONLY.items() if any(key.startswith(prefix) for key in state)]
+    if len(stages) != 1:
+        raise InputError(f"{path}: neither Step-1 (keys attn_fusion.*) nor Step-2 (keys attention2.*) of TRIS")
+    return stages[0]
+
+
+def _deduced_config(state: dict[str, Tensor], stage: int, path: Path) -> dict[str, Any]:
+    """`config.json` of a released network, from the shapes of its weights. OpenAI's CLIP means QuickGELU and heads of 64."""
+
+    def shape(key: str) -> torch.Size:
+        if key not in state:
+            raise InputError(f"{path}: the released Step-{stage} has {key}, which is missing; it may have been renamed")
+        return state[key].shape
+
+    def blocks(prefix: str) -> int:
+        return len({key[len(prefix) :].split(".")[0] for key in state if key.startswith(prefix)})
+
+    positions = shape("backbone.visual.attnpool.positional_embedding")[0]
+    vocabulary, width = shape("backbone.token_embedding.weight")
+    clip = {
+        "embed_dim": shape("backbone.text_projection")[1],
+        "vision_cfg": {
+            "layers": [blocks(f"backbone.visual.layer{i}.") for i in (1, 2, 3, 4)],
+            "width": shape("backbone.visual.layer1.0.conv1.weight")[0],
+            "image_size": 32 * math.isqrt(positions - 1),
+        },
+        "text_cfg": {
+            "context_length": shape("backbone.positional_embedding")[0],
+            "vocab_size": vocabulary,
+            "width": width,
+            "heads": width // 64,
+            "layers": blocks("backbone.transformer.resblocks."),
+        },
+        "quick_gelu": True,
+    }
+    if stage == 1:
+        hidden, visual_channels = shape("vis_project.weight")[:2]
+        shape("logit_scale")
+        model: dict[str, Any] = {
+            "visual_channels": visual_channels,
+            "text_channels": shape("lan_project.weight")[1],
+            "hidden": hidden,
+            "alpha": 0.1,
+            "beta": 0.1,
+            "temperature": math.exp(-float(state["logit_scale"])),
+            "learn_temperature": False,
+        }
+    else:
+        stages = [shape(f"reduced_c{i}.conv.weight")[1] for i in (1, 2, 3, 4)]
+        model = {"stage_channels": stages, "text_width": width, "width": shape("reduced_c1.conv.weight")[0]}
+    return {"clip": {"config": clip, "vocabulary": None}, "text": TEXT, "size": SIZE, "model": model}
+
+
+def _check(state: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
+    """Raise `InputError` unless every key and shape is as expected and every value finite."""
+    missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    other = sorted(key for key in expected.keys() & state.keys() if expected[key].shape != state[key].shape)
+    faults = {"missing": missing, "unexpected": unexpected, "of another shape": other}
+    if any(faults.values()):
+        said = "; ".join(f"{fault}: {', '.join(keys[:5])}{_more(keys)}" for fault, keys in faults.items() if keys)
+        raise InputError(f"{path}: not the weights of the network; {said}")
+    broken = [key for key, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if broken:
+        raise InputError(f"{path}: {broken[0]} holds values that are not finite")
+
+
+def _more(keys: list[str]) -> str:
+    return f" and {len(keys) - 5} more" if len(keys) > 5 else ""
