@@ -1,37 +1,38 @@
 """How both evaluation stages write what they measured."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from stages._paths import EXPRESSIONS, REFS, TRUTH
+from tris_core.breakdowns import break_down, describe
+from tris_core.evaluation import digests, report
 from tris_core.files import replacing, write_json
-from tris_core.metrics import summarise
 
 HEADLINES = ("mIoU", "oIoU", "P@0.5", "PointM")
-SPLIT_ORDER = ("train", "val", "test", "testA", "testB")
-
-
-def in_order(splits: "pd.Series[str]") -> list[str]:
-    """The splits that occur, in the order people expect."""
-    return sorted(splits.unique(), key=lambda s: (SPLIT_ORDER.index(s) if s in SPLIT_ORDER else len(SPLIT_ORDER), s))
 
 
 def write_evaluation(
-    records: pd.DataFrame, splits: "pd.Series[str]", metrics: Path, folder: Path, about: dict[str, Any]
+    records: pd.DataFrame, judged: Path, metrics: Path, folder: Path, about: dict[str, Any]
 ) -> dict[str, dict[str, float]]:
-    """Reduce `records` per split (`splits`: by expression_id) and write the headline numbers and the full set.
+    """Reduce `records` per split and write the headline numbers and the full set; returns the latter.
 
-    `folder` gets metrics.json (every metric, counts, and `about`, how they came to be) and records.parquet.
+    `judged` is the file the records were made from. `folder` gets metrics.json (`about`, how they came to be, hashes of
+    `judged` and of the truth, counts and every metric), breakdowns.parquet (the metrics per split and group of
+    `tris_core.breakdowns`) and records.parquet.
     """
-    split_of = records["expression_id"].map(splits)
-    full = {split: summarise(records[split_of == split]) for split in in_order(split_of)}
-    counts = {split: int((split_of == split).sum()) for split in full}
+    truth = pd.read_parquet(TRUTH).set_index("ref_id")
+    facts = describe(pd.read_parquet(EXPRESSIONS), pd.read_parquet(REFS), truth)
+    content = report(records, facts, {**about, "masks_chose_anything": False, "sha256": digests(judged, TRUTH)})
+    full: dict[str, dict[str, float]] = content["metrics"]
+    marked = records.assign(split=records["expression_id"].map(facts["split"]))
+    parts = {split: break_down(marked[marked["split"] == split], facts) for split in full}
+    breakdowns = pd.concat(parts, names=["split"]).reset_index("split").reset_index(drop=True)
     write_json(metrics, {split: {name: round(values[name], 4) for name in HEADLINES} for split, values in full.items()})
     with replacing(folder) as temporary:
         temporary.mkdir()
-        content = {**about, "masks_chose_anything": False, "expressions": counts, "metrics": full}
-        (temporary / "metrics.json").write_text(json.dumps(content, indent=2) + "\n")
-        records.assign(split=split_of).to_parquet(temporary / "records.parquet", index=False)
+        write_json(temporary / "metrics.json", content)
+        breakdowns.to_parquet(temporary / "breakdowns.parquet", index=False)
+        marked.to_parquet(temporary / "records.parquet", index=False)
     return full

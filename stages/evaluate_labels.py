@@ -3,10 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from stages._evaluation import in_order
 from stages._paths import EVALUATION, METRICS, PRMS, PSEUDO_LABELS, RESPONSES, STEP1, TRUTH
 from stages._stage import stage, stage_app
-from tris_core.evaluation import mask_ious, threshold_curve
+from tris_core.evaluation import in_order, mask_ious, threshold_curve
 from tris_core.files import write_json
 from tris_core.models.checkpoints import read_config
 

@@ -18,9 +18,9 @@ app = stage_app()
 def main() -> None:
     """Measure the response maps of every split against the true masks.
 
-    Inputs: data/responses.parquet, data/index/truth.parquet, models/step1 (the training size), params evaluate_step1.
-    Outputs: metrics/step1.json, data/evaluation/step1 (every metric, one record per expression),
-    metrics/curves/step1_thresholds.csv.
+    Inputs: data/responses.parquet, data/index/{refs,expressions,truth}.parquet, models/step1 (the training size), params
+    evaluate_step1. Outputs: metrics/step1.json, data/evaluation/step1 (every metric, one record per expression, metrics by
+    kind of expression), metrics/curves/step1_thresholds.csv.
 
     1. Take every map to its image's own size. 2. Compare with the truth, one record per expression. 3. Reduce per split.
     """
@@ -30,9 +30,12 @@ def main() -> None:
         responses = pd.read_parquet(RESPONSES)
         truth = pd.read_parquet(TRUTH).set_index("ref_id")
         records = score_responses(responses, truth, size=size, threshold=params.threshold, box_input=params.box_input)
-        splits = responses.set_index("expression_id")["split"]
-        about = {"threshold": params.threshold, "rule": "response / maximum > threshold, at the image's own size"}
-        summary = write_evaluation(records, splits, METRICS / "step1.json", EVALUATION / "step1", about)
+        about = {
+            "threshold": params.threshold,
+            "rule": "response / maximum > threshold, at the image's own size",
+            "box_input": params.box_input,
+        }
+        summary = write_evaluation(records, RESPONSES, METRICS / "step1.json", EVALUATION / "step1", about)
         curves = {split: threshold_curve(part, truth, size=size) for split, part in responses.groupby("split")}
         wide = pd.DataFrame({split: curves[split].set_index("threshold")["mIoU"] for split in summary})
         with replacing(CURVES / "step1_thresholds.csv") as temporary:

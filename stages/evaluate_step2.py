@@ -2,24 +2,22 @@
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from stages._evaluation import write_evaluation
 from stages._inputs import expressions_with_images, image_folder, open_images, tokenize
 from stages._paths import EVALUATION, METRICS, PREDICTIONS, PSEUDO_LABELS, RESPONSES, SHEETS, STEP2, TRUTH
 from stages._stage import PARAMS, stage, stage_app
-from tris_core.data.rle import decode, encode
-from tris_core.evaluation import by_image, true_boxes, true_masks
+from tris_core.data.rle import decode
+from tris_core.evaluation import by_image, score_rows
 from tris_core.files import replacing
 from tris_core.images import read_image
-from tris_core.metrics import score_image, to_original
 from tris_core.models.checkpoints import load_weights, read_config
 from tris_core.models.step2 import build_step2
 from tris_core.params.base import load_section
 from tris_core.params.evaluate_step2 import EvaluateStep2Params
 from tris_core.params.runtime import RuntimeParams
-from tris_core.predictions import predict_by_image
+from tris_core.predictions import predict_by_image, to_rows
 from tris_core.progress import progress
 from tris_core.runtime import pick_device
 from tris_core.sheets import SheetRow, write_sheet
@@ -35,9 +33,10 @@ def main() -> None:
     Inputs: data/index/{images,refs,expressions,truth}.parquet, the image files, data/packed.json, models/step2,
     data/responses.parquet, data/pseudo_labels.parquet (for the pictures), params evaluate_step2. Outputs:
     data/predictions.parquet (expression_id, ref_id, split, height, width, counts, score, x, y), metrics/step2.json,
-    data/evaluation/step2, metrics/sheets.
+    data/evaluation/step2 (every metric, one record per expression, metrics by kind of expression), metrics/sheets.
 
-    1. Encode every image once and every expression with it. 2. Compare at the image's own size. 3. Reduce per split.
+    1. Encode every image once and every expression with it. 2. Keep masks at the image's own size, with the highest
+    probability and its pixel. 3. Compare these rows, and nothing else, with the truth. 4. Reduce per split.
     """
     with stage("evaluate_step2") as say:
         params = load_section(PARAMS, EvaluateStep2Params)
@@ -49,36 +48,24 @@ def main() -> None:
         model = build_step2(config)
         load_weights(model, STEP2)
         tokens = tokenize(table["text"].tolist(), config["clip"]["vocabulary"], config["text"])
-        records, predictions = [], []
+        size_of, predictions = images.set_index("image_id"), []
         with progress(len(table), "predictions") as bar:
             for rows, small in predict_by_image(model, packed, image_of, tokens, device=device, precision=params.precision):
                 part = table.iloc[rows]
-                ref_ids = part["ref_id"].to_numpy()
-                masks = true_masks(truth, ref_ids)
-                logits = to_original(small.cpu(), height=masks.shape[1], width=masks.shape[2])
-                predicted = (logits > params.threshold).numpy()
+                height, width = size_of.loc[part["image_id"].iloc[0], ["height", "width"]]
                 ids = part["expression_id"].to_numpy()
-                scored = score_image(
-                    ids, logits.numpy(), predicted, masks, true_boxes(truth, ref_ids), box_input=params.box_input
-                )
-                records.append(scored)
-                predictions.append(
-                    part[["expression_id", "ref_id", "split"]].assign(
-                        height=masks.shape[1],
-                        width=masks.shape[2],
-                        counts=[encode(mask) for mask in predicted],
-                        score=torch.sigmoid(logits.amax((1, 2))).numpy(),
-                        x=scored["point_x"].to_numpy(),
-                        y=scored["point_y"].to_numpy(),
-                    )
-                )
+                predictions.append(to_rows(ids, small.cpu(), height=height, width=width, threshold=params.threshold))
                 bar.update(len(rows))
-        made = pd.concat(predictions).sort_values("expression_id", ignore_index=True)
+        made = table[["expression_id", "ref_id", "split"]].merge(pd.concat(predictions), on="expression_id", validate="1:1")
+        made = made.sort_values("expression_id", ignore_index=True)
         with replacing(PREDICTIONS) as temporary:
             made.to_parquet(temporary, index=False)
-        about = {"threshold": params.threshold, "rule": "logit > threshold, at the image's own size"}
-        splits = table.set_index("expression_id")["split"]
-        summary = write_evaluation(pd.concat(records), splits, METRICS / "step2.json", EVALUATION / "step2", about)
+        about = {
+            "threshold": params.threshold,
+            "rule": "logit > threshold, at the image's own size",
+            "box_input": "binary",
+        }
+        summary = write_evaluation(score_rows(made, truth), PREDICTIONS, METRICS / "step2.json", EVALUATION / "step2", about)
         draw_sheets(table, images, truth, made.set_index("expression_id"), config["size"])
         for split, metrics in summary.items():
             say(f"{split}: mIoU {metrics['mIoU']:.3f}, oIoU {metrics['oIoU']:.3f}, PointM {metrics['PointM']:.3f}")
