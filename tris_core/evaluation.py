@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tris_core.data.rle import decode
+from tris_core.errors import InputError
 from tris_core.metrics import (
     binarise,
     iou_per_threshold,
@@ -67,16 +68,25 @@ def score_responses(
     return pd.concat(records, ignore_index=True)
 
 
+def stored_mask(row: Any) -> NDArray[np.bool_]:
+    """The mask (height, width) of a row with expression_id, height, width, counts. Raises `InputError` if it is none."""
+    try:
+        return decode(row.counts, row.height, row.width)
+    except ValueError as error:
+        raise InputError(f"mask of expression {row.expression_id}: {error}; write it again") from error
+
+
 def score_rows(rows: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     """One record per expression (columns of `tris_core.metrics`) for stored masks, whoever made them.
 
     `rows`: expression_id, ref_id, height, width, counts and, where points are to be scored, x, y (`score_masks`). Nothing
-    else but the truth takes part; boxes are proposed from the masks, as released (D55).
+    else but the truth takes part; boxes are proposed from the masks, as released (D55). Raises `InputError` for runs that
+    are no mask.
     """
     records = []
     for ref_id, part in rows.groupby("ref_id", sort=True):
         refs = np.full(len(part), ref_id)
-        masks = [decode(*mask) for mask in part[["counts", "height", "width"]].itertuples(index=False)]
+        masks = [stored_mask(row) for row in part.itertuples()]
         points = part[["x", "y"]].to_numpy() if "x" in part else None
         true = np.repeat(true_masks(truth, refs[:1]), len(part), axis=0)
         ids = part["expression_id"].to_numpy()
