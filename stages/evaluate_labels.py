@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from stages._evaluation import in_order, unmeasured
+from stages._evaluation import unmeasured
 from stages._paths import EVALUATION, METRICS, PACKED, PRMS, PSEUDO_LABELS, RESPONSES, TRUTH
 from stages._stage import stage, stage_app
 from tris_core.data.packed import packed_size
-from tris_core.evaluation import mask_ious, threshold_curve
+from tris_core.evaluation import in_order, mask_ious, threshold_curve
 from tris_core.files import write_json
 
 app = stage_app()

@@ -18,9 +18,9 @@ app = stage_app()
 def main() -> None:
     """Measure the response maps of every split against the true masks.
 
-    Inputs: data/responses.parquet, data/index/truth.parquet, data/packed.json (the training size), params evaluate_step1.
-    Outputs: metrics/step1.json, data/evaluation/step1 (every metric, one record per expression),
-    metrics/curves/step1_thresholds.csv.
+    Inputs: data/responses.parquet, data/index/{refs,expressions,truth}.parquet, data/packed.json (the training size), params
+    evaluate_step1. Outputs: metrics/step1.json, data/evaluation/step1 (every metric, one record per expression, metrics by
+    kind of expression), metrics/curves/step1_thresholds.csv.
 
     1. Take every map to its image's own size. 2. Compare with the truth, one record per expression. 3. Reduce per split.
     Expressions without a true mask are not measured; a split without any does not appear.
@@ -32,14 +32,13 @@ def main() -> None:
         responses = pd.read_parquet(RESPONSES)
         measured = responses[responses["ref_id"].isin(truth.index)]
         records = score_responses(measured, truth, size=size, threshold=params.threshold, box_input=params.box_input)
+        about = {
+            "threshold": params.threshold,
+            "rule": "response / maximum > threshold, at the image's own size",
+            "box_input": params.box_input,
+        }
         summary = write_evaluation(
-            records,
-            responses.set_index("expression_id")[["ref_id", "split"]],
-            truth,
-            min_box_fraction=params.min_box_fraction,
-            metrics=METRICS / "step1.json",
-            folder=EVALUATION / "step1",
-            about={"threshold": params.threshold, "rule": "response / maximum > threshold, at the image's own size"},
+            records, RESPONSES, METRICS / "step1.json", EVALUATION / "step1", about, min_box_fraction=params.min_box_fraction
         )
         wide = pd.DataFrame(index=pd.Index(THRESHOLDS, name="threshold"))
         for split in in_order(measured["split"]):

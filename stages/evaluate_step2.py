@@ -2,24 +2,22 @@
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from stages._evaluation import unmeasured, write_evaluation
 from stages._inputs import expressions_with_images, image_folder, open_images, tokenize
 from stages._paths import EVALUATION, METRICS, PREDICTIONS, PSEUDO_LABELS, RESPONSES, SHEETS, STEP2, TRUTH
 from stages._stage import PARAMS, stage, stage_app
-from tris_core.data.rle import decode, encode
-from tris_core.evaluation import NO_RECORDS, by_image, true_boxes, true_masks
+from tris_core.data.rle import decode
+from tris_core.evaluation import by_image, score_rows
 from tris_core.files import replacing
 from tris_core.images import read_image
-from tris_core.metrics import first_maxima, score_image, to_original
 from tris_core.models.checkpoints import load_weights, read_config
 from tris_core.models.step2 import build_step2
 from tris_core.params.base import load_section
 from tris_core.params.evaluate_step2 import EvaluateStep2Params
 from tris_core.params.runtime import RuntimeParams
-from tris_core.predictions import predict_by_image
+from tris_core.predictions import predict_by_image, to_rows
 from tris_core.progress import progress
 from tris_core.runtime import pick_device
 from tris_core.sheets import SheetRow, write_sheet
@@ -35,10 +33,11 @@ def main() -> None:
     Inputs: data/index/{images,refs,expressions,truth}.parquet, the image files, data/packed.json, models/step2,
     data/responses.parquet, data/pseudo_labels.parquet (for the pictures), params evaluate_step2. Outputs:
     data/predictions.parquet (expression_id, ref_id, split, height, width, counts, score, x, y), metrics/step2.json,
-    data/evaluation/step2, metrics/sheets.
+    data/evaluation/step2 (every metric, one record per expression, metrics by kind of expression), metrics/sheets.
 
-    1. Encode every image once and every expression with it. 2. Compare at the image's own size. 3. Reduce per split.
-    Expressions without a true mask are predicted, not measured; a split without any does not appear in the metrics.
+    1. Encode every image once and every expression with it. 2. Keep masks at the image's own size, with the highest
+    probability and its pixel. 3. Compare these rows, and nothing else, with the truth. 4. Reduce per split. Expressions
+    without a true mask are predicted, not measured; a split without any does not appear in the metrics.
     """
     with stage("evaluate_step2") as say:
         params = load_section(PARAMS, EvaluateStep2Params)
@@ -50,44 +49,22 @@ def main() -> None:
         model = build_step2(config)
         load_weights(model, STEP2)
         tokens = tokenize(table["text"].tolist(), config["clip"]["vocabulary"], config["text"])
-        sizes = images.set_index("image_id")[["height", "width"]].loc[table["image_id"]]
-        records, predictions = [NO_RECORDS], []
+        size_of, predictions = images.set_index("image_id"), []
         with progress(len(table), "predictions") as bar:
             for rows, small in predict_by_image(model, packed, image_of, tokens, device=device, precision=params.precision):
                 part = table.iloc[rows]
-                height, width = sizes.iloc[rows[0]].tolist()
-                logits = to_original(small.cpu(), height=height, width=width).numpy()
-                predicted = logits > params.threshold
-                y, x = first_maxima(logits)
-                predictions.append(
-                    part[["expression_id", "ref_id", "split"]].assign(
-                        height=height,
-                        width=width,
-                        counts=[encode(mask) for mask in predicted],
-                        score=torch.from_numpy(logits.max((1, 2))).sigmoid().numpy(),
-                        x=x,
-                        y=y,
-                    )
-                )
-                known = part["ref_id"].isin(truth.index).to_numpy()
-                if known.any():
-                    ids, ref_ids = (part.loc[known, column].to_numpy() for column in ("expression_id", "ref_id"))
-                    masks, boxes = true_masks(truth, ref_ids), true_boxes(truth, ref_ids)
-                    scored = score_image(ids, logits[known], predicted[known], masks, boxes, box_input=params.box_input)
-                    records.append(scored)
+                height, width = size_of.loc[part["image_id"].iloc[0], ["height", "width"]]
+                ids = part["expression_id"].to_numpy()
+                predictions.append(to_rows(ids, small.cpu(), height=height, width=width, threshold=params.threshold))
                 bar.update(len(rows))
-        made = pd.concat(predictions).sort_values("expression_id", ignore_index=True)
+        made = table[["expression_id", "ref_id", "split"]].merge(pd.concat(predictions), on="expression_id", validate="1:1")
+        made = made.sort_values("expression_id", ignore_index=True)
         with replacing(PREDICTIONS) as temporary:
             made.to_parquet(temporary, index=False)
-        scores = pd.concat(records, ignore_index=True)
+        about = {"threshold": params.threshold, "rule": "logit > threshold, at the image's own size", "box_input": "binary"}
+        scores = score_rows(made[made["ref_id"].isin(truth.index)], truth)
         summary = write_evaluation(
-            scores,
-            table.set_index("expression_id")[["ref_id", "split"]],
-            truth,
-            min_box_fraction=params.min_box_fraction,
-            metrics=METRICS / "step2.json",
-            folder=EVALUATION / "step2",
-            about={"threshold": params.threshold, "rule": "logit > threshold, at the image's own size"},
+            scores, PREDICTIONS, METRICS / "step2.json", EVALUATION / "step2", about, min_box_fraction=params.min_box_fraction
         )
         draw_sheets(table, images, truth, made.set_index("expression_id"), packed.size)
         for split, metrics in summary.items():

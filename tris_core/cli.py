@@ -1,7 +1,9 @@
 """`tris`: what one does beside the pipeline. The stages themselves are `python -m stages.NAME`."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +12,40 @@ import typer
 from tris_core.errors import InputError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+IndexFolder = Annotated[Path, typer.Option(help="folder of the index")]
+JsonFile = Annotated[Path | None, typer.Option(dir_okay=False, help="JSON file to write")]
+
+
+class By(StrEnum):
+    """The breakdowns of `tris_core.breakdowns.NAMES`, named here so that --help need not import it."""
+
+    length = "length"
+    location = "location"
+    category = "category"
+    distractors = "distractors"
+    area = "area"
+
+
+class Missing(StrEnum):
+    error = "error"
+    empty = "empty"
+
+
+class Format(StrEnum):
+    coco = "coco"
+    png = "png"
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """Input errors are printed without a traceback and end the program with exit code 1."""
+    try:
+        yield
+    except InputError as error:
+        typer.echo(f"tris: {error}", err=True)
+        raise typer.Exit(1) from None
 
 
 @app.callback()
@@ -53,7 +89,7 @@ def report(
     from tris_core.paper import TABLES
     from tris_core.report import compare
 
-    with plain_errors():
+    with plainly():
         if table is not None and table not in TABLES:
             raise InputError(f"--table {table}: known are {', '.join(TABLES)}")
         if out is not None and out.suffix not in (".md", ".html"):
@@ -76,16 +112,6 @@ def report(
                 )
 
 
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Print what is wrong with an input plainly, and end with exit code 1."""
-    try:
-        yield
-    except InputError as error:
-        typer.echo(f"tris: {error}", err=True)
-        raise typer.Exit(1) from None
-
-
 @app.command()
 def import_weights(
     file: Annotated[Path, typer.Argument(help="checkpoint file as the authors released it, or a model folder")],
@@ -102,12 +128,143 @@ def import_weights(
     from tris_core.models.step2 import build_step2
 
     builders = {number: build for number, build in ((1, build_step1), (2, build_step2)) if stage in (None, number)}
-    with plain_errors():
+    with plainly():
         state, config = open_weights(file, builders)
     save_model(out, state, config)
     for line in describe_source(config["source"]):
         typer.echo(line)
     typer.echo(f"{out}: {len(state)} tensors")
+
+
+@app.command()
+def predict(
+    out: Annotated[Path, typer.Option(file_okay=False, help="folder to write pictures to")],
+    image: Annotated[Path | None, typer.Option(help="an image, or a folder of images")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="a sentence; repeat for several")] = None,
+    csv: Annotated[Path | None, typer.Option(help="table with columns image (relative to the table) and text")] = None,
+    step1: Annotated[Path | None, typer.Option(help="Step-1's folder")] = None,
+    step2: Annotated[Path | None, typer.Option(help="Step-2's folder")] = None,
+    threshold: Annotated[float, typer.Option(help="of Step-2's logit")] = 0.0,
+) -> None:
+    """Mark in images what sentences describe.
+
+    Writes per image and sentence a mask (PNG, 0 and 255), Step-1's response map (PNG, grey levels) and an overlay, all at
+    the size of the image as it is displayed (turned as its EXIF data say). Models are those of the last run under the
+    current folder (models/step1, models/step2), else the demo that comes with the package. Confidence is the highest
+    pixel probability of Step-2; in brackets the mean over the mask.
+    """
+    with plainly():
+        if (csv is None) == (image is None and not text) or (csv is None and not (image and text)):
+            raise InputError("what to predict: give --image and --text, or --csv alone")
+        from tris_core.photos import read_photo
+        from tris_core.predict import Predictor, check_texts
+        from tris_core.prediction_files import names, requests_of_csv, requests_of_images, write_pictures
+
+        if csv is not None:
+            requests = requests_of_csv(csv)
+        else:
+            assert image is not None  # said above
+            check_texts(text or [])
+            requests, others = requests_of_images(image, text or [])
+            if others:
+                typer.echo(f"left aside, no images: {', '.join(path.name for path in others)}")
+        predictor = Predictor.load(step1, step2)
+        name = names(requests)
+        for path, texts in requests.items():
+            started = time.monotonic()
+            photo = read_photo(path)
+            found = predictor.predict(photo, texts, threshold=threshold)
+            seconds = time.monotonic() - started
+            typer.echo(f"{path}: {photo.width} x {photo.height} (width x height), sentences: {len(texts)}, {seconds:.2f} s")
+            for prediction, beginning in zip(found, name, strict=False):
+                write_pictures(out, beginning, photo, prediction)
+                typer.echo(f"  {beginning}: {prediction.in_words()}")
+
+
+@app.command()
+def score(
+    file: Annotated[Path, typer.Argument(help="masks: .parquet, COCO results (.json) or a folder of <expression_id>.png")],
+    split: Annotated[str, typer.Option(help="whose expressions are to be judged")],
+    index: IndexFolder = Path("data/index"),
+    missing: Annotated[Missing, typer.Option(help="what an expression without a mask is: an error, or an empty mask")] = (
+        Missing.error
+    ),
+    by: Annotated[list[By] | None, typer.Option(help="print metrics by kind of expression too; repeat for several")] = None,
+    out: JsonFile = None,
+) -> None:
+    """Judge masks made anywhere by the pipeline's metrics.
+
+    Every metric derives from the masks, their points (x, y, where the file has them) and data/index/truth.parquet. Without
+    points PointM and PointIt are not measured. Boxes (Acc_box) are proposed from the mask.
+    """
+    with plainly():
+        from tris_core.breakdowns import break_down
+        from tris_core.files import write_json
+        from tris_core.scoring import score_file
+
+        result = score_file(file, split, index, missing=missing.value)
+        counts, metrics = result.content["counts"][split], result.content["metrics"][split]
+        typer.echo(f"{file}, {split}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
+        for remark in result.remarks:
+            typer.echo(remark)
+        typer.echo("\n".join(f"{name:8s} {value:.4f}" for name, value in metrics.items()))
+        if by:
+            table = break_down(result.records, result.facts, tuple(kind.value for kind in by))
+            typer.echo("\n" + table.to_string(index=False, float_format="{:.3f}".format))
+        if out is not None:
+            write_json(out, result.content)
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="masks, as `tris score` reads them: data/predictions.parquet for one")],
+    format: Annotated[Format, typer.Option(help="COCO results (JSON) or one PNG per expression")],
+    out: Annotated[Path, typer.Option(help="file, or for png a new folder, to write")],
+) -> None:
+    """Write masks in a format that other programs read."""
+    with plainly():
+        from tris_core.mask_files import read_masks, write_coco, write_pngs
+
+        masks = read_masks(file)
+        (write_coco if format is Format.coco else write_pngs)(masks, out)
+        typer.echo(f"{out}: {len(masks)} masks")
+
+
+@app.command()
+def controls(
+    responses: Annotated[Path, typer.Option(help="response maps of the pipeline")] = Path("data/responses.parquet"),
+    index: IndexFolder = Path("data/index"),
+    packed: Annotated[Path, typer.Option(help="manifest of the packed images, for the training size")] = Path(
+        "data/packed.json"
+    ),
+    threshold: Annotated[float, typer.Option(help="of Step-1: response / maximum above it counts")] = 1e-9,
+    out: JsonFile = None,
+) -> None:
+    """Upper bounds and trivial baselines of Step-1: what its numbers are to be held against.
+
+    `uses_truth` marks what is chosen by the true masks and is a bound, no result.
+    """
+    with plainly():
+        import json
+
+        import pandas as pd
+
+        from tris_core.controls import controls as measure
+        from tris_core.data.packed import packed_size
+        from tris_core.evaluation import digests
+        from tris_core.files import write_json
+
+        truth_file = index / "truth.parquet"
+        for path in (responses, truth_file, packed):
+            if not path.is_file():
+                raise InputError(f"{path}: not found; run the pipeline (`dvc repro evaluate_step1`) or name the file")
+        truth = pd.read_parquet(truth_file).set_index("ref_id")
+        maps = pd.read_parquet(responses)
+        table = measure(maps[maps["ref_id"].isin(truth.index)], truth, size=packed_size(packed), threshold=threshold)
+        typer.echo(table.to_string(index=False, float_format="{:.4g}".format, na_rep=""))
+        if out is not None:
+            rows = json.loads(table.to_json(orient="records"))
+            write_json(out, {"sha256": digests(responses, truth_file), "controls": rows})
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ distributed run gives the numbers of a single one. Shapes: N expressions of one 
 
 Columns of the records: expression_id, intersection, union, point_x, point_y (int64; pixels); hit_mask, the point lies
 in the true mask; hit_box, it lies in the true box, edges included; acc_box, a proposed box meets the true one (bool).
+Masks made elsewhere may come without points: then the records have neither points nor their two hits.
 """
 
 import math
@@ -23,6 +24,7 @@ from tris_core.boxes import hit_box_iou
 EPSILON = 1e-5
 ANY_RESPONSE = 1e-9
 PRECISION_AT = (0.5, 0.6, 0.7, 0.8, 0.9)
+HITS = {"PointM": "hit_mask", "PointIt": "hit_box", "Acc_box": "acc_box"}
 
 
 def to_original(maps: Tensor, *, height: int, width: int) -> Tensor:
@@ -72,43 +74,67 @@ def score_image(
     *,
     box_input: Literal["binary", "heatmap"] = "binary",
 ) -> pd.DataFrame:
-    """One record per expression of one image; columns as above.
+    """`score_masks` of the maps' own points: one record per expression of one image.
 
-    `maps` (N, H, W) float gives the point, its first maximum in row-major order; `predicted` and `truth` (N, H, W)
-    bool; `boxes` (N, 4) true boxes as x1, y1, x2, y2 in pixels, truncated to integers here. (The release truncates x,
-    y, width and height before it adds them; who stores boxes should do the same.) Boxes are proposed from the
-    prediction (`binary`), as released, or from the map (`heatmap`). Raises ValueError when shapes disagree or a map
-    holds NaN.
+    `maps` (N, H, W) float gives the point, its first maximum in row-major order. Boxes are proposed from the prediction
+    (`binary`), as released, or from the map (`heatmap`). Raises ValueError when shapes disagree or a map holds NaN.
     """
-    maps, predicted, truth = np.asarray(maps), np.asarray(predicted, dtype=bool), np.asarray(truth, dtype=bool)
-    corners = np.asarray(boxes).astype(np.int64).reshape(-1, 4)
-    row = np.arange(len(expression_ids))
-    shapes = (maps.shape, predicted.shape, truth.shape)
-    if maps.ndim != 3 or len(set(shapes)) > 1 or not len(maps) == len(corners) == len(row):
-        raise ValueError(f"expressions {list(expression_ids)}: {len(corners)} boxes, arrays of shapes {shapes}")
-    y, x = first_maxima(maps)
-    if np.isnan(maps[row, y, x]).any():  # a maximum is NaN wherever the map has one
-        raise ValueError(f"the map of expression {expression_ids[np.isnan(maps[row, y, x]).argmax()]} holds NaN")
-    x1, y1, x2, y2 = corners.T
+    maps, predicted = np.asarray(maps), np.asarray(predicted, dtype=bool)
+    if maps.shape != predicted.shape:
+        raise ValueError(f"expressions {list(expression_ids)}: maps and masks of shapes {maps.shape}, {predicted.shape}")
+    points = first_maxima(expression_ids, maps)
     proposers = predicted if box_input == "binary" else maps
-    return pd.DataFrame(
-        {
-            "expression_id": np.asarray(expression_ids, dtype=np.int64),
-            "intersection": np.count_nonzero(predicted & truth, axis=(1, 2)),
-            "union": np.count_nonzero(predicted | truth, axis=(1, 2)),
+    return score_masks(expression_ids, points, predicted, truth, boxes, proposers=proposers)
+
+
+def score_masks(
+    expression_ids: Sequence[int],
+    points: ArrayLike | None,
+    predicted: ArrayLike,
+    truth: ArrayLike,
+    boxes: ArrayLike,
+    *,
+    proposers: ArrayLike | None = None,
+) -> pd.DataFrame:
+    """One record per expression of one image; columns as above, those of the point only where there are `points`.
+
+    `points` (N, 2) pixels x, y; (-1, -1) is none and misses. `predicted` and `truth` (N, H, W) bool; `boxes` (N, 4) true
+    boxes as x1, y1, x2, y2 in pixels, truncated to integers here. (The release truncates x, y, width and height before it
+    adds them; who stores boxes should do the same.) Boxes are proposed from the masks, or from `proposers` (N, H, W).
+    Raises ValueError when shapes disagree.
+    """
+    predicted, truth = np.asarray(predicted, dtype=bool), np.asarray(truth, dtype=bool)
+    corners = np.asarray(boxes).astype(np.int64).reshape(-1, 4)
+    if predicted.ndim != 3 or predicted.shape != truth.shape or not len(truth) == len(corners) == len(expression_ids):
+        shapes = (predicted.shape, truth.shape)
+        raise ValueError(f"expressions {list(expression_ids)}: {len(corners)} boxes, masks of shapes {shapes}")
+    proposers = predicted if proposers is None else np.asarray(proposers)
+    columns = {
+        "expression_id": np.asarray(expression_ids, dtype=np.int64),
+        "intersection": np.count_nonzero(predicted & truth, axis=(1, 2)),
+        "union": np.count_nonzero(predicted | truth, axis=(1, 2)),
+    }
+    if points is not None:
+        x, y = np.asarray(points, dtype=np.int64).reshape(-1, 2).T
+        x1, y1, x2, y2 = corners.T
+        columns |= {
             "point_x": x,
             "point_y": y,
-            "hit_mask": truth[row, y, x],
-            "hit_box": (x1 <= x) & (x <= x2) & (y1 <= y) & (y <= y2),
-            "acc_box": np.array([hit_box_iou(m, box) for m, box in zip(proposers, corners, strict=True)], dtype=bool),
+            "hit_mask": (x >= 0) & truth[np.arange(len(x)), y, x],
+            "hit_box": (x >= 0) & (x1 <= x) & (x <= x2) & (y1 <= y) & (y <= y2),
         }
-    )
+    acc_box = np.array([hit_box_iou(m, box) for m, box in zip(proposers, corners, strict=True)], dtype=bool)
+    return pd.DataFrame({**columns, "acc_box": acc_box})
 
 
-def first_maxima(maps: NDArray[np.generic]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row and column, (N,) int64 each, of the first maximum of each map (N, H, W) in row-major order."""
+def first_maxima(expression_ids: Sequence[int] | NDArray[np.int64], maps: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Points (N, 2), x and y, of the first maximum in row-major order of each map (N, H, W). Raises ValueError for NaN."""
     flat = maps.reshape(len(maps), maps.shape[1] * maps.shape[2]).argmax(axis=1)
-    return flat // maps.shape[2], flat % maps.shape[2]
+    y, x = flat // maps.shape[2], flat % maps.shape[2]
+    wrong = np.isnan(maps[np.arange(len(maps)), y, x])  # a maximum is NaN wherever the map has one
+    if wrong.any():
+        raise ValueError(f"the map of expression {expression_ids[wrong.argmax()]} holds NaN")
+    return np.stack([x, y], axis=1)
 
 
 def summarise(records: pd.DataFrame) -> dict[str, float]:
@@ -116,7 +142,8 @@ def summarise(records: pd.DataFrame) -> dict[str, float]:
 
     mIoU: mean over expressions of intersection / union; one whose prediction and truth are both empty (union 0) counts
     as IoU 0. oIoU: sum of intersections over sum of unions. P@t: share of expressions with IoU of at least t. PointM,
-    PointIt: share whose point lies in the true mask, in the true box. Acc_box: share with acc_box.
+    PointIt: share whose point lies in the true mask, in the true box; absent where the records have no points. Acc_box:
+    share with acc_box.
 
     The result does not depend on how the records were sharded or ordered, to the last bit. Raises ValueError for no
     records, and for an expression that occurs twice (a distributed sampler that pads does that).
@@ -134,9 +161,7 @@ def summarise(records: pd.DataFrame) -> dict[str, float]:
         "mIoU": math.fsum(iou) / len(iou),  # fsum rounds once, whatever the order
         "oIoU": int(records["intersection"].sum()) / max(int(union.sum()), 1),
         **precision,
-        "PointM": float(records["hit_mask"].mean()),
-        "PointIt": float(records["hit_box"].mean()),
-        "Acc_box": float(records["acc_box"].mean()),
+        **{name: float(records[column].mean()) for name, column in HITS.items() if column in records},
     }
 
 

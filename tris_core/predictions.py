@@ -1,14 +1,17 @@
-"""Step-2's logits for many expressions: one pass of the image tower per image."""
+"""Step-2's logits for many expressions, one pass of the image tower per image, and what is kept of them."""
 
 from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from tris_core.data.packed import PackedImages
+from tris_core.data.rle import encode
 from tris_core.images import normalise
+from tris_core.metrics import first_maxima, to_original
 from tris_core.models.step2 import Step2
 from tris_core.runtime import place
 from tris_core.training.engine import autocast
@@ -36,3 +39,24 @@ def predict_by_image(
             pairs = [stage.expand(len(rows), *stage.shape[1:]) for stage in stages]
             logits = model.decode(pairs, tokens[rows].to(device), images.size)[0]
         yield rows, logits[:, 0].float()
+
+
+def to_rows(expression_ids: NDArray[np.int64], logits: Tensor, *, height: int, width: int, threshold: float) -> pd.DataFrame:
+    """What is kept of logits (N, S, S) of one image of `height` and `width`: one row per expression.
+
+    Columns: expression_id; height, width, counts, the mask where the logit at the image's own size is over `threshold`
+    (D51); score, the highest probability; x, y, the pixel that has it. Raises ValueError for logits that hold NaN.
+    """
+    full = to_original(logits, height=height, width=width)
+    points = first_maxima(expression_ids, full.numpy())
+    return pd.DataFrame(
+        {
+            "expression_id": expression_ids,
+            "height": height,
+            "width": width,
+            "counts": [encode(mask) for mask in (full > threshold).numpy()],
+            "score": torch.sigmoid(full.amax((1, 2))).numpy(),
+            "x": points[:, 0],
+            "y": points[:, 1],
+        }
+    )

@@ -123,7 +123,7 @@ def _panels(row: SheetRow) -> list[Panel]:
     panels = [image, np.full_like(image, BLANK) if row.response is None else _heat(faded, row.response)]
     for name, colour in COLOURS.items():
         mask = getattr(row, name)
-        panels.append(np.full_like(image, BLANK) if mask is None else _tint(faded, mask, colour))
+        panels.append(np.full_like(image, BLANK) if mask is None else tint(faded, mask, colour))
     return panels
 
 
@@ -134,8 +134,8 @@ def _heat(faded: NDArray[np.float64], response: NDArray[np.floating]) -> Panel:
     return (faded * (1 - opacity) + colormaps["turbo"](scaled)[..., :3] * 255 * opacity).astype(np.uint8)
 
 
-def _tint(faded: NDArray[np.float64], mask: NDArray[np.bool_], colour: tuple[int, int, int]) -> Panel:
-    """A `faded` image (h, w, 3) with `mask`, of any size, in a translucent colour and outlined."""
+def tint(faded: NDArray[np.floating], mask: NDArray[np.bool_], colour: tuple[int, int, int]) -> Panel:
+    """A `faded` image (h, w, 3) in 0-255 with `mask`, of any size, in a translucent colour and outlined."""
     scaled = cv2.resize(mask.astype(np.uint8), faded.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     tinted = faded * (1 - MASK_OPACITY) + np.array(colour) * MASK_OPACITY
     panel = np.where(scaled[..., None] > 0, tinted, faded).astype(np.uint8)

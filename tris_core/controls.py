@@ -1,0 +1,51 @@
+"""What Step-1's numbers are to be held against: upper bounds that look at the truth, and baselines that look at nothing.
+
+all maps         every response map at Step-1's threshold: what there is without selection
+best expression  every object's maps replaced by the one with the highest IoU: an upper bound of PRMS (Eq. 10)
+best threshold   all maps at the single threshold that gives the split its highest mIoU
+whole image      the mask that is everything
+centre           the point in the middle of the image
+"""
+
+import numpy as np
+import pandas as pd
+
+from tris_core.evaluation import THRESHOLDS, by_image, in_order, true_boxes, true_masks
+from tris_core.metrics import iou_per_threshold, score_masks, summarise
+
+
+def controls(responses: pd.DataFrame, truth: pd.DataFrame, *, size: int, threshold: float) -> pd.DataFrame:
+    """One row per split and control: columns split, control, mIoU, oIoU, PointM, PointIt, threshold, uses_truth.
+
+    `responses` as `tris_core.evaluation.by_image` takes them, with split; `truth` by ref_id; `size` the training size;
+    `threshold` of Step-1. What a control does not define is missing. Every mean is over expressions.
+    """
+    parts = [_of_split(responses[responses["split"] == s], truth, size, threshold) for s in in_order(responses["split"])]
+    return pd.concat(parts, keys=in_order(responses["split"]), names=["split"]).reset_index("split")
+
+
+def _of_split(responses: pd.DataFrame, truth: pd.DataFrame, size: int, threshold: float) -> pd.DataFrame:
+    ious, blind = [], []
+    for rows, maps in by_image(responses, truth, size):
+        ref_ids = rows["ref_id"].to_numpy()
+        masks = true_masks(truth, ref_ids)
+        found = iou_per_threshold(maps.numpy(), masks, [threshold, *THRESHOLDS])
+        ious.append(rows[["expression_id", "ref_id"]].assign(iou=found[:, 0], curve=list(found[:, 1:])))
+        centre = np.tile([masks.shape[2] // 2, masks.shape[1] // 2], (len(rows), 1))
+        everything = np.ones_like(masks)
+        blind.append(score_masks(rows["expression_id"].to_numpy(), centre, everything, masks, true_boxes(truth, ref_ids)))
+    table = pd.concat(ious)
+    curve = np.stack(table["curve"].to_list()).mean(0)
+    trivial = summarise(pd.concat(blind))
+    best = int(curve.argmax())
+    upper = float(table.groupby("ref_id")["iou"].transform("max").mean())
+    return pd.DataFrame(
+        [
+            {"control": "all maps", "mIoU": float(table["iou"].mean()), "threshold": threshold, "uses_truth": False},
+            {"control": "best expression", "mIoU": upper, "threshold": threshold, "uses_truth": True},
+            {"control": "best threshold", "mIoU": curve[best], "threshold": THRESHOLDS[best], "uses_truth": True},
+            {"control": "whole image", "mIoU": trivial["mIoU"], "oIoU": trivial["oIoU"], "uses_truth": False},
+            {"control": "centre", "PointM": trivial["PointM"], "PointIt": trivial["PointIt"], "uses_truth": False},
+        ],
+        columns=["control", "mIoU", "oIoU", "PointM", "PointIt", "threshold", "uses_truth"],
+    )

@@ -1,0 +1,194 @@
+"""Marking what sentences describe in one picture, with trained models:
+
+from tris_core.predict import Predictor
+
+result = Predictor.load().predict("photo.jpg", ["man on the right"])  # one Prediction per sentence
+
+The numbers are those of the pipeline: the same square, networks, resizing and threshold.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from tris_core.errors import InputError
+from tris_core.images import normalise, resize_square, to_tensor
+from tris_core.metrics import first_maxima, response_to_original, to_original
+from tris_core.metrics import normalise as divide_by_maximum
+from tris_core.models.checkpoints import load_weights, read_config
+from tris_core.models.clip import Tokenizer
+from tris_core.models.step1 import Step1, build_step1
+from tris_core.models.step2 import Step2, build_step2
+from tris_core.photos import as_displayed, read_photo
+from tris_core.runtime import place
+
+LAST_RUN = (Path("models/step1"), Path("models/step2"))
+DEMO = (Path(__file__).parent / "assets" / "demo_step1", Path(__file__).parent / "assets" / "demo_step2")
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one sentence marks in an image of H x W pixels, as displayed (turned by its EXIF orientation).
+
+    `mask` (H, W) bool; `response` (H, W) float32 in [0, 1], Step-1's map divided by its maximum; `point` x, y of the pixel
+    Step-2 is surest of and `score` its probability; `mask_score` the mean probability over the mask, 0 where that is
+    empty. `tokens`, start and end included, of which models read `max_tokens`; `unknown` the share of the sentence's
+    tokens, in [0, 1], outside the models' vocabulary; `seconds` for this sentence, the image's encoding not counted.
+    """
+
+    text: str
+    mask: NDArray[np.bool_]
+    response: NDArray[np.float32]
+    point: tuple[int, int]
+    score: float
+    mask_score: float
+    tokens: int
+    max_tokens: int
+    unknown: float
+    seconds: float
+
+    @property
+    def cut(self) -> bool:
+        """Whether the models read the beginning of the sentence only."""
+        return self.tokens > self.max_tokens
+
+    def in_words(self) -> str:
+        """One line for people: confidence, size of the mask, time, and what of the sentence did not reach the models."""
+        marked = f"{self.mask.mean():.1%} of the image" if self.mask.any() else "nothing marked"
+        line = f"confidence {self.score:.3f} ({self.mask_score:.3f}), {marked}, {self.seconds:.2f} s"
+        if self.cut:
+            line += f", cut from {self.tokens} to {self.max_tokens} tokens"
+        return f"{line}, {self.unknown:.0%} of the words unknown" if self.unknown else line
+
+
+class _Reader:
+    """How a model of either step wants its inputs: the square of the image, and the sentence's tokens."""
+
+    def __init__(self, config: dict[str, Any], device: torch.device) -> None:
+        self.size: int = config["size"]
+        self.max_tokens: int = config["text"]["max_tokens"]
+        self._overflow: str = config["text"]["overflow"]
+        self._tokenizer = Tokenizer(config["clip"]["vocabulary"])
+        self._device = device
+
+    def image(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """(1, 3, size, size) float32 of RGB pixels (H, W, 3)."""
+        return normalise(to_tensor(resize_square(pixels, self.size))[None].to(self._device))
+
+    def tokens(self, text: str) -> Tensor:
+        """(1, max_tokens) int64; what is too long is cut as in training."""
+        return self._tokenizer([text], self.max_tokens, overflow=self._overflow).to(self._device)
+
+    def length(self, text: str) -> int:
+        return len(self._tokenizer.words(text)) + 2
+
+    def unknown_share(self, text: str) -> float:
+        return self._tokenizer.unknown_share([text])
+
+
+class Predictor:
+    """A trained Step-1 and Step-2, ready for images."""
+
+    def __init__(self, step1: Step1, config1: dict[str, Any], step2: Step2, config2: dict[str, Any], device: torch.device):
+        """Networks, and the `config.json` of each (`tris_core.models.checkpoints`)."""
+        place(step1.eval(), device)
+        place(step2.eval(), device)
+        self._step1, self._step2 = step1, step2
+        self._reader1, self._reader2 = _Reader(config1, device), _Reader(config2, device)
+
+    @staticmethod
+    def load(step1: Path | str | None = None, step2: Path | str | None = None, *, device: str | None = None) -> "Predictor":
+        """Models from two folders, by default `default_models`; a GPU is used where there is one.
+
+        Weights of any float type become float32. Raises `InputError` where a folder holds no such model, or where one of
+        the two is named without the other: Step-1 and Step-2 belong together.
+        """
+        if (step1 is None) != (step2 is None):
+            raise InputError("only one of step1 and step2 is named; name both, which belong together, or neither")
+        folder1, folder2 = default_models() if step1 is None or step2 is None else (Path(step1), Path(step2))
+        place_of_work = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        network1, config1 = _load(folder1, build_step1)
+        network2, config2 = _load(folder2, build_step2)
+        return Predictor(network1, config1, network2, config2, place_of_work)
+
+    @torch.inference_mode()
+    def predict(self, image: Path | str | Image.Image, texts: Sequence[str], *, threshold: float = 0.0) -> list[Prediction]:
+        """One `Prediction` per sentence, in their order; the image is encoded once.
+
+        `image` is a file or a picture that PIL has opened. A pixel belongs to the mask where Step-2's logit at the image's
+        own size is over `threshold` (D51); there may be none. Raises `InputError` for an unusable image or an empty
+        sentence.
+        """
+        check_texts(texts)
+        picture = as_displayed(image) if isinstance(image, Image.Image) else read_photo(Path(image))
+        pixels = np.asarray(picture)
+        visual = self._step1.encode_image(self._reader1.image(pixels))
+        stages = self._step2.encode_image(self._reader2.image(pixels))
+        return [self._one(text, visual, stages, pixels.shape[0], pixels.shape[1], threshold) for text in texts]
+
+    def _one(self, text: str, visual: Tensor, stages: list[Tensor], height: int, width: int, threshold: float) -> Prediction:
+        started = time.monotonic()
+        reader1, reader2 = self._reader1, self._reader2
+        raw = self._step1.respond_pairs(visual, self._step1.encode_text(reader1.tokens(text))).cpu()
+        response = divide_by_maximum(response_to_original(raw, size=reader1.size, height=height, width=width))[0]
+        small = self._step2.decode(stages, reader2.tokens(text), reader2.size)[0][:, 0].cpu()
+        logits = to_original(small, height=height, width=width)
+        mask = logits[0] > threshold
+        x, y = first_maxima([0], logits.numpy())[0].tolist()
+        return Prediction(
+            text=text,
+            mask=mask.numpy(),
+            response=response.numpy(),
+            point=(x, y),
+            score=logits.max().sigmoid().item(),
+            mask_score=logits[0][mask].sigmoid().mean().item() if mask.any() else 0.0,
+            tokens=max(reader1.length(text), reader2.length(text)),
+            max_tokens=min(reader1.max_tokens, reader2.max_tokens),
+            unknown=max(reader1.unknown_share(text), reader2.unknown_share(text)),
+            seconds=time.monotonic() - started,
+        )
+
+
+def check_texts(texts: Sequence[str]) -> None:
+    """Raises `InputError` for no sentence, an empty one, or a bare string where a list of sentences is meant."""
+    if isinstance(texts, str):
+        raise InputError(f"{texts!r} is one sentence; give a list of sentences")
+    if not texts:
+        raise InputError("no sentence is given; give at least one")
+    for number, text in enumerate(texts, start=1):
+        if not text.strip():
+            raise InputError(f"sentence {number} is empty; say what to mark")
+
+
+def default_models() -> tuple[Path, Path]:
+    """Step-1 and Step-2 of the last run under the current folder; where there is none, the demo that the package carries.
+
+    Raises `InputError` where there is neither.
+    """
+    for pair in (LAST_RUN, DEMO):
+        if all((folder / "config.json").is_file() for folder in pair):
+            return pair
+    raise InputError(f"{' and '.join(map(str, LAST_RUN))}: no models there; train them (`dvc repro`) or name their folders")
+
+
+def _load(folder: Path, build: Callable[[dict[str, Any]], Model]) -> tuple[Model, dict[str, Any]]:
+    config = read_config(folder)
+    try:
+        model = build(config)
+        load_weights(model, folder)
+    except InputError:
+        raise
+    except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder}: {build.__name__} finds no model there it can load ({error}); train it again") from error
+    return model, config

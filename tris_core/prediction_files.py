@@ -1,0 +1,102 @@
+"""`tris predict`: which sentences go to which images, and the pictures that come of it."""
+
+import csv
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tris_core.errors import InputError
+from tris_core.files import replacing
+from tris_core.photos import check_photo
+from tris_core.predict import Prediction
+from tris_core.sheets import COLOURS, tint
+
+Requests = dict[Path, list[str]]
+STEM_BYTES, SLUG_LETTERS = 100, 40  # file systems end at 255 bytes
+
+
+def requests_of_images(image: Path, texts: Sequence[str]) -> tuple[Requests, list[Path]]:
+    """All `texts` for an image file, or for each image of a folder; and the folder's files that PIL has no reader for.
+
+    Raises `InputError` for what is missing, is no image or holds none.
+    """
+    if not image.is_dir():
+        check_photo(image)
+        return {image: list(texts)}, []
+    Image.init()
+    readable = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    files = sorted(path for path in image.iterdir() if path.is_file())
+    photos = [path for path in files if path.suffix.lower() in readable]
+    if not photos:
+        raise InputError(f"{image}: no image file in this folder")
+    for path in photos:
+        check_photo(path)
+    return {path: list(texts) for path in photos}, [path for path in files if path not in photos]
+
+
+def requests_of_csv(path: Path) -> Requests:
+    """Sentences by image from a table with columns image and text; images are named relative to the table's folder.
+
+    Raises `InputError` naming the row of what is empty, missing or no image; rows count from 1 below the heading.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            table, heading = list(reader), reader.fieldnames or []
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: not found") from error
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+    if not {"image", "text"} <= set(heading) or not table:
+        raise InputError(f"{path}: {len(table)} rows of columns {list(heading)}; it needs columns image and text, and a row")
+    requests: Requests = {}
+    for row, fields in enumerate(table, start=1):
+        if None in fields:
+            raise InputError(f"{path}: row {row} has more fields than the heading; put a sentence with a comma in quotes")
+        image, text = fields["image"] or "", fields["text"] or ""
+        if not image.strip() or not text.strip():
+            raise InputError(f"{path}: row {row}: {'text' if image.strip() else 'image'} is empty; fill it in")
+        photo = path.parent / image
+        if photo not in requests:
+            try:
+                check_photo(photo)
+            except InputError as error:
+                raise InputError(f"{path}: row {row}: {error}") from error
+        requests.setdefault(photo, []).append(text)
+    return requests
+
+
+def names(requests: Requests) -> Iterator[str]:
+    """Beginnings of file names, sentence by sentence: the image's name, a number no other sentence has, the sentence.
+
+    Of the sentence only a-z and 0-9 are taken, so it adds nothing that a path is made of.
+    """
+    digits = max(3, len(str(sum(map(len, requests.values())))))
+    number = 0
+    for path, texts in requests.items():
+        stem = path.stem.encode(errors="replace")[:STEM_BYTES].decode(errors="ignore")
+        for text in texts:
+            number += 1
+            yield f"{stem}_{number:0{digits}d}_{slug(text)}"
+
+
+def slug(text: str) -> str:
+    """At most `SLUG_LETTERS` of a-z, 0-9 and dashes; `sentence` where nothing of that kind is in the text."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub("[^a-z0-9]+", "-", plain).strip("-")[:SLUG_LETTERS].strip("-") or "sentence"
+
+
+def write_pictures(out: Path, name: str, photo: Image.Image, prediction: Prediction) -> None:
+    """`<name>_mask.png` (0, 255), `<name>_response.png` (grey levels) and `<name>_overlay.png`, at the size of `photo`."""
+    pictures = {
+        "mask": prediction.mask.astype(np.uint8) * 255,
+        "response": (prediction.response * 255).round().astype(np.uint8),
+        "overlay": tint(np.asarray(photo, dtype=np.float32), prediction.mask, COLOURS["prediction"]),
+    }
+    for what, pixels in pictures.items():
+        with replacing(out / f"{name}_{what}.png") as temporary:
+            Image.fromarray(pixels).save(temporary, format="PNG")
