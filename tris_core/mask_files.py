@@ -41,6 +41,7 @@ def read_masks(path: Path) -> pd.DataFrame:
         table = READERS[path.suffix](path)
     if table.empty:
         raise InputError(f"{path}: holds no masks")
+    table = _checked(table, path)
     twice = table["expression_id"][table["expression_id"].duplicated()]
     if len(twice):
         raise InputError(f"{path}: {len(twice)} expressions occur twice, first {twice.iloc[0]}; give one mask each")
@@ -53,10 +54,9 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         absent = [column for column in NEEDED if column not in names]
         if absent:
             raise InputError(f"{path}: has no column {absent[0]}; needed are {', '.join(NEEDED)}")
-        table = pd.read_parquet(path, columns=[column for column in (*NEEDED, *OPTIONAL) if column in names])
+        return pd.read_parquet(path, columns=[column for column in (*NEEDED, *OPTIONAL) if column in names])
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: not a Parquet file ({error})") from error
-    return _checked(table, path)
 
 
 def _read_coco(path: Path) -> pd.DataFrame:
@@ -66,7 +66,7 @@ def _read_coco(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: not JSON ({error})") from error
     if not isinstance(records, list):
         raise InputError(f"{path}: holds a {type(records).__name__}; COCO results are a list")
-    return _checked(pd.DataFrame([_row(record, f"{path}: record {i}") for i, record in enumerate(records)]), path)
+    return pd.DataFrame([_row(record, f"{path}: record {i}") for i, record in enumerate(records)])
 
 
 def _row(record: Any, where: str) -> dict[str, Any]:
