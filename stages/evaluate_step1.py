@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from stages._evaluation import in_order, unmeasured, write_evaluation
+from stages._evaluation import unmeasured, write_evaluation
 from stages._paths import CURVES, EVALUATION, METRICS, PACKED, RESPONSES, TRUTH
 from stages._stage import PARAMS, stage, stage_app
 from tris_core.data.packed import packed_size
-from tris_core.evaluation import THRESHOLDS, score_responses, threshold_curve
+from tris_core.evaluation import THRESHOLDS, in_order, score_responses, threshold_curve
 from tris_core.files import replacing
 from tris_core.params.base import load_section
 from tris_core.params.evaluate_step1 import EvaluateStep1Params

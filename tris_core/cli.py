@@ -234,9 +234,7 @@ def export(
 def controls(
     responses: Annotated[Path, typer.Option(help="response maps of the pipeline")] = Path("data/responses.parquet"),
     index: IndexFolder = Path("data/index"),
-    packed: Annotated[Path, typer.Option(help="manifest of the packed images, for the training size")] = Path(
-        "data/packed.json"
-    ),
+    packed: Annotated[Path, typer.Option(help="manifest of the packed images")] = Path("data/packed.json"),
     threshold: Annotated[float, typer.Option(help="of Step-1: response / maximum above it counts")] = 1e-9,
     out: JsonFile = None,
 ) -> None:
