@@ -298,7 +298,8 @@ def test_stages_write_counts_hashes_and_breakdowns(index: Path, predictions: Pat
         monkeypatch.setattr(_evaluation, name.upper(), index / f"{name}.parquet")
     made, folder = make_predictions(3), predictions.parent / "evaluation"
     records = score_rows(made, make_truth().set_index("ref_id"))
-    _evaluation.write_evaluation(records, predictions, folder.parent / "metrics.json", folder, {"threshold": 0.5, "rule": "r"})
+    about = {"threshold": 0.5, "rule": "r"}
+    _evaluation.write_evaluation(records, predictions, folder.parent / "metrics.json", folder, about, min_box_fraction=0)
     content = json.loads((folder / "metrics.json").read_text())
     assert content.pop("sha256") == {
         str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in (predictions, truth_file)

@@ -38,7 +38,7 @@ def write_tiny_models(folder: Path, dtype: torch.dtype = torch.float32) -> tuple
     one, two = _configs()
     for name, model, config in (("step1", build_step1(one), one), ("step2", build_step2(two), two)):
         _roughen(model)
-        save_model(folder / name, model.to(dtype), config)
+        save_model(folder / name, model.to(dtype).state_dict(), config)
     return folder / "step1", folder / "step2"
 
 
