@@ -25,7 +25,7 @@ def write_evaluation(
     """
     truth = pd.read_parquet(TRUTH).set_index("ref_id")
     facts = describe(pd.read_parquet(EXPRESSIONS), pd.read_parquet(REFS), truth)
-    about = {**about, "masks_chose_anything": False, "sha256": digests(judged, TRUTH)}
+    about = {**about, "sha256": digests(judged, TRUTH)}
     content = report(records, facts, about, min_box_fraction=min_box_fraction)
     full: dict[str, dict[str, float]] = content["metrics"]
     marked = records.assign(split=records["expression_id"].map(facts["split"]))

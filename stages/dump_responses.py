@@ -18,7 +18,7 @@ from tris_core.params.dump_responses import DumpResponsesParams
 from tris_core.params.runtime import RuntimeParams
 from tris_core.progress import progress
 from tris_core.responses import response_maps
-from tris_core.runtime import pick_device
+from tris_core.runtime import pick_device, place
 
 app = stage_app()
 SCHEMA = pa.schema(
@@ -52,6 +52,7 @@ def main() -> None:
         _, packed = open_images()
         model = build_step1(config)
         load_weights(model, STEP1)
+        place(model, device)
         tokens = tokenize(table["text"].tolist(), config["clip"]["vocabulary"], config["text"])
         maps = response_maps(model, packed, image_of, tokens, device=device, precision=params.precision)
         columns = table[["expression_id", "ref_id", "image_id", "split"]]

@@ -10,6 +10,7 @@ from tris_core.evaluation import THRESHOLDS, in_order, score_responses, threshol
 from tris_core.files import replacing
 from tris_core.params.base import load_section
 from tris_core.params.evaluate_step1 import EvaluateStep1Params
+from tris_core.params.train_step1 import TrainStep1Params
 
 app = stage_app()
 
@@ -19,8 +20,8 @@ def main() -> None:
     """Measure the response maps of every split against the true masks.
 
     Inputs: data/responses.parquet, data/index/{refs,expressions,truth}.parquet, data/packed.json (the training size), params
-    evaluate_step1. Outputs: metrics/step1.json, data/evaluation/step1 (every metric, one record per expression, metrics by
-    kind of expression), metrics/curves/step1_thresholds.csv.
+    evaluate_step1 and train_step1.selection. Outputs: metrics/step1.json, data/evaluation/step1 (every metric, one record
+    per expression, metrics by kind of expression), metrics/curves/step1_thresholds.csv.
 
     1. Take every map to its image's own size. 2. Compare with the truth, one record per expression. 3. Reduce per split.
     Expressions without a true mask are not measured; a split without any does not appear.
@@ -36,6 +37,7 @@ def main() -> None:
             "threshold": params.threshold,
             "rule": "response / maximum > threshold, at the image's own size",
             "box_input": params.box_input,
+            "masks_chose_anything": load_section(PARAMS, TrainStep1Params).selection != "last",
         }
         summary = write_evaluation(
             records, RESPONSES, METRICS / "step1.json", EVALUATION / "step1", about, min_box_fraction=params.min_box_fraction

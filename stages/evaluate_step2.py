@@ -17,9 +17,11 @@ from tris_core.models.step2 import build_step2
 from tris_core.params.base import load_section
 from tris_core.params.evaluate_step2 import EvaluateStep2Params
 from tris_core.params.runtime import RuntimeParams
+from tris_core.params.train_step1 import TrainStep1Params
+from tris_core.params.train_step2 import TrainStep2Params
 from tris_core.predictions import predict_by_image, to_rows
 from tris_core.progress import progress
-from tris_core.runtime import pick_device
+from tris_core.runtime import pick_device, place
 from tris_core.sheets import SheetRow, write_sheet
 
 app = stage_app()
@@ -31,7 +33,8 @@ def main() -> None:
     """Predict a mask for every expression, measure it against the truth and draw some.
 
     Inputs: data/index/{images,refs,expressions,truth}.parquet, the image files, data/packed.json, models/step2,
-    data/responses.parquet, data/pseudo_labels.parquet (for the pictures), params evaluate_step2. Outputs:
+    data/responses.parquet, data/pseudo_labels.parquet (for the pictures), params evaluate_step2, train_step1.selection and
+    train_step2.selection. Outputs:
     data/predictions.parquet (expression_id, ref_id, split, height, width, counts, score, x, y), metrics/step2.json,
     data/evaluation/step2 (every metric, one record per expression, metrics by kind of expression), metrics/sheets.
 
@@ -48,6 +51,7 @@ def main() -> None:
         config = read_config(STEP2)
         model = build_step2(config)
         load_weights(model, STEP2)
+        place(model, device)
         tokens = tokenize(table["text"].tolist(), config["clip"]["vocabulary"], config["text"])
         size_of, predictions = images.set_index("image_id"), []
         with progress(len(table), "predictions") as bar:
@@ -61,7 +65,13 @@ def main() -> None:
         made = made.sort_values("expression_id", ignore_index=True)
         with replacing(PREDICTIONS) as temporary:
             made.to_parquet(temporary, index=False)
-        about = {"threshold": params.threshold, "rule": "logit > threshold, at the image's own size", "box_input": "binary"}
+        trainings = load_section(PARAMS, TrainStep1Params), load_section(PARAMS, TrainStep2Params)
+        about = {
+            "threshold": params.threshold,
+            "rule": "logit > threshold, at the image's own size",
+            "box_input": "binary",
+            "masks_chose_anything": any(training.selection != "last" for training in trainings),
+        }
         scores = score_rows(made[made["ref_id"].isin(truth.index)], truth)
         summary = write_evaluation(
             scores, PREDICTIONS, METRICS / "step2.json", EVALUATION / "step2", about, min_box_fraction=params.min_box_fraction

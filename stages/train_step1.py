@@ -7,6 +7,7 @@ import pandas as pd
 from stages._doors import take_weights
 from stages._inputs import open_images, read_clip, tokenize
 from stages._paths import CLIP, EXPRESSIONS, IMAGES, PACKED, REFS, STEP1
+from stages._selection import validation
 from stages._stage import PARAMS, stage, stage_app
 from stages._training import skip_training, write_curve
 from tris_core.data.samples import TrainingRefs
@@ -19,7 +20,7 @@ from tris_core.params.dump_responses import DumpResponsesParams
 from tris_core.params.runtime import RuntimeParams
 from tris_core.params.train_step1 import TrainStep1Params
 from tris_core.runtime import pick_device, place
-from tris_core.training.engine import fit, poly, seed_everything
+from tris_core.training.engine import Selection, fit, poly, seed_everything
 from tris_core.training.optimizers import adamw
 from tris_core.training.scratch import scratch_folder, training_digest
 from tris_core.training.step1 import sentence_table, step1_losses
@@ -34,6 +35,7 @@ def main() -> None:
     Inputs: data/index/{images,refs,expressions}.parquet, data/packed.json, models/clip.json, params train_step1 and
     dump_responses.from. Outputs: models/step1, metrics/curves/step1.csv. With train_step1.weights a network trained elsewhere
     is checked and copied instead; where dump_responses.from gives the responses, there is no network.
+    `selection: val_mIoU` alone opens data/index/truth.parquet, which is no dependency: rerun with `dvc repro -f` if it changed.
 
     1. Initialise from CLIP. 2. Encode every sentence once with the frozen scorer. 3. Train; a checkpoint outside DVC lets the
     next run go on after an interruption. 4. Save the last weights.
@@ -74,11 +76,15 @@ def main() -> None:
         scorer_size = clip["scorer"]["config"]["vision_cfg"]["image_size"]
         losses = step1_losses(model, scorer, scorer_size, packed, refs, tokens, sentences, params, device)
         digest = training_digest(params.model_dump(), [IMAGES, REFS, EXPRESSIONS, PACKED, CLIP])
+        selection = None
+        if params.selection == "val_mIoU":
+            val = validation(params, images, packed, tokens, device)
+            selection = Selection(max(1, len(refs.image) // params.batch), lambda: val.step1(model))
         with scratch_folder("step1", digest) as scratch:
             history = fit(
                 model, adamw(model, params), losses, steps=steps, scratch=scratch, name="Step-1",
                 rate=lambda step: poly(step, steps) if params.schedule == "poly" else 1.0,
-                checkpoint_seconds=runtime.checkpoint_seconds,
+                checkpoint_seconds=runtime.checkpoint_seconds, selection=selection,
             )  # fmt: skip
             save_model(STEP1, model.state_dict(), config)
             write_curve("step1", history)

@@ -8,6 +8,7 @@ from torch import nn
 from stages._doors import take_weights
 from stages._inputs import open_images, read_clip, tokenize
 from stages._paths import CLIP, EXPRESSIONS, IMAGES, PACKED, PSEUDO_LABELS, REFS, STEP2
+from stages._selection import validation
 from stages._stage import PARAMS, stage, stage_app
 from stages._training import write_curve
 from tris_core.data.samples import TrainingRefs
@@ -19,7 +20,7 @@ from tris_core.params.base import load_section
 from tris_core.params.runtime import RuntimeParams
 from tris_core.params.train_step2 import TrainStep2Params
 from tris_core.runtime import pick_device
-from tris_core.training.engine import fit, poly, seed_everything
+from tris_core.training.engine import Selection, fit, poly, seed_everything
 from tris_core.training.optimizers import adamw
 from tris_core.training.scratch import scratch_folder, training_digest
 from tris_core.training.step2 import running_average, step2_losses
@@ -33,7 +34,8 @@ def main() -> None:
 
     Inputs: data/index/{images,refs,expressions}.parquet, data/packed.json, models/clip.json, data/pseudo_labels.parquet,
     params train_step2. Outputs: models/step2, metrics/curves/step2.csv. With train_step2.weights a network trained elsewhere is
-    checked and copied instead.
+    checked and copied instead. `selection: val_mIoU` alone opens data/index/truth.parquet, which is no dependency: rerun with
+    `dvc repro -f` if it changed.
 
     1. Initialise both encoders from CLIP. 2. Train with a random sentence of the object and its pseudo-label; a checkpoint
     outside DVC lets the next run go on after an interruption. 3. Save the last weights.
@@ -63,12 +65,16 @@ def main() -> None:
         average = None if params.ema == "none" else running_average(model)
         losses = step2_losses(model, average, packed, refs, labels, tokens, params, device)
         digest = training_digest(params.model_dump(), [IMAGES, REFS, EXPRESSIONS, PACKED, CLIP, PSEUDO_LABELS])
+        selection = None
+        if params.selection == "val_mIoU":
+            val = validation(params, images, packed, tokens, device)
+            selection = Selection(max(1, len(refs.image) // params.batch), lambda: val.step2(model))
         with scratch_folder("step2", digest) as scratch:
             history = fit(
                 nn.ModuleList([model] if average is None else [model, average]),
                 adamw(model, params, full_rate="positional_embedding"), losses, steps=steps, scratch=scratch, name="Step-2",
                 rate=lambda step: poly(step, steps) if params.schedule == "poly" else 1.0,
-                checkpoint_seconds=runtime.checkpoint_seconds,
+                checkpoint_seconds=runtime.checkpoint_seconds, selection=selection,
             )  # fmt: skip
             save_model(STEP2, model.state_dict(), config)
             write_curve("step2", history)

@@ -63,7 +63,15 @@ def test_controls_are_those_of_loops(responses: pd.DataFrame) -> None:
 def test_command(responses: pd.DataFrame, tmp_path: Path) -> None:
     index = write_index(tmp_path / "index")
     write_json(tmp_path / "packed.json", {"size": SIZE})
-    arguments = ["controls", "--index", str(index), "--packed", str(tmp_path / "packed.json"), "--out", str(tmp_path / "out.json")]
+    arguments = [
+        "controls",
+        "--index",
+        str(index),
+        "--packed",
+        str(tmp_path / "packed.json"),
+        "--out",
+        str(tmp_path / "out.json"),
+    ]
     arguments += ["--responses", str(tmp_path / "responses.parquet")]
     refused = CliRunner().invoke(app, arguments)
     assert refused.exit_code == 1

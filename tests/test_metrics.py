@@ -11,15 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tris_core.metrics import (
-    binarise,
-    iou_per_threshold,
-    normalise,
-    response_to_original,
-    score_image,
-    summarise,
-    to_original,
-)
+from tris_core.maps import binarise, normalise, response_to_original, to_original
+from tris_core.metrics import iou_per_threshold, score_image, summarise
 
 GOLDEN = Path(__file__).parent / "golden"
 COLUMNS = ["expression_id", "intersection", "union", "point_x", "point_y", "hit_mask", "hit_box", "acc_box"]

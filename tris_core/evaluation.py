@@ -17,15 +17,8 @@ from torch import Tensor
 
 from tris_core.data.rle import decode
 from tris_core.errors import InputError
-from tris_core.metrics import (
-    binarise,
-    iou_per_threshold,
-    normalise,
-    response_to_original,
-    score_image,
-    score_masks,
-    summarise,
-)
+from tris_core.maps import binarise, normalise, response_to_original
+from tris_core.metrics import iou_per_threshold, score_image, score_masks, summarise
 
 NO_RECORDS = score_image([], np.zeros((0, 1, 1)), np.zeros((0, 1, 1)), np.zeros((0, 1, 1)), np.zeros((0, 4)))
 THRESHOLDS = np.round(np.arange(0, 1, 0.02), 2)

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from tris_core.errors import InputError
 from tris_core.images import normalise, resize_square, to_tensor
-from tris_core.metrics import first_maxima, response_to_original, to_original
-from tris_core.metrics import normalise as divide_by_maximum
+from tris_core.maps import first_maxima, response_to_original, to_original
+from tris_core.maps import normalise as divide_by_maximum
 from tris_core.models.checkpoints import load_weights, read_config
 from tris_core.models.clip import Tokenizer
 from tris_core.models.step1 import Step1, build_step1

@@ -11,9 +11,8 @@ from torch import Tensor
 from tris_core.data.packed import PackedImages
 from tris_core.data.rle import encode
 from tris_core.images import normalise
-from tris_core.metrics import first_maxima, to_original
+from tris_core.maps import first_maxima, to_original
 from tris_core.models.step2 import Step2
-from tris_core.runtime import place
 from tris_core.training.engine import autocast
 
 
@@ -29,9 +28,9 @@ def predict_by_image(
 ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
     """Logits of the finest head, image by image: rows (N,) of the expressions and their logits (N, S, S) float32.
 
-    `image_of` (L,) is the image row of every expression, `tokens` (L, T) its token ids.
+    `image_of` (L,) is the image row of every expression, `tokens` (L, T) its token ids; the model is on `device`.
     """
-    place(model.eval(), device)
+    model.eval()
     for image_row in np.unique(image_of):
         rows = np.flatnonzero(image_of == image_row)
         with autocast(device, precision):

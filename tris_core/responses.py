@@ -10,7 +10,6 @@ from torch import Tensor
 from tris_core.data.packed import PackedImages
 from tris_core.images import normalise
 from tris_core.models.step1 import Step1
-from tris_core.runtime import place
 from tris_core.training.engine import autocast
 
 
@@ -27,10 +26,11 @@ def response_maps(
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Raw responses (before ReLU and up-sampling, Eq. 2) of expressions, some images at a time.
 
-    `image_of` (L,) is the image row of every expression, `tokens` (L, T) its token ids. Yields the expressions' rows (P,)
+    `image_of` (L,) is the image row of every expression, `tokens` (L, T) its token ids; the model is on
+    `device`. Yields the expressions' rows (P,)
     and their maps (P, H, W) float32, each row once.
     """
-    place(model.eval(), device)
+    model.eval()
     order = np.argsort(image_of, kind="stable")
     distinct, start = np.unique(image_of[order], return_index=True)
     stop = np.append(start[1:], len(order))

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from tris_core.metrics import normalise, response_to_original
+from tris_core.maps import normalise, response_to_original
 
 
 @dataclass(frozen=True)

@@ -12,24 +12,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tris_core.data.packed import PackedImages
-from tris_core.evaluation import by_image, true_masks
-from tris_core.metrics import ANY_RESPONSE, binarise, to_original
+from tris_core.data.rle import decode
+from tris_core.errors import InputError
+from tris_core.maps import binarise, normalise, response_to_original, to_original
 from tris_core.models.step1 import Step1
 from tris_core.models.step2 import Step2
 from tris_core.predictions import predict_by_image
 from tris_core.responses import response_maps
 
-STEP2_THRESHOLD = 0.0
-
 
 @dataclass(frozen=True)
 class Validation:
-    """The expressions of val: `table` (expression_id, ref_id, image_id), the image row (L,) and token ids (L, T) of each.
+    """The expressions to choose by: image row (L,), token ids (L, T) and true mask (counts, height, width) of each.
 
-    `truth` is indexed by ref_id. Thresholds are the released ones: any positive response, any positive logit.
+    Thresholds are the released ones: any positive response, any positive logit.
     """
 
-    table: pd.DataFrame
     images: PackedImages
     image_of: NDArray[np.int64]
     tokens: Tensor
@@ -37,30 +35,49 @@ class Validation:
     device: torch.device
     precision: str
 
+    @staticmethod
+    def of_split(
+        split: str, table: pd.DataFrame, image_of: NDArray[np.int64], tokens: Tensor, truth: pd.DataFrame,
+        images: PackedImages, device: torch.device, precision: str,
+    ) -> "Validation":  # fmt: skip
+        """From `table` (L rows: ref_id, split) of all expressions and `truth` by ref_id.
+
+        Raises `InputError` for a split without masks.
+        """
+        rows = np.flatnonzero((table["split"] == split) & table["ref_id"].isin(truth.index))
+        if not len(rows):
+            raise InputError(f"selection: val_mIoU needs true masks of split {split!r}, there are none; use selection: last")
+        masks = truth.loc[table["ref_id"].iloc[rows]]
+        return Validation(images, image_of[rows], tokens[rows], masks, device, precision)
+
     def step1(self, model: Step1) -> float:
         """mIoU, in [0, 1], of the response maps."""
-        ious = []
         made = response_maps(model, self.images, self.image_of, self.tokens, device=self.device, precision=self.precision)
+        ious = []
         for rows, maps in made:
-            part = self.table.iloc[rows].assign(
-                height=maps.shape[1], width=maps.shape[2], map=list(maps.reshape(len(rows), -1))
-            )
-            for found, grown in by_image(part, self.truth, self.images.size):
-                masks = true_masks(self.truth, found["ref_id"].to_numpy())
-                ious.append(_iou(binarise(grown, ANY_RESPONSE).numpy(), masks))
-        return float(np.concatenate(ious).mean())
+            for row, raw in zip(rows, maps, strict=True):
+                true = self._mask(row)
+                grown = response_to_original(
+                    torch.from_numpy(raw)[None], size=self.images.size, height=true.shape[0], width=true.shape[1]
+                )
+                ious.append(_iou(binarise(normalise(grown))[0].numpy(), true))
+        return float(np.mean(ious))
 
     def step2(self, model: Step2) -> float:
         """mIoU, in [0, 1], of the predicted masks."""
-        ious = []
         made = predict_by_image(model, self.images, self.image_of, self.tokens, device=self.device, precision=self.precision)
+        ious = []
         for rows, small in made:
-            masks = true_masks(self.truth, self.table["ref_id"].to_numpy()[rows])
-            logits = to_original(small.cpu(), height=masks.shape[1], width=masks.shape[2])
-            ious.append(_iou((logits > STEP2_THRESHOLD).numpy(), masks))
-        return float(np.concatenate(ious).mean())
+            for row, logits in zip(rows, small.cpu(), strict=True):
+                true = self._mask(row)
+                predicted = to_original(logits[None], height=true.shape[0], width=true.shape[1])[0] > 0
+                ious.append(_iou(predicted.numpy(), true))
+        return float(np.mean(ious))
+
+    def _mask(self, row: int) -> NDArray[np.bool_]:
+        true = self.truth.iloc[row]
+        return decode(true["counts"], true["height"], true["width"])
 
 
-def _iou(predicted: NDArray[np.bool_], masks: NDArray[np.bool_]) -> NDArray[np.float64]:
-    union = (predicted | masks).sum((1, 2))
-    return (predicted & masks).sum((1, 2)) / np.maximum(union, 1)
+def _iou(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
+    return float((predicted & true).sum() / max(1, (predicted | true).sum()))
