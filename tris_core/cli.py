@@ -265,5 +265,33 @@ def controls(
             write_json(out, {"sha256": digests(responses, truth_file), "controls": rows})
 
 
+@app.command()
+def check_data(
+    root: Annotated[Path, typer.Argument(help="what dataset.root will be: holds refer/, train2014/, referit/")],
+    subset: Annotated[bool, typer.Option("--subset", help="accept any number of refs, expressions and images")] = False,
+) -> None:
+    """Count what lies under ROOT beside what the downloads are known to hold, and name missing and shared images.
+
+    Ends with exit code 1 if anything is missing, unreadable, or of another number than expected.
+    """
+    from tris_core.data.check import check_data as check
+    from tris_core.errors import InputError
+
+    try:
+        report = check(root, subset=subset)
+    except InputError as error:
+        typer.echo(f"check-data: {error}", err=True)
+        raise typer.Exit(1) from None
+    if len(report.table):
+        typer.echo(report.table.to_string(index=False))
+    for note in report.notes:
+        typer.echo(f"note: {note}")
+    for fault in report.faults:
+        typer.echo(f"wrong: {fault}", err=True)
+    if report.faults:
+        raise typer.Exit(1)
+    typer.echo("nothing is missing" + (" of this subset" if subset else ""))
+
+
 if __name__ == "__main__":
     app()

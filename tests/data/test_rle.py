@@ -79,11 +79,12 @@ def test_runs_are_those_of_the_loop(counts: bytes) -> None:
 
 @given(st.binary(max_size=12))
 def test_any_bytes_are_a_mask_or_refused(counts: bytes) -> None:
-    runs = rle._runs(counts)
-    if runs.sum() == 35 and runs.min() >= 0:
-        assert rle.decode(counts, 5, 7).shape == (5, 7)
+    valid = bool(counts) and all(48 <= c < 112 for c in counts) and (counts[-1] - 48) & 32 == 0
+    runs = runs_one_by_one(counts) if valid else []
+    if min(runs, default=-1) >= 0 and sum(runs) == 35:
+        assert rle.decode(counts, 5, 7).sum() == sum(runs[1::2])
     else:
-        with pytest.raises(ValueError, match="do not add up"):
+        with pytest.raises(ValueError, match="do not add up to 5 x 7"):
             rle.decode(counts, 5, 7)
 
 

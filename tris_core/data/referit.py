@@ -18,7 +18,7 @@ import pandas as pd
 
 from tris_core.data.layout import IMAGE_FOLDERS
 from tris_core.data.pickles import load_plain_pickle
-from tris_core.data.tables import Annotation, Box, Tables, image_size
+from tris_core.data.tables import Annotation, Box, Tables
 from tris_core.errors import InputError
 
 SPLITS = ("train", "val", "test")
@@ -28,8 +28,8 @@ REPAIR = "correct the record or download the file again"
 def read_referit(root: Path, annotations: str) -> Tables:
     """Read the pickles of the folder `annotations` under `root`, those of `SPLITS` that exist.
 
-    Raises `InputError` if there is none, for one that is damaged or would run code, for a record that is not as above,
-    and for an image that is missing or unreadable.
+    An image's size is what its run lengths say; one without any is 0 x 0, and all of its refs have an empty mask. Raises
+    `InputError` if there is no pickle, for one that is damaged or would run code, and for a record that is not as above.
     """
     folder = root / annotations
     paths = {split: folder / f"{split}.pickle" for split in SPLITS if (folder / f"{split}.pickle").exists()}
@@ -42,19 +42,21 @@ def read_referit(root: Path, annotations: str) -> Tables:
     used: dict[int, Annotation] = {}
     texts, splits = [], []
     images: dict[int, str] = {}
+    sizes: dict[int, tuple[int, int]] = {}
     for split, path in paths.items():
         for where, image_id, row in _rows(path):
             used[len(used)] = Annotation(where, image_id, _box(row["bbox"], where), row["segmentation"])
             texts.append(row["query"])
             splits.append(split)
             images.setdefault(image_id, f"{path}: image {image_id}")
+            for part in row["segmentation"]:
+                sizes.setdefault(image_id, _size(part, where))
     ids = list(used)
-    image_root = root / IMAGE_FOLDERS["referit"]
-    sizes = [(i, f"{i}.jpg", *image_size(image_root, f"{i}.jpg", where)) for i, where in images.items()]
+    named = [(image_id, f"{image_id}.jpg", *sizes.get(image_id, (0, 0))) for image_id in images]
     refs = {"ref_id": ids, "image_id": [a.image_id for a in used.values()], "ann_id": ids, "category_id": 0, "split": splits}
     return Tables(
-        image_root,
-        pd.DataFrame(sizes, columns=["image_id", "file_name", "height", "width"]),
+        root / IMAGE_FOLDERS["referit"],
+        pd.DataFrame(named, columns=["image_id", "file_name", "height", "width"]),
         pd.DataFrame(refs),
         pd.DataFrame({"sent_id": ids, "ref_id": ids, "sent": texts}),
         used,
@@ -84,6 +86,14 @@ def _rows(path: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:
             if row.get("image_id") != name:
                 raise InputError(f"{place}: image_id is {row.get('image_id')!r}, but it stands under {name!r}; {REPAIR}")
             yield place, int(name), row
+
+
+def _size(runs: Any, where: str) -> tuple[int, int]:
+    """Height and width of a run-length dict."""
+    size = runs.get("size") if isinstance(runs, dict) else None
+    if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
+        raise InputError(f"{where}: segmentation holds {reprlib.repr(runs)}, expected a dict of size and counts; {REPAIR}")
+    return size[0], size[1]
 
 
 def _box(boxes: list[Any], where: str) -> Box:

@@ -1,0 +1,220 @@
+"""Plain lists: CSV and Parquet say the same, ids repeat, and what is wrong is named by row."""
+
+import csv
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from tris_core.data import rle
+from tris_core.data.index import Index, build_index, drop_summary
+from tris_core.errors import InputError
+
+HEIGHT, WIDTH = 10, 14
+MASK = np.zeros((HEIGHT, WIDTH), bool)
+MASK[2:5, 4:9] = True
+RUNS = rle.encode(MASK).decode()
+OTHER = rle.encode(~MASK).decode()
+
+Row = dict[str, Any]
+ROWS: list[Row] = [
+    {"image": "b.png", "sentence": "a cup, blue", "object": "7"},
+    {"image": "sub/a.png", "sentence": "the spoon", "object": "7", "split": "val", "mask": RUNS, "box": [4, 1.5, 9, 6]},
+    {"image": "b.png", "sentence": "NA", "object": "8", "mask": RUNS},
+    {"image": "./b.png", "sentence": "blue cup", "object": "7"},
+    {"image": "b.png", "sentence": "anything"},
+]
+
+
+def write(root: Path, rows: list[Row], name: str = "my.csv") -> Path:
+    (root / "sub").mkdir(parents=True, exist_ok=True)
+    for image in ("b.png", "sub/a.png"):
+        Image.new("RGB", (WIDTH, HEIGHT)).save(root / image)
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    if name.endswith(".parquet"):
+        pq.write_table(pa.table({column: [row.get(column) for row in rows] for column in columns}), root / name)
+    else:
+        with (root / name).open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            for row in rows:
+                box = {"box": " ".join(map(str, row["box"]))} if isinstance(row.get("box"), list) else {}
+                writer.writerow({**row, **box})
+    return root
+
+
+def build(root: Path, rows: list[Row], name: str = "my.csv", **options: Any) -> Index:
+    return build_index(write(root, rows, name), "list", "none", name, **options)
+
+
+@pytest.mark.parametrize("name", ["my.csv", "my.parquet"])
+def test_rows_become_tables(tmp_path: Path, name: str) -> None:
+    index = build(tmp_path, ROWS, name, strict=True)
+    images = index.images.select(["image_id", "path", "height", "width"]).to_pylist()
+    assert [list(row.values()) for row in images] == [[0, "b.png", HEIGHT, WIDTH], [1, "sub/a.png", HEIGHT, WIDTH]]
+    assert [list(row.values()) for row in index.refs.to_pylist()] == [
+        [1, 0, 1, 0, "train"], [2, 1, 2, 0, "val"], [3, 0, 3, 0, "train"], [5, 0, 5, 0, "train"],
+    ]  # fmt: skip
+    assert [list(row.values()) for row in index.expressions.to_pylist()] == [
+        [1, 1, "a cup, blue"], [4, 1, "blue cup"], [2, 2, "the spoon"], [3, 3, "NA"], [5, 5, "anything"],
+    ]  # fmt: skip
+    truth = index.truth.to_pylist()
+    assert [row["ref_id"] for row in truth] == [2, 3]
+    corners = [[row[corner] for corner in ("x0", "y0", "x1", "y1")] for row in truth]
+    assert corners == [[4, 1.5, 9, 6], [4, 2, 9, 5]]  # as given; the mask's own
+    for row in truth:
+        assert (row["area"], row["height"], row["width"]) == (15, HEIGHT, WIDTH)
+        np.testing.assert_array_equal(rle.decode(row["counts"], HEIGHT, WIDTH), MASK)
+
+
+def test_images_and_sentences_are_enough(tmp_path: Path) -> None:
+    index = build(tmp_path, [{"image": "b.png", "sentence": "cup"}, {"image": "b.png", "sentence": "cup"}])
+    assert index.refs["split"].to_pylist() == ["train", "train"]  # two objects: nothing says they are one
+    assert len(index.truth) == 0
+    assert index.truth.schema.field("counts").type == pa.binary()
+
+
+def test_objects_may_be_numbers(tmp_path: Path) -> None:
+    rows = [{"image": "b.png", "sentence": str(n), "object": o} for n, o in enumerate([4, 5, None, 4, None])]
+    assert build(tmp_path, rows, "my.parquet").expressions["ref_id"].to_pylist() == [1, 1, 2, 3, 5]
+
+
+def test_truth_in_one_row_is_that_of_the_object(tmp_path: Path) -> None:
+    rows = [{"image": "b.png", "sentence": s, "object": "1", "mask": m} for s, m in (("x", ""), ("y", RUNS), ("z", RUNS))]
+    assert build(tmp_path, rows).truth["ref_id"].to_pylist() == [1]
+
+
+def test_blank_sentences_are_dirt(tmp_path: Path) -> None:
+    rows = [*ROWS, {"image": "b.png", "sentence": " "}]
+    assert drop_summary(build(tmp_path, rows)) == "1 ref without sentences, 1 sentence empty"
+    with pytest.raises(InputError, match=r"my\.csv: row 6: empty; correct it, or turn strict off"):
+        build(tmp_path, rows, strict=True)
+
+
+OBJECT = {"image": "b.png", "sentence": "x", "object": "1"}
+FAULTS: dict[str, tuple[list[Row], str]] = {
+    "no sentence column": ([{"image": "b.png"}], "has no column 'sentence', only image; add it"),
+    "unknown column": ([{**ROWS[0], "sentense": "x"}], "column 'sentense' is unknown; the columns of a list are image,"),
+    "no rows": ([], "has no column 'image'"),
+    "no image": ([ROWS[0], {**ROWS[0], "image": " "}], "row 2: image is empty; name a file"),
+    "missing image": ([ROWS[0], {"image": "c.png", "sentence": "x"}], "c.png is missing; put it there"),
+    "leaving": ([ROWS[0], {"image": "../b.png", "sentence": "x"}], "row 2: file name '../b.png' leaves the image folder"),
+    "absolute": ([{"image": "/b.png", "sentence": "x"}], "row 1: file name '/b.png' leaves the image folder"),
+    "three numbers": ([{**OBJECT, "mask": RUNS, "box": "1 2 3"}], "row 1: box is '1 2 3', expected four numbers"),
+    "no numbers": ([{**OBJECT, "mask": RUNS, "box": "1 2 3 x"}], "row 1: box is '1 2 3 x', expected four numbers"),
+    "not finite": ([{**OBJECT, "mask": RUNS, "box": "0 0 inf 3"}], "row 1: box is '0 0 inf 3', expected four numbers"),
+    "inverted": ([{**OBJECT, "mask": RUNS, "box": "5 0 4 3"}], "row 1: box is '5 0 4 3', expected four numbers"),
+    "outside": ([{**OBJECT, "mask": RUNS, "box": "0 0 14 11"}], "row 1: box 0 0 14 11 leaves the image of 14 x 10 pixels"),
+    "box alone": ([ROWS[0], {**OBJECT, "box": "0 0 3 3"}], "row 2: has a box but no mask; add the mask"),
+    "short mask": ([{**OBJECT, "mask": RUNS[:-1]}], "run lengths do not add up to 10 x 14 pixels; give"),
+    "no mask": ([{**OBJECT, "mask": "mask.png"}], "row 1: mask 'mask.png': run lengths do not add up to 10 x 14"),
+    "odd mask": ([{**OBJECT, "mask": "é"}], "row 1: mask 'é': run lengths do not add up to 10 x 14"),
+    "empty mask": ([{**OBJECT, "mask": rle.encode(MASK & False).decode()}], "has no pixel; leave it empty"),
+    "two splits": (
+        [{**OBJECT, "split": "val"}, OBJECT], "row 2: split is 'train', but row 1 says 'val' of the same object; correct",
+    ),
+    "two masks": ([{**OBJECT, "mask": RUNS}, ROWS[1], {**OBJECT, "mask": OTHER}], "row 3: mask is "),
+    "two boxes": (
+        [{**OBJECT, "mask": RUNS, "box": "1 2 3 4"}, {**OBJECT, "box": "1 2 3 5"}],
+        "row 2: box is (1.0, 2.0, 3.0, 5.0), but row 1 says (1.0, 2.0, 3.0, 4.0) of the same object",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_names_file_row_value_and_fix(tmp_path: Path, fault: str) -> None:
+    rows, message = FAULTS[fault]
+    with pytest.raises(InputError, match=re.escape(message)) as raised:
+        build(tmp_path, rows)
+    assert str(raised.value).startswith(f"{tmp_path / 'my.csv'}: ")
+    assert "; " in str(raised.value) or "expected" in str(raised.value)
+
+
+PARQUET_FAULTS: dict[str, tuple[Row, str]] = {
+    "sentence": ({"image": "b.png", "sentence": 5}, "row 1: sentence is 5, expected text"),
+    "object": ({**OBJECT, "object": 1.5}, "row 1: object is 1.5, expected text or a whole number"),
+    "box": ({**OBJECT, "mask": RUNS, "box": [1, 2, 3]}, "row 1: box is [1, 2, 3], expected four numbers"),
+}
+
+
+@pytest.mark.parametrize("fault", PARQUET_FAULTS)
+def test_a_column_of_another_type_is_named(tmp_path: Path, fault: str) -> None:
+    row, message = PARQUET_FAULTS[fault]
+    with pytest.raises(InputError, match=re.escape(message)):
+        build(tmp_path, [row], "my.parquet")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"image,sentence\nb.png,a, b\n", "row 1: has 3 cells, the header 2; quote cells with commas"),
+        (b"image,sentence\nb.png,a\nb.png\n", "row 2: has 1 cells, the header 2"),
+        (b"image,sentence,sentence\nb.png,a,b\n", "column 'sentence' is there twice"),
+        (b"image,sentence\nb.png,\xff\n", "cannot be read ('utf-8' codec"),
+        (b"image,sentence\n", "has no rows; list at least one"),
+        (b"", "has no column 'image'"),
+    ],
+)
+def test_a_damaged_csv_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    root = write(tmp_path, ROWS)
+    (root / "my.csv").write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(message)):
+        build_index(root, "list", "none", "my.csv")
+
+
+def test_excels_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    root = write(tmp_path, ROWS)
+    (root / "my.csv").write_bytes(b"\xef\xbb\xbfimage,sentence\r\nb.png,cup\r\n")
+    assert build_index(root, "list", "none", "my.csv").expressions["text"].to_pylist() == ["cup"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("my.tsv", b"", "neither .csv nor .parquet"),
+        ("none.csv", None, "none.csv: no such file; set dataset.annotations"),
+        ("none.parquet", None, "none.parquet: no such file"),
+        ("bad.parquet", b"no parquet", "bad.parquet: cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_list_is_named(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(message)):
+        build_index(tmp_path, "list", "none", name)
+
+
+def test_an_unreadable_image_is_named_by_its_first_row(tmp_path: Path) -> None:
+    root = write(tmp_path, ROWS)
+    (root / "sub/a.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"my\.csv: row 2: image .*sub/a\.png cannot be read"):
+        build_index(root, "list", "none", "my.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "split_by", "annotations", "message"),
+    [
+        ("list", "unc", "my.csv", "dataset.split_by = 'unc': for list it must be none"),
+        ("referit", "google", "a", "for referit it must be none"),
+        ("refcoco+", "google", "a", "for refcoco+ it must be unc"),
+        ("refcocog", "none", "a", "for refcocog it must be umd or google"),
+        (
+            "refclef",
+            "unc",
+            "a",
+            "data set 'refclef' is not known; use one of shapes, refcoco, refcoco+, refcocog, referit, list",
+        ),
+        ("list", "none", "/my.csv", "dataset.annotations = '/my.csv': must be a path inside dataset.root"),
+        ("list", "none", "../my.csv", "must be a path inside dataset.root"),
+    ],
+)
+def test_a_combination_that_makes_no_sense_is_named(
+    tmp_path: Path, name: str, split_by: str, annotations: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        build_index(tmp_path, name, split_by, annotations)
