@@ -275,13 +275,9 @@ def check_data(
     Ends with exit code 1 if anything is missing, unreadable, or of another number than expected.
     """
     from tris_core.data.check import check_data as check
-    from tris_core.errors import InputError
 
-    try:
+    with plainly():
         report = check(root, subset=subset)
-    except InputError as error:
-        typer.echo(f"check-data: {error}", err=True)
-        raise typer.Exit(1) from None
     if len(report.table):
         typer.echo(report.table.to_string(index=False))
     for note in report.notes:
