@@ -7,7 +7,7 @@ import pytest
 from tests.tiny_index import EXPRESSIONS, REFS, make_predictions, make_truth
 from tris_core.breakdowns import NAMES, UNKNOWN, break_down, describe
 from tris_core.cli import By
-from tris_core.evaluation import score_rows
+from tris_core.evaluation import report, score_rows
 from tris_core.metrics import summarise
 
 TRUTH = make_truth().set_index("ref_id")
@@ -84,3 +84,23 @@ def test_masks_without_points_break_down_without_point_metrics() -> None:
     assert isinstance(table, pd.DataFrame)
     assert not {"PointM", "PointIt"} & set(table)
     assert {"mIoU", "Acc_box"} <= set(table)
+
+
+def test_large_boxes_are_reported_beside_their_split() -> None:
+    facts = pd.DataFrame(
+        {"split": ["val", "val", "test"], "ref_id": [1, 2, 3], "image_id": [1, 1, 2], "box_share": [0.05, 0.06, 0.01]},
+        index=pd.Index([10, 11, 12], name="expression_id"),
+    )
+    records = pd.DataFrame(
+        {
+            "expression_id": [12, 10, 11], "intersection": [3, 1, 9], "union": [10, 10, 10], "point_x": 0, "point_y": 0,
+            "hit_mask": [True, False, True], "hit_box": True, "acc_box": False,
+        }
+    )  # fmt: skip
+    content = report(records, facts, {"rule": "r"}, min_box_fraction=0.05)
+    assert list(content["metrics"]) == ["val", "val (boxes over 5%)", "test"]
+    assert content["metrics"]["val"]["mIoU"] == pytest.approx(0.5)
+    assert content["metrics"]["val (boxes over 5%)"]["mIoU"] == pytest.approx(0.9)
+    assert content["counts"]["val (boxes over 5%)"] == {"images": 1, "refs": 1, "expressions": 1}
+    assert list(report(records, facts, {})["metrics"]) == ["val", "test"]
+    assert report(records.iloc[:0], facts, {})["metrics"] == {}
