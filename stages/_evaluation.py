@@ -36,13 +36,14 @@ def write_evaluation(
     """
     of = expressions.loc[records["expression_id"]]
     split_of = of["split"].set_axis(records.index)
+    box = truth.loc[of["ref_id"]].set_axis(records.index)
+    share = (box["x1"] - box["x0"]) * (box["y1"] - box["y0"]) / (box["height"] * box["width"])
     parts = {}
     for split in in_order(split_of):
         parts[split] = records[split_of == split]
         if min_box_fraction:
-            box = truth.loc[of["ref_id"]].set_axis(records.index)
-            share = (box["x1"] - box["x0"]) * (box["y1"] - box["y0"]) / (box["height"] * box["width"])
-            parts[f"{split} (boxes over {100 * min_box_fraction:g}%)"] = parts[split][share > min_box_fraction]
+            large = (split_of == split) & (share > min_box_fraction)
+            parts[f"{split} (boxes over {100 * min_box_fraction:g}%)"] = records[large]
     parts = {name: part for name, part in parts.items() if len(part)}
     full = {name: summarise(part) for name, part in parts.items()}
     write_json(metrics, {name: {key: round(values[key], 4) for key in HEADLINES} for name, values in full.items()})
