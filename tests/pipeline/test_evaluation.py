@@ -1,0 +1,156 @@
+"""What the evaluation stages measure when the truth of some, or all, refs is unknown, and how large boxes are told apart."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+import stages.evaluate_labels
+import stages.evaluate_step1
+import stages.evaluate_step2
+import stages.index
+import stages.pack_images
+import stages.prepare_clip
+import stages.train_step2
+from stages._paths import EVALUATION, METRICS, PREDICTIONS, PRMS, PSEUDO_LABELS, REFS, RESPONSES, SHEETS, STEP1, TRUTH
+from tests.pipeline.closure import ROOT
+from tris_core.data.rle import encode
+from tris_core.metrics import summarise
+from tris_core.shapes.dataset import write_shapes
+
+
+def run(module: object) -> str:
+    result = CliRunner().invoke(module.app, [])  # type: ignore[attr-defined]
+    assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
+    return str(result.output)
+
+
+def set_parameter(section: str, key: str, value: object) -> None:
+    content = YAML().load(Path("params.yaml"))
+    content[section][key] = value
+    YAML().dump(content, Path("params.yaml"))
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder in which everything up to evaluation is done: random responses, an untrained Step-2."""
+    folder = tmp_path_factory.mktemp("work")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stages._stage.end_with_parent", lambda: None)
+        patch.setenv("TRIS_SCRATCH", str(folder / "scratch"))
+        patch.chdir(folder)
+        shutil.copy(ROOT / "presets" / "shapes.yaml", "params.yaml")
+        set_parameter("pack_images", "size", 64)
+        set_parameter("train_step2", "steps", 0)
+        set_parameter("train_step2", "width", 8)
+        set_parameter("evaluate_step2", "threshold", -0.1)
+        write_shapes(Path("data/shapes"), train=3, val=2, test=2, seed=0)
+        for module in (stages.index, stages.pack_images, stages.prepare_clip):
+            run(module)
+        rng = np.random.default_rng(0)
+        refs = pd.read_parquet(REFS)
+        table = pd.read_parquet("data/index/expressions.parquet").merge(refs, on="ref_id")
+        maps = [rng.normal(size=4).astype(np.float32) for _ in range(len(table))]
+        columns = table[["expression_id", "ref_id", "image_id", "split"]]
+        columns.assign(height=2, width=2, map=maps).to_parquet(RESPONSES)
+        selected = ~table["ref_id"].duplicated()
+        table[["ref_id", "expression_id"]].assign(score=0.0, selected=selected).to_parquet(PRMS)
+        train = refs.loc[refs["split"] == "train", ["ref_id", "image_id"]]
+        sizes = pd.read_parquet("data/index/images.parquet", columns=["image_id", "height", "width"])
+        labels = train.merge(sizes, on="image_id")
+        labels["counts"] = [encode(rng.random((row.height, row.width)) < 0.5) for row in labels.itertuples()]
+        labels.drop(columns="image_id").to_parquet(PSEUDO_LABELS)
+        run(stages.train_step2)
+        STEP1.mkdir()
+        (STEP1 / "config.json").write_text('{"size": 64}')
+    return folder
+
+
+@pytest.fixture
+def place(evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that folder, to change the truth in."""
+    monkeypatch.setattr("stages._stage.end_with_parent", lambda: None)
+    monkeypatch.chdir(shutil.copytree(evaluated, tmp_path / "copy"))
+    monkeypatch.setenv("TRIS_SCRATCH", str(tmp_path / "copy" / "scratch"))  # holds the packed images
+    return Path()
+
+
+def evaluate() -> tuple[str, dict[str, dict[str, dict[str, float]]]]:
+    said = "".join(run(m) for m in (stages.evaluate_step1, stages.evaluate_labels, stages.evaluate_step2))
+    return said, {path.stem: json.loads(path.read_text()) for path in sorted(METRICS.glob("*.json"))}
+
+
+def test_what_has_truth_is_measured_as_if_the_rest_were_not_there(place: Path) -> None:
+    _, whole = evaluate()
+    assert {name: list(values) for name, values in whole.items()} == {
+        "step1": ["train", "val", "test"],
+        "step2": ["train", "val", "test"],
+        "prms": ["train", "val", "test"],
+        "pseudo_labels": ["train"],
+    }
+    records = {step: pd.read_parquet(EVALUATION / step / "records.parquet") for step in ("step1", "step2")}
+    predictions, made = PREDICTIONS.read_bytes(), pd.read_parquet(PREDICTIONS)
+    points = records["step2"].set_index("expression_id").loc[made["expression_id"], ["point_x", "point_y"]]
+    assert made[["x", "y"]].to_numpy().tolist() == points.to_numpy().tolist()
+
+    truth, refs = pd.read_parquet(TRUTH), pd.read_parquet(REFS).set_index("ref_id")
+    split = truth["ref_id"].map(refs["split"])
+    image = truth["ref_id"].map(refs["image_id"])
+    gone = (split == "test") | (split == "val") & (truth.index % 2 == 0)
+    gone |= (split == "train") & (image == image[split == "train"].iloc[0])  # a whole image of the training refs
+    assert gone.groupby(split).mean().between(0, 1, inclusive="neither")[["train", "val"]].all()
+    truth[~gone].to_parquet(TRUTH)
+    said, part = evaluate()
+    assert {name: list(values) for name, values in part.items()} == {
+        "step1": ["train", "val"], "step2": ["train", "val"], "prms": ["train", "val"], "pseudo_labels": ["train"],
+    }  # fmt: skip
+    known = set(truth.loc[~gone, "ref_id"])
+    expressions = pd.read_parquet(RESPONSES).set_index("expression_id")["ref_id"]
+    for step, all_records in records.items():
+        kept = all_records[all_records["expression_id"].map(expressions).isin(known)]
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(EVALUATION / step / "records.parquet"), kept.reset_index(drop=True), check_index_type=False
+        )
+        expected = summarise(kept[kept["split"] == "val"])["mIoU"]
+        assert part[step]["val"]["mIoU"] == pytest.approx(expected, abs=1e-4)
+    assert PREDICTIONS.read_bytes() == predictions
+    unmeasured = (~expressions.isin(known)).sum()
+    assert said.count(f"{unmeasured} expressions without truth not measured") == 3
+
+
+def test_without_any_truth_everything_is_predicted_and_nothing_measured(place: Path) -> None:
+    pd.read_parquet(TRUTH).head(0).to_parquet(TRUTH)
+    said, metrics = evaluate()
+    assert metrics == {"step1": {}, "step2": {}, "prms": {}, "pseudo_labels": {}}
+    assert said.count("no truth: nothing was measured") == 3
+    assert len(pd.read_parquet(PREDICTIONS)) == len(pd.read_parquet(RESPONSES))
+    assert len(pd.read_parquet(EVALUATION / "step2" / "records.parquet")) == 0
+    assert sorted(path.name for path in SHEETS.iterdir()) == ["test.png", "train.png", "val.png"]
+    assert pd.read_csv(METRICS / "curves" / "step1_thresholds.csv").columns.tolist() == ["threshold"]
+
+
+def test_large_boxes_are_reported_beside_the_whole_split(place: Path) -> None:
+    truth = pd.read_parquet(TRUTH).set_index("ref_id")
+    share = {i: (t.x1 - t.x0) * (t.y1 - t.y0) / (t.height * t.width) for i, t in truth.iterrows()}
+    fraction = round(float(np.median(list(share.values()))), 3)
+    for step in ("evaluate_step1", "evaluate_step2"):
+        set_parameter(step, "min_box_fraction", fraction)
+    _, metrics = evaluate()
+    assert list(metrics["prms"]) == ["train", "val", "test"]
+    of = pd.read_parquet(RESPONSES).set_index("expression_id")["ref_id"]
+    for step in ("step1", "step2"):
+        records = pd.read_parquet(EVALUATION / step / "records.parquet")
+        full = json.loads((EVALUATION / step / "metrics.json").read_text())
+        for split in ("train", "val", "test"):
+            name = f"{split} (boxes over {100 * fraction:.1f}%)"
+            whole = records[records["split"] == split]
+            part = whole[[share[of[i]] > fraction for i in whole["expression_id"]]]
+            assert full["metrics"][split] == summarise(whole)
+            assert full["metrics"][name] == summarise(part)
+            assert full["counts"][name]["expressions"] == len(part) < full["counts"][split]["expressions"]
+            assert metrics[step][name]["PointM"] == round(full["metrics"][name]["PointM"], 4)
