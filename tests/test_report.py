@@ -65,6 +65,16 @@ def test_table_says_mean_spread_difference_and_whether_it_is_decided() -> None:
     assert "undecided" in table.loc["same", "mIoU - full"]
 
 
+def test_a_difference_within_the_spread_of_seeds_is_undecided() -> None:
+    base = np.random.default_rng(2).uniform(0.3, 0.6, 400)
+    full = [records(list(base + shift)) for shift in (-0.05, 0.0, 0.05)]
+    near, far = ([records(list(base + d + shift)) for shift in (-0.05, 0.0, 0.05)] for d in (0.03, 0.15))
+    table = compare({"full": full, "near": near, "far": far}, against="full").set_index("run")
+    assert table.loc["near", "mIoU - full"].startswith("+3.0 [")  # every image agrees: the interval excludes 0
+    assert table.loc["near", "mIoU - full"].endswith("undecided")
+    assert not table.loc["far", "mIoU - full"].endswith("undecided")
+
+
 def test_runs_on_other_expressions_are_refused() -> None:
     with pytest.raises(InputError, match="not measured on the same expressions"):
         compare({"a": [records([0.1, 0.2])], "b": [records([0.1])]}, against="a")

@@ -40,9 +40,10 @@ def compare(
     """A row per group of runs (`groups`: records of each seed of one split), all numbers in percent, as text.
 
     For every column of `COLUMNS`: mean over seeds, with their standard deviation where there are several; the difference to
-    group `against` with its 95 % interval ("undecided" if that holds 0: seeds averaged per expression, then a paired
-    bootstrap over images); and the paper's number where `paper` has one. Raises `InputError` if groups were measured on
-    different expressions.
+    group `against` with its 95 % interval over images (seeds averaged per expression, then a paired bootstrap); and the
+    paper's number where `paper` has one. A difference is "undecided" if the interval holds 0, or if it is less than two
+    standard errors of the difference between seeds, where both groups have several. Raises `InputError` if groups were
+    measured on different expressions.
     """
     tables = {name: [per_expression(run) for run in runs] for name, runs in groups.items()}
     index = tables[against][0].index
@@ -62,7 +63,10 @@ def compare(
             row[column] = f"{np.mean(means):.1f}{spread}"
             if name != against:
                 low, high = (100 * bound for bound in interval[column])
-                verdict = " undecided" if low <= 0 <= high else ""
+                first = [100 * run[column].mean() for run in tables[against]]
+                chance = 2 * _error_of_difference(means, first)
+                undecided = low <= 0 <= high or abs(np.mean(means) - np.mean(first)) < chance
+                verdict = " undecided" if undecided else ""
                 row[f"{column} - {against}"] = f"{100 * difference[column].mean():+.1f} [{low:+.1f}, {high:+.1f}]{verdict}"
             if paper and column in paper.get(name, {}):
                 row[f"paper's {column}"] = f"{paper[name][column]:.2f}"
@@ -72,3 +76,10 @@ def compare(
         order += [column, f"{column} - {against}", f"paper's {column}"]
     frame = pd.DataFrame(rows)
     return frame[[column for column in order if column in frame]].fillna("")
+
+
+def _error_of_difference(one: Sequence[float], other: Sequence[float]) -> float:
+    """Standard error of the difference of two means over seeds (Welch); 0 where either has one seed."""
+    if min(len(one), len(other)) < 2:
+        return 0.0
+    return float(np.sqrt(np.var(one, ddof=1) / len(one) + np.var(other, ddof=1) / len(other)))
