@@ -43,7 +43,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = base / "work"
     folder.mkdir()
     content = YAML().load(ROOT / "presets" / "shapes.yaml")
-    content["dataset"] = {"name": "refcocog", "split_by": "umd", "root": str(base / "root")}
+    content["dataset"] = {"name": "refcocog", "split_by": "umd", "root": str(base / "root"), "annotations": "refer/refcocog"}
     content["pack_images"]["size"] = 64
     YAML().dump(content, folder / "params.yaml")
     with pytest.MonkeyPatch.context() as patch:
