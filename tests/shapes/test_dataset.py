@@ -64,7 +64,7 @@ def test_writing_again_leaves_nothing_of_a_larger_set(tmp_path: Path) -> None:
 
 
 def test_it_reads_as_a_refer_data_set_without_any_dirt(folder: Path, refs: list[dict]) -> None:
-    index = build_index(folder, "shapes", "demo", strict=True)
+    index = build_index(folder, "shapes", "demo", "refer/shapes", strict=True)
     assert drop_summary(index) == "nothing"
     assert index.refs.num_rows == len(refs)
     assert index.expressions.num_rows == sum(len(ref["sentences"]) for ref in refs)
