@@ -14,16 +14,22 @@ HEADLINES = ("mIoU", "oIoU", "P@0.5", "PointM")
 
 
 def write_evaluation(
-    records: pd.DataFrame, judged: Path, metrics: Path, folder: Path, about: dict[str, Any], *, min_box_fraction: float
+    records: pd.DataFrame,
+    truth: pd.DataFrame,
+    judged: Path,
+    metrics: Path,
+    folder: Path,
+    about: dict[str, Any],
+    *,
+    min_box_fraction: float,
 ) -> dict[str, dict[str, float]]:
     """Reduce `records` per split and write the headline numbers and the full set; returns the latter.
 
-    Splits without records do not appear. `judged` is the file the records were made from. `folder` gets metrics.json
-    (`about`, how they came to be, hashes of `judged` and of the truth, counts and every metric; `min_box_fraction` as
-    `tris_core.evaluation.report` takes it), breakdowns.parquet (the metrics per split and group of `tris_core.breakdowns`)
-    and records.parquet.
+    Splits without records do not appear. `truth` is indexed by ref_id, `judged` is the file the records were made from.
+    `folder` gets metrics.json (`about`, how they came to be, hashes of `judged` and of the truth, counts and every metric;
+    `min_box_fraction` as `tris_core.evaluation.report` takes it), breakdowns.parquet (the metrics per split and group of
+    `tris_core.breakdowns`) and records.parquet.
     """
-    truth = pd.read_parquet(TRUTH).set_index("ref_id")
     facts = describe(pd.read_parquet(EXPRESSIONS), pd.read_parquet(REFS), truth)
     about = {**about, "sha256": digests(judged, TRUTH)}
     content = report(records, facts, about, min_box_fraction=min_box_fraction)

@@ -9,6 +9,7 @@ from stages._stage import stage, stage_app
 from tris_core.data.packed import packed_size
 from tris_core.evaluation import in_order, mask_ious, threshold_curve
 from tris_core.files import write_json
+from tris_core.metrics import ious
 
 app = stage_app()
 
@@ -27,9 +28,7 @@ def main() -> None:
     """
     with stage("evaluate_labels") as say:
         records = pd.read_parquet(EVALUATION / "step1" / "records.parquet")
-        iou = records.assign(iou=records["intersection"] / records["union"].clip(lower=1)).merge(
-            pd.read_parquet(PRMS), on="expression_id"
-        )
+        iou = records.assign(iou=ious(records)).merge(pd.read_parquet(PRMS), on="expression_id")
         selected = iou[iou["selected"]].set_index("ref_id")["iou"]
         iou = iou.assign(chosen=iou["ref_id"].map(selected))
         prms = {

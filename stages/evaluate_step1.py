@@ -40,7 +40,13 @@ def main() -> None:
             "masks_chose_anything": load_section(PARAMS, TrainStep1Params).selection != "last",
         }
         summary = write_evaluation(
-            records, RESPONSES, METRICS / "step1.json", EVALUATION / "step1", about, min_box_fraction=params.min_box_fraction
+            records,
+            truth,
+            RESPONSES,
+            METRICS / "step1.json",
+            EVALUATION / "step1",
+            about,
+            min_box_fraction=params.min_box_fraction,
         )
         wide = pd.DataFrame(index=pd.Index(THRESHOLDS, name="threshold"))
         for split in in_order(measured["split"]):

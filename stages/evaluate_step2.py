@@ -74,7 +74,13 @@ def main() -> None:
         }
         scores = score_rows(made[made["ref_id"].isin(truth.index)], truth)
         summary = write_evaluation(
-            scores, PREDICTIONS, METRICS / "step2.json", EVALUATION / "step2", about, min_box_fraction=params.min_box_fraction
+            scores,
+            truth,
+            PREDICTIONS,
+            METRICS / "step2.json",
+            EVALUATION / "step2",
+            about,
+            min_box_fraction=params.min_box_fraction,
         )
         draw_sheets(table, images, truth, made.set_index("expression_id"), packed.size)
         for split, metrics in summary.items():

@@ -298,9 +298,10 @@ def test_stages_write_counts_hashes_and_breakdowns(index: Path, predictions: Pat
     for name in ("expressions", "refs", "truth"):
         monkeypatch.setattr(_evaluation, name.upper(), index / f"{name}.parquet")
     made, folder = make_predictions(3), predictions.parent / "evaluation"
-    records = score_rows(made, make_truth().set_index("ref_id"))
+    truth = make_truth().set_index("ref_id")
+    records = score_rows(made, truth)
     about = {"threshold": 0.5, "rule": "r"}
-    _evaluation.write_evaluation(records, predictions, folder.parent / "metrics.json", folder, about, min_box_fraction=0)
+    _evaluation.write_evaluation(records, truth, predictions, folder.parent / "metrics.json", folder, about, min_box_fraction=0)
     content = json.loads((folder / "metrics.json").read_text())
     assert content.pop("sha256") == {
         str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in (predictions, truth_file)

@@ -101,7 +101,7 @@ def report(
             revisions = listed.split(",") if listed else [found for found in known if group_of(found) == name]
             if not revisions:
                 raise InputError(f"{name}: no such experiment of {baseline}; known are {', '.join(sorted(known)) or 'none'}")
-            groups[name] = [read_run(r, known.get(r, r), step=step, split=split).records for r in sorted(revisions)]
+            groups[name] = [read_run(r, known.get(r, r), step=step, split=split) for r in sorted(revisions)]
         rows = compare(groups, against=next(iter(groups)), paper=TABLES[table] if table else None)
         typer.echo(tabulate(rows, headers="keys", tablefmt="github", showindex=False, disable_numparse=True))
         if out is not None:

@@ -4,7 +4,6 @@ The truth (`truth.parquet`: ref_id, x0, y0, x1, y1, area, height, width, counts)
 without truth are not in it; whoever calls here hands in those that are.
 """
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from tris_core.data.rle import decode
 from tris_core.errors import InputError
+from tris_core.files import sha256_of_file
 from tris_core.maps import binarise, normalise, response_to_original
 from tris_core.metrics import iou_per_threshold, score_image, score_masks, summarise
 
@@ -124,11 +124,7 @@ def report(
 
 def digests(*paths: Path) -> dict[str, str]:
     """SHA-256 of files by their paths, as `sha256sum` prints it."""
-    found = {}
-    for path in paths:
-        with path.open("rb") as file:
-            found[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+    return {str(path): sha256_of_file(path) for path in paths}
 
 
 def threshold_curve(responses: pd.DataFrame, truth: pd.DataFrame, *, size: int) -> pd.DataFrame:

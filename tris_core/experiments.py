@@ -5,7 +5,6 @@ The only module of the package that knows DVC.
 
 import io
 import re
-from dataclasses import dataclass
 
 import pandas as pd
 from dvc.api import DVCFileSystem
@@ -14,15 +13,6 @@ from dvc.repo import Repo
 from tris_core.errors import InputError
 
 SEED = re.compile(r"-(\d+)$")
-
-
-@dataclass(frozen=True)
-class Run:
-    """One revision's records (columns of `tris_core.metrics`, with `split` and `image_id`): what evaluation wrote of it."""
-
-    name: str
-    revision: str
-    records: pd.DataFrame
 
 
 def group_of(name: str) -> str:
@@ -36,8 +26,11 @@ def experiments(baseline: str) -> dict[str, str]:
         return {name: revision for found in repo.experiments.ls(rev=baseline).values() for name, revision in found}
 
 
-def read_run(name: str, revision: str, *, step: int, split: str) -> Run:
-    """What `evaluate_step<step>` wrote of a split at a revision. Raises `InputError` if its results are not in the cache."""
+def read_run(name: str, revision: str, *, step: int, split: str) -> pd.DataFrame:
+    """Records (columns of `tris_core.metrics`, split, image_id) that `evaluate_step<step>` wrote of a split at a revision.
+
+    Raises `InputError`, which calls the revision `name`, if its results are not in the cache or lack the split.
+    """
     files = DVCFileSystem(rev=revision)
 
     def table(path: str) -> pd.DataFrame:
@@ -51,4 +44,4 @@ def read_run(name: str, revision: str, *, step: int, split: str) -> Run:
     chosen = records[records["split"] == split]
     if chosen.empty:
         raise InputError(f"{name} ({revision}): no split {split!r}; there are {', '.join(records['split'].unique())}")
-    return Run(name, revision, chosen.merge(owners[["expression_id", "image_id"]], on="expression_id", validate="one_to_one"))
+    return chosen.merge(owners[["expression_id", "image_id"]], on="expression_id", validate="one_to_one")

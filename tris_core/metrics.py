@@ -85,6 +85,11 @@ def score_masks(
     return pd.DataFrame({**columns, "acc_box": acc_box})
 
 
+def ious(records: pd.DataFrame) -> "pd.Series[float]":
+    """IoU of every record; 0 where prediction and truth are both empty."""
+    return records["intersection"] / records["union"].clip(lower=1)
+
+
 def summarise(records: pd.DataFrame) -> dict[str, float]:
     """What a split scored, from the records of all its expressions in any order; all values are fractions in [0, 1].
 
@@ -102,12 +107,11 @@ def summarise(records: pd.DataFrame) -> dict[str, float]:
     if twice.any():
         first = records["expression_id"][twice].iloc[0]
         raise ValueError(f"{twice.sum()} records repeat an expression (first: expression_id {first}); score each once")
-    union = records["union"].to_numpy()
-    iou = records["intersection"].to_numpy() / np.maximum(union, 1)
+    iou = ious(records).to_numpy()
     precision = {f"P@{t}": float((iou >= t).mean()) for t in PRECISION_AT}
     return {
         "mIoU": math.fsum(iou) / len(iou),  # fsum rounds once, whatever the order
-        "oIoU": int(records["intersection"].sum()) / max(int(union.sum()), 1),
+        "oIoU": int(records["intersection"].sum()) / max(int(records["union"].sum()), 1),
         **precision,
         **{name: float(records[column].mean()) for name, column in HITS.items() if column in records},
     }

@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tris_core.errors import InputError
+from tris_core.metrics import ious
 from tris_core.paper import Row
 
 COLUMNS = ("mIoU", "PointIt", "P@0.5", "PointM")
@@ -15,7 +16,7 @@ RESAMPLES = 2000
 
 def per_expression(records: pd.DataFrame) -> pd.DataFrame:
     """What every column of `COLUMNS` is the mean of, by expression_id, with image_id."""
-    iou = records["intersection"] / records["union"].clip(lower=1)
+    iou = ious(records)
     values = {"mIoU": iou, "PointIt": records["hit_box"], "P@0.5": iou >= 0.5, "PointM": records["hit_mask"]}
     frame = pd.DataFrame({"expression_id": records["expression_id"], "image_id": records["image_id"], **values})
     return frame.astype(dict.fromkeys(COLUMNS, float)).set_index("expression_id").sort_index()
