@@ -47,7 +47,8 @@ class Project:
     def env(self) -> dict[str, str]:
         bin_folder = str(Path(sys.executable).parent)
         names = {f"GIT_{who}_{what}": "tris" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-        return {**os.environ, **names, "PATH": f"{bin_folder}:{os.environ['PATH']}", "TRIS_SCRATCH": str(self.scratch)}
+        own = {"PATH": f"{bin_folder}:{os.environ['PATH']}", "TRIS_SCRATCH": str(self.scratch), "SHELL": "/bin/sh"}
+        return {**os.environ, **names, **own}
 
     def run(self, *command: str, check: bool = True) -> str:
         done = subprocess.run(command, cwd=self.folder, env=self.env, capture_output=True, text=True, check=False)

@@ -21,7 +21,7 @@ def paths(entries: list[str | dict[str, object]]) -> set[str]:
 def test_every_stage_module_is_a_stage() -> None:
     modules = {file.stem for file in (ROOT / "stages").glob("*.py") if not file.stem.startswith("_")}
     assert modules == set(STAGES)
-    assert all(stage["cmd"] == f"python -m stages.{name}" for name, stage in STAGES.items())
+    assert all(stage["cmd"] == f"exec python -m stages.{name}" for name, stage in STAGES.items())
 
 
 @pytest.mark.parametrize("name", NAMES)
