@@ -137,6 +137,41 @@ def import_weights(
 
 
 @app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(file_okay=False, help="holds released checkpoints, stage1_refcocog_umd.pth say")],
+    data: Annotated[Path, typer.Option(file_okay=False, help="what dataset.root would be: holds refer/, train2014/, referit/")],
+    receipt: Annotated[Path, typer.Option(dir_okay=False, help="JSON file to write")] = Path("receipt.json"),
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: a GPU where there is one")] = None,
+) -> None:
+    """Judge the authors' released checkpoints on the data sets at hand, beside the numbers of the paper's Table 1.
+
+    Every split but train is measured, in fp32. Ends with exit code 1 if a number is more than 0.1 point from the paper's. The
+    receipt holds every metric, and hashes, versions, temperature and optimizer groups as read from the files: send it to
+    us, whatever it says.
+    """
+    with plainly():
+        import torch
+        from tabulate import tabulate
+
+        from tris_core.files import write_json
+        from tris_core.training.scratch import scratch_root
+        from tris_core.verify import TOLERANCE, beyond_tolerance
+        from tris_core.verify import verify as judge
+
+        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        result = judge(folder, data, scratch=scratch_root(), device=where, precision="fp32", say=typer.echo)
+        write_json(receipt, result)
+        typer.echo(tabulate(result["rows"], headers="keys", tablefmt="github", floatfmt=".2f"))
+        if result["absent"]:
+            typer.echo(f"not judged, their data sets are not under {data}: {', '.join(result['absent'])}")
+        far = beyond_tolerance(result)
+        compared = sum(row["paper"] is not None for row in result["rows"])
+        typer.echo(f"{receipt}: {compared} numbers compared, {len(far)} more than {TOLERANCE} point from the paper's")
+        if far:
+            raise typer.Exit(1)
+
+
+@app.command()
 def predict(
     out: Annotated[Path, typer.Option(file_okay=False, help="folder to write pictures to")],
     image: Annotated[Path | None, typer.Option(help="an image, or a folder of images")] = None,

@@ -80,9 +80,9 @@ def check_data(root: Path, *, subset: bool) -> Report:
     `subset` any count will do. Raises `InputError` if there is no data set.
     """
     faults: list[str] = []
-    notes: list[str] = []
     found: list[_Found] = []
-    for name, split_by, annotations in _places(root, notes):
+    places, notes = data_sets(root)
+    for name, split_by, annotations in places:
         try:
             found.append(_Found(name, split_by, read_annotations(root, name, split_by, annotations)))
         except InputError as error:
@@ -105,16 +105,21 @@ def check_data(root: Path, *, subset: bool) -> Report:
     return Report(pd.DataFrame(rows), faults, notes)
 
 
-def _places(root: Path, notes: list[str]) -> Iterator[tuple[str, str, str]]:
-    """Name, partition and annotations path of what is there."""
+def data_sets(root: Path) -> tuple[list[tuple[str, str, str]], list[str]]:
+    """Name, partition and annotations path (relative to `root`) of every data set that lies where its download puts it.
+
+    The second list names annotations that no reader knows.
+    """
+    places, notes = [], []
     for path in sorted(root.glob("refer/*/refs(*).p")):
         name, split_by = path.parent.name, path.name.removeprefix("refs(").removesuffix(").p")
         if split_by in PARTITIONS.get(name, ()):
-            yield name, split_by, f"refer/{name}"
+            places.append((name, split_by, f"refer/{name}"))
         else:
             notes.append(f"{path}: not a data set and partition that this project reads; left alone")
     if any(root.glob("referit/annotations/*.pickle")):
-        yield "referit", "none", "referit/annotations"
+        places.append(("referit", "none", "referit/annotations"))
+    return places, notes
 
 
 def _rows(data: _Found) -> Iterator[dict[str, object]]:
