@@ -18,7 +18,7 @@ from tris_core.params.refine import RefineParams
 from tris_core.params.runtime import RuntimeParams
 from tris_core.processes import map_in_processes
 from tris_core.progress import progress
-from tris_core.refinement.crf import crf_label, encode_label
+from tris_core.refinement.crf import crf_labels, encode_label
 from tris_core.selection import Selected, selected_maps
 
 app = stage_app()
@@ -27,10 +27,10 @@ app = stage_app()
 def seed(job: tuple[int, Path, Selected], **crf: float) -> list[dict[str, object]]:
     """Rows of irn_labels.parquet for all refs of one image. Runs in a worker process, without torch."""
     image_id, path, selected = job
-    image = read_image(path)
+    labels = crf_labels(read_image(path), selected.maps, **crf)
     return [
-        {"ref_id": ref_id, "image_id": image_id, "label": encode_label(crf_label(image, cam, **crf))}
-        for ref_id, cam in zip(selected.ref_ids, selected.maps, strict=True)
+        {"ref_id": ref_id, "image_id": image_id, "label": encode_label(label)}
+        for ref_id, label in zip(selected.ref_ids, labels, strict=True)
     ]
 
 

@@ -8,14 +8,19 @@ import pytest
 
 from tests.golden.reference import golden
 from tris_core.errors import InputError
-from tris_core.refinement.crf import crf_binary, crf_label
+from tris_core.refinement.crf import BinaryCRF, crf_labels
 
 G = golden("crf_label")
 
 
+def crf_label(image: np.ndarray, cam: np.ndarray, **options: float) -> np.ndarray:
+    """Of a single map."""
+    return crf_labels(image, cam[None], **options)[0]
+
+
 @pytest.mark.parametrize(("key", "threshold"), [("fg", 0.3), ("bg", 0.1)])
 def test_one_run_is_the_released_one(key: str, threshold: float) -> None:
-    mask = crf_binary(G["image"], G["cam"] > threshold, iterations=10, gt_prob=0.7)
+    mask = BinaryCRF(G["image"])(G["cam"] > threshold, iterations=10, gt_prob=0.7)
     # to the pixel: 6 iterations for 10, or another kernel, change but one to six of the 7,200
     np.testing.assert_array_equal(mask, G[key].astype(bool))
 
@@ -28,11 +33,25 @@ def test_label_is_the_released_one() -> None:
 
 
 def test_label_joins_the_two_runs() -> None:
-    foreground = crf_binary(G["image"], G["cam"] > 0.5, iterations=3, gt_prob=0.8)
-    candidate = crf_binary(G["image"], G["cam"] > 0.2, iterations=3, gt_prob=0.8)
+    foreground = BinaryCRF(G["image"])(G["cam"] > 0.5, iterations=3, gt_prob=0.8)
+    candidate = BinaryCRF(G["image"])(G["cam"] > 0.2, iterations=3, gt_prob=0.8)
     expected = np.where(foreground, 1, np.where(candidate, 255, 0))
     label = crf_label(G["image"], G["cam"], conf_fg=0.5, conf_bg=0.2, iterations=3, gt_prob=0.8)
     np.testing.assert_array_equal(label, expected)
+
+
+@pytest.mark.parametrize("resolution", [1.0, 0.5])
+def test_maps_of_one_image_do_not_meet(resolution: float) -> None:
+    cams = np.stack([G["cam"], np.flip(G["cam"], 0), G["cam"] ** 2, G["cam"]])
+    together = crf_labels(G["image"], cams, resolution=resolution)
+    alone = [crf_label(G["image"], cam, resolution=resolution) for cam in cams]
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_an_image_that_must_not_be_written_to_will_do() -> None:
+    image = G["image"].copy()
+    image.flags.writeable = False  # as Pillow hands it out
+    np.testing.assert_array_equal(crf_label(image, G["cam"]), G["label"])
 
 
 def test_a_uniform_response_has_no_boundary() -> None:

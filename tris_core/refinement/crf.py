@@ -12,9 +12,32 @@ from tris_core.errors import InputError
 BACKGROUND, FOREGROUND, IGNORE = 0, 1, 255
 
 
-def crf_label(
+class BinaryCRF:
+    """Two-class dense CRF of `image` (H, W, 3) uint8. Its kernels take longer to build than to run, and serve every mask."""
+
+    def __init__(self, image: NDArray[np.uint8]) -> None:
+        try:
+            from pydensecrf import densecrf
+        except ImportError as error:
+            raise InputError("the CRF labels need pydensecrf, which is not installed; run `uv sync`") from error
+        self._shape = image.shape[:2]
+        self._crf = densecrf.DenseCRF2D(image.shape[1], image.shape[0], 2)
+        self._crf.addPairwiseGaussian(sxy=3, compat=3)
+        writable = np.require(image, requirements=["C", "W"])  # pydensecrf takes no read-only array
+        self._crf.addPairwiseBilateral(sxy=50, srgb=5, rgbim=writable, compat=10)
+
+    def __call__(self, mask: NDArray[np.bool_], *, iterations: int, gt_prob: float) -> NDArray[np.bool_]:
+        """The mask (H, W) that `iterations` of mean field make of `mask` (H, W), trusted with probability `gt_prob`."""
+        trust = np.where(mask, gt_prob, 1 - gt_prob).ravel()
+        self._crf.setUnaryEnergy(-np.log([1 - trust, trust]).astype(np.float32))
+        probability = np.asarray(self._crf.inference(iterations)).reshape(2, *self._shape)
+        result: NDArray[np.bool_] = probability[1] > probability[0]
+        return result
+
+
+def crf_labels(
     image: NDArray[np.uint8],
-    cam: NDArray[np.floating],
+    cams: NDArray[np.floating],
     *,
     resolution: float = 1.0,
     conf_fg: float = 0.3,
@@ -22,42 +45,27 @@ def crf_label(
     iterations: int = 10,
     gt_prob: float = 0.7,
 ) -> NDArray[np.uint8]:
-    """Label (H, W): 1 where foreground is sure, 0 where background is, 255 (ignore) between.
+    """Labels (N, H, W): 1 where foreground is sure, 0 where background is, 255 (ignore) between.
 
-    `image` (H, W, 3) uint8 and `cam` (H, W) in [0, 1]. Two CRF runs start from cam > `conf_fg` and cam > `conf_bg`:
+    `image` (H, W, 3) uint8 and its `cams` (N, H, W) in [0, 1]. Two CRF runs start from cam > `conf_fg` and cam > `conf_bg`:
     what the first keeps is foreground, what the second rejects is background. `gt_prob` is the trust in the start. Both run
     at `resolution` times the size; the label comes back to full size by nearest neighbour.
     """
-    if image.dtype != np.uint8 or image.shape != (*cam.shape, 3):
-        raise ValueError(f"image must be uint8 (H, W, 3) with cam (H, W); got {image.dtype} {image.shape}, {cam.shape}")
-    height, width = cam.shape
+    if image.dtype != np.uint8 or image.shape != (*cams.shape[1:], 3):
+        raise ValueError(f"image must be uint8 (H, W, 3) with cams (N, H, W); got {image.dtype} {image.shape}, {cams.shape}")
+    height, width = cams.shape[1:]
+    size = max(1, round(width * resolution)), max(1, round(height * resolution))
     if resolution < 1:
-        size = max(1, round(width * resolution)), max(1, round(height * resolution))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-        cam = np.asarray(cv2.resize(cam, size, interpolation=cv2.INTER_AREA), cam.dtype)
-    foreground = crf_binary(image, cam > conf_fg, iterations=iterations, gt_prob=gt_prob)
-    candidate = crf_binary(image, cam > conf_bg, iterations=iterations, gt_prob=gt_prob)
-    label = np.full(cam.shape, IGNORE, np.uint8)
-    label[~candidate] = BACKGROUND
-    label[foreground] = FOREGROUND
-    return np.asarray(cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
-
-
-def crf_binary(image: NDArray[np.uint8], mask: NDArray[np.bool_], *, iterations: int, gt_prob: float) -> NDArray[np.bool_]:
-    """Two-class dense CRF of `image` (H, W, 3) uint8 started from `mask` (H, W) bool; returns the mask (H, W) bool."""
-    try:
-        from pydensecrf import densecrf
-    except ImportError as error:
-        raise InputError("the CRF labels need pydensecrf, which is not installed; run `uv sync`") from error
-    height, width = mask.shape
-    trust = np.where(mask, gt_prob, 1 - gt_prob).ravel()
-    crf = densecrf.DenseCRF2D(width, height, 2)
-    crf.setUnaryEnergy(-np.log([1 - trust, trust]).astype(np.float32))
-    crf.addPairwiseGaussian(sxy=3, compat=3)
-    crf.addPairwiseBilateral(sxy=50, srgb=5, rgbim=np.ascontiguousarray(image), compat=10)
-    probability = np.asarray(crf.inference(iterations)).reshape(2, height, width)
-    result: NDArray[np.bool_] = probability[1] > probability[0]
-    return result
+    crf = BinaryCRF(image)
+    labels = np.empty(cams.shape, np.uint8)
+    for full, cam in zip(labels, cams, strict=True):
+        small = np.asarray(cv2.resize(cam, size, interpolation=cv2.INTER_AREA), cam.dtype) if resolution < 1 else cam
+        foreground = crf(small > conf_fg, iterations=iterations, gt_prob=gt_prob)
+        candidate = crf(small > conf_bg, iterations=iterations, gt_prob=gt_prob)
+        label = np.where(foreground, FOREGROUND, np.where(candidate, IGNORE, BACKGROUND)).astype(np.uint8)
+        full[:] = cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST)
+    return labels
 
 
 def decode_label(png: bytes) -> NDArray[np.uint8]:

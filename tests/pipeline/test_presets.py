@@ -1,0 +1,55 @@
+"""Every preset but the default, which all other tests run, goes through every stage on a few tiny scenes."""
+
+import json
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+from tests.pipeline.closure import ROOT
+
+STAGES = list(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"])
+PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml") if path.stem != "shapes")
+# Only what makes it small, and CLIPs that are at hand; everything else is the preset's.
+SMALL: dict[str, dict[str, Any]] = {
+    "dataset": {"name": "shapes", "split_by": "demo", "root": "data/shapes", "annotations": "refer/shapes"},
+    "make_shapes": {"train": 6, "val": 2, "test": 1},
+    "pack_images": {"size": 64},
+    "prepare_clip": {"backbone": "demo", "backbone_weights": None, "scorer": "demo", "scorer_weights": None},
+    "train_step1": {"epochs": 2, "batch": 4, "hidden": 16},
+    "irn_labels": {"iterations": 2},
+    "train_irn": {"epochs": 1, "batch": 4, "crop": 96},
+    "train_step2": {"epochs": 2, "batch": 4, "width": 8},
+    "runtime": {"device": "cpu"},
+}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_goes_through_every_stage(preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = YAML().load(ROOT / "presets" / f"{preset}.yaml")
+    for section, values in SMALL.items():
+        params[section].update(values)
+    YAML().dump(params, tmp_path / "params.yaml")
+    monkeypatch.setattr("stages._stage.end_with_parent", lambda: None)
+    monkeypatch.setenv("TRIS_SCRATCH", str(tmp_path / "scratch"))
+    monkeypatch.chdir(tmp_path)
+    said = {}
+    for name in STAGES:
+        result = CliRunner().invoke(import_module(f"stages.{name}").app, [], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        said[name] = result.output
+    for step in (1, 2):
+        metrics = json.loads(Path(f"metrics/step{step}.json").read_text())
+        assert metrics.keys() == {"train", "val", "test"}
+        full = json.loads(Path(f"data/evaluation/step{step}/metrics.json").read_text())
+        chosen = params[f"train_step{step}"]["selection"] == "val_mIoU"
+        assert full["masks_chose_anything"] is chosen
+        if not chosen:
+            continue
+        scores = [float(score) for score in re.findall(r"score ([\d.]+), best", said[f"train_step{step}"])]
+        assert len(scores) == 2  # epochs
+        assert metrics["val"]["mIoU"] == pytest.approx(max(scores), abs=1e-4)
