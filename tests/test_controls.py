@@ -84,3 +84,32 @@ def test_command(responses: pd.DataFrame, tmp_path: Path) -> None:
     assert [row["mIoU"] for row in rows] == pytest.approx([None if np.isnan(v) else v for v in expected["mIoU"]])
     assert rows[0]["oIoU"] is None
     assert "best expression" in result.output
+
+
+@pytest.mark.parametrize("shape", ["mask", "box"])
+def test_oracle_labels_are_the_truth_of_train(shape: str, tmp_path: Path) -> None:
+    index, out = write_index(tmp_path / "index"), tmp_path / "labels.parquet"
+    result = CliRunner().invoke(app, ["oracle-labels", shape, "--out", str(out), "--index", str(index)])
+    assert result.exit_code == 0, result.output
+    labels = pd.read_parquet(out)
+    assert labels["ref_id"].tolist() == REFS.loc[REFS["split"] == "train", "ref_id"].tolist()
+    for row in labels.itertuples():
+        true = TRUTH.loc[row.ref_id]
+        made, mask = decode(row.counts, row.height, row.width), decode(true["counts"], true["height"], true["width"])
+        if shape == "box":
+            y, x = np.nonzero(mask)
+            full = np.zeros_like(mask)
+            full[y.min() : y.max() + 1, x.min() : x.max() + 1] = True
+            mask = full
+        np.testing.assert_array_equal(made, mask)
+
+
+def test_oracle_labels_need_the_truth(tmp_path: Path) -> None:
+    index = write_index(tmp_path / "index")
+    truth = pd.read_parquet(index / "truth.parquet")
+    truth[truth["ref_id"] != 13].to_parquet(index / "truth.parquet")
+    command = ["oracle-labels", "box", "--out", str(tmp_path / "labels.parquet"), "--index", str(index)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 1
+    assert "1 train refs have no true mask (first: ref 13); there is no oracle" in result.output
+    assert not (tmp_path / "labels.parquet").exists()

@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from tests.tiny_models import MAX_TOKENS, SIZE, write_tiny_models
 from tris_core.cli import app
+from tris_core.data.index import build_index
 from tris_core.data.packed import PackedImages, pack_images
 from tris_core.data.rle import decode
 from tris_core.errors import InputError
@@ -26,10 +27,11 @@ from tris_core.models.clip import Tokenizer
 from tris_core.models.step1 import build_step1
 from tris_core.models.step2 import build_step2
 from tris_core.photos import as_displayed, read_photo
-from tris_core.predict import Predictor, default_models
+from tris_core.predict import DEMO, Predictor, default_models
 from tris_core.prediction_files import STEM_BYTES, names, slug
 from tris_core.predictions import predict_by_image, to_rows
 from tris_core.responses import response_maps
+from tris_core.shapes.dataset import write_shapes
 
 TEXTS = ["man on the left", "red dog", "a dog, right of the red man"]
 CPU = torch.device("cpu")
@@ -227,6 +229,24 @@ def test_the_demo_stands_in_where_there_was_no_run(tmp_path: Path, monkeypatch: 
     demo = write_tiny_models(tmp_path / "assets")
     monkeypatch.setattr("tris_core.predict.DEMO", demo)
     assert default_models() == demo
+
+
+def test_the_demo_of_the_package_marks_what_is_said(tmp_path: Path) -> None:
+    """On scenes it has never seen; the figures are in its model card."""
+    write_shapes(tmp_path, train=1, val=16, test=1, seed=2026)
+    index = build_index(tmp_path, "shapes", "demo", "refer/shapes")
+    path_of = dict(zip(index.images["image_id"].to_pylist(), index.images["path"].to_pylist(), strict=True))
+    truth, refs = index.truth.to_pandas().set_index("ref_id"), index.refs.to_pandas()
+    texts = index.expressions.to_pandas().groupby("ref_id")["text"].first()
+    predictor, ious, hits = Predictor.load(*DEMO, device="cpu"), [], []
+    for image_id, part in refs[refs["split"] == "val"].groupby("image_id"):
+        found = predictor.predict(tmp_path / "images" / path_of[image_id], texts[part["ref_id"]].tolist())
+        for ref_id, made in zip(part["ref_id"], found, strict=True):
+            true = decode(*truth.loc[ref_id, ["counts", "height", "width"]])
+            ious.append((made.mask & true).sum() / (made.mask | true).sum())
+            hits.append(true[made.point[::-1]])
+    assert np.mean(ious) > 0.55
+    assert np.mean(hits) > 0.7
 
 
 @given(st.text(max_size=80))

@@ -28,6 +28,11 @@ class By(StrEnum):
     area = "area"
 
 
+class Shape(StrEnum):
+    mask = "mask"
+    box = "box"
+
+
 class Missing(StrEnum):
     error = "error"
     empty = "empty"
@@ -117,6 +122,7 @@ def import_weights(
     file: Annotated[Path, typer.Argument(help="checkpoint file as the authors released it, or a model folder")],
     out: Annotated[Path, typer.Option(help="model folder to write")],
     stage: Annotated[int | None, typer.Option(min=1, max=2, help="which step it must be of; default: as its keys say")] = None,
+    half: Annotated[bool, typer.Option("--half", help="keep weights as float16: half the size, three digits")] = False,
 ) -> None:
     """Turn a released Step-1 or Step-2 checkpoint into a model folder, every key accounted for.
 
@@ -130,6 +136,8 @@ def import_weights(
     builders = {number: build for number, build in ((1, build_step1), (2, build_step2)) if stage in (None, number)}
     with plainly():
         state, config = open_weights(file, builders)
+    if half:
+        state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
     save_model(out, state, config)
     for line in describe_source(config["source"]):
         typer.echo(line)
@@ -298,6 +306,34 @@ def controls(
         if out is not None:
             rows = json.loads(table.to_json(orient="records"))
             write_json(out, {"sha256": digests(responses, truth_file), "controls": rows})
+
+
+@app.command()
+def oracle_labels(
+    shape: Annotated[Shape, typer.Argument(help="the true masks, or the true boxes filled")],
+    out: Annotated[Path, typer.Option(dir_okay=False, help="Parquet file to write")],
+    index: IndexFolder = Path("data/index"),
+) -> None:
+    """Write the truth of the train split as pseudo-labels: what Step-2 reaches with full supervision, or with boxes.
+
+    For `refine.from`: an upper bound, which has nothing to do with learning from sentences alone.
+    """
+    with plainly():
+        import pandas as pd
+
+        from tris_core.controls import oracle_labels as make
+        from tris_core.files import replacing
+
+        truth, refs = pd.read_parquet(index / "truth.parquet").set_index("ref_id"), pd.read_parquet(index / "refs.parquet")
+        blank = ~refs["ref_id"].isin(truth.index) & (refs["split"] == "train")
+        if blank.any():
+            raise InputError(
+                f"{index}: {blank.sum()} train refs have no true mask (first: ref {refs['ref_id'][blank].iloc[0]})"
+            )
+        labels = make(truth, refs, shape.value)
+        with replacing(out) as temporary:
+            labels.to_parquet(temporary, index=False)
+        typer.echo(f"{out}: {len(labels)} true {'masks' if shape is Shape.mask else 'boxes, filled'}, for refine.from")
 
 
 @app.command()

@@ -5,11 +5,18 @@ best expression  every object's maps replaced by the one with the highest IoU: a
 best threshold   all maps at the single threshold that gives the split its highest mIoU
 whole image      the mask that is everything
 centre           the point in the middle of the image
+
+And of Step-2: the truth in the place of its pseudo-labels.
 """
+
+from math import ceil, floor
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from tris_core.data.rle import encode
 from tris_core.evaluation import THRESHOLDS, by_image, in_order, true_boxes, true_masks
 from tris_core.metrics import iou_per_threshold, score_masks, summarise
 
@@ -49,3 +56,21 @@ def _of_split(responses: pd.DataFrame, truth: pd.DataFrame, size: int, threshold
         ],
         columns=["control", "mIoU", "oIoU", "PointM", "PointIt", "threshold", "uses_truth"],
     )
+
+
+def oracle_labels(truth: pd.DataFrame, refs: pd.DataFrame, shape: Literal["mask", "box"]) -> pd.DataFrame:
+    """Pseudo-labels of the train refs made from the truth, for `refine.from`: columns ref_id, height, width, counts.
+
+    `mask`: the true masks, what LAVT learns from. `box`: every pixel that the true box touches, what CTS is given. `truth` by
+    ref_id. Raises KeyError for a train ref without truth.
+    """
+    labels = truth.loc[refs.loc[refs["split"] == "train", "ref_id"], ["height", "width", "counts"]].copy()
+    if shape == "box":
+        labels["counts"] = [encode(_filled(row)) for row in truth.loc[labels.index].itertuples()]
+    return labels.reset_index()
+
+
+def _filled(row: Any) -> NDArray[np.bool_]:
+    mask = np.zeros((row.height, row.width), dtype=bool)
+    mask[max(0, floor(row.y0)) : ceil(row.y1), max(0, floor(row.x0)) : ceil(row.x1)] = True
+    return mask

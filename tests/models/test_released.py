@@ -10,6 +10,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -165,6 +166,16 @@ def test_a_key_that_is_not_as_released_is_named(
     with pytest.raises(InputError) as error:
         open_weights(path, BUILDERS)
     assert all(word in str(error.value) for word in [str(path), *words]), error.value
+
+
+def test_half_precision_on_request(tmp_path: Path) -> None:
+    state = small(1)
+    imported(released(state, tmp_path / "r.pth"), tmp_path / "half", "--half")
+    taken, _ = open_weights(tmp_path / "half", BUILDERS)
+    assert all(
+        torch.equal(taken[key], value.half().float() if value.is_floating_point() else value) for key, value in state.items()
+    )
+    assert load_file(tmp_path / "half" / "model.safetensors")["lan_project.bias"].dtype == torch.float16
 
 
 def test_what_is_no_checkpoint_of_that_step_is_refused(tmp_path: Path) -> None:
