@@ -328,7 +328,8 @@ def oracle_labels(
         blank = ~refs["ref_id"].isin(truth.index) & (refs["split"] == "train")
         if blank.any():
             raise InputError(
-                f"{index}: {blank.sum()} train refs have no true mask (first: ref {refs['ref_id'][blank].iloc[0]})"
+                f"{index}: {blank.sum()} train refs have no true mask (first: ref {refs['ref_id'][blank].iloc[0]}); "
+                "an index with the masks is needed"
             )
         labels = make(truth, refs, shape.value)
         with replacing(out) as temporary:
