@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from stages._paths import EXPRESSIONS, REFS, TRUTH
+from stages._paths import EXPRESSIONS, REFS, TOKENS, TRUTH
 from tris_core.breakdowns import break_down, describe
 from tris_core.evaluation import digests, report
 from tris_core.files import replacing, write_json
@@ -30,7 +30,8 @@ def write_evaluation(
     `min_box_fraction` as `tris_core.evaluation.report` takes it), breakdowns.parquet (the metrics per split and group of
     `tris_core.breakdowns`) and records.parquet.
     """
-    facts = describe(pd.read_parquet(EXPRESSIONS), pd.read_parquet(REFS), truth)
+    cut = pd.read_parquet(TOKENS).set_index("expression_id")["cut"]
+    facts = describe(pd.read_parquet(EXPRESSIONS), pd.read_parquet(REFS), truth, cut)
     about = {**about, "sha256": digests(judged, TRUTH)}
     content = report(records, facts, about, min_box_fraction=min_box_fraction)
     full: dict[str, dict[str, float]] = content["metrics"]
@@ -47,8 +48,8 @@ def write_evaluation(
     return full
 
 
-def unmeasured(expressions: int, measured: int) -> list[str]:
-    """What the closing line says of expressions that no mask is known for."""
+def unmeasured(total: int, measured: int, what: str = "expressions") -> list[str]:
+    """What the closing line says of expressions (or refs) that no mask is known for."""
     if not measured:
         return ["no truth: nothing was measured"]
-    return [f"{expressions - measured} expressions without truth not measured"] if measured < expressions else []
+    return [f"{total - measured} {what} without truth not measured"] if measured < total else []

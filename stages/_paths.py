@@ -9,6 +9,7 @@ IMAGES = INDEX / "images.parquet"
 REFS = INDEX / "refs.parquet"
 EXPRESSIONS = INDEX / "expressions.parquet"
 TRUTH = INDEX / "truth.parquet"
+TOKENS = INDEX / "tokens.parquet"
 
 PACKED = Path("data/packed.json")
 CLIP = Path("models/clip.json")

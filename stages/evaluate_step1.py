@@ -19,9 +19,9 @@ app = stage_app()
 def main() -> None:
     """Measure the response maps of every split against the true masks.
 
-    Inputs: data/responses.parquet, data/index/{refs,expressions,truth}.parquet, data/packed.json (the training size), params
-    evaluate_step1 and train_step1.selection. Outputs: metrics/step1.json, data/evaluation/step1 (every metric, one record
-    per expression, metrics by kind of expression), metrics/curves/step1_thresholds.csv.
+    Inputs: data/responses.parquet, data/index/{refs,expressions,tokens,truth}.parquet, data/packed.json (the training size),
+    params evaluate_step1 and train_step1.selection. Outputs: metrics/step1.json, data/evaluation/step1 (every metric, one
+    record per expression, metrics by kind of expression), metrics/curves/step1_thresholds.csv.
 
     1. Take every map to its image's own size. 2. Compare with the truth, one record per expression. 3. Reduce per split.
     Expressions without a true mask are not measured; a split without any does not appear.

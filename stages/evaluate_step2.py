@@ -32,7 +32,7 @@ SHEET_ROWS = 6
 def main() -> None:
     """Predict a mask for every expression, measure it against the truth and draw some.
 
-    Inputs: data/index/{images,refs,expressions,truth}.parquet, the image files, data/packed.json, models/step2,
+    Inputs: data/index/{images,refs,expressions,tokens,truth}.parquet, the image files, data/packed.json, models/step2,
     data/responses.parquet, data/pseudo_labels.parquet (for the pictures), params evaluate_step2, train_step1.selection and
     train_step2.selection. Outputs:
     data/predictions.parquet (expression_id, ref_id, split, height, width, counts, score, x, y), metrics/step2.json,

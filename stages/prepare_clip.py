@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from stages._paths import CLIP, EXPRESSIONS
+from stages._paths import CLIP, EXPRESSIONS, TOKENS
 from stages._stage import PARAMS, stage, stage_app
-from tris_core.files import write_json
+from tris_core.files import replacing, write_json
 from tris_core.models.clip import Tokenizer
 from tris_core.models.clip_sources import RANDOM, describe_clip
 from tris_core.params.base import load_section
@@ -17,8 +17,9 @@ app = stage_app()
 def main() -> None:
     """Find the CLIP that initialises the networks and the one that scores masked images, and record what they are.
 
-    Inputs: data/index/expressions.parquet, the files of weights, params prepare_clip. Output: models/clip.json
-    (configuration, vocabulary and hash of both; the weights stay where they are). Nothing is downloaded.
+    Inputs: data/index/expressions.parquet, the files of weights, params prepare_clip. Outputs: models/clip.json
+    (configuration, vocabulary and hash of both; the weights stay where they are), data/index/tokens.parquet (tokens of every
+    expression, start and end included, and whether it is cut). Nothing is downloaded.
 
     1. Find configuration and weights. 2. Hash the weights and see that they fit. 3. Tell which share of the data set's words
     the vocabulary knows.
@@ -27,7 +28,8 @@ def main() -> None:
         params = load_section(PARAMS, PrepareClipParams)
         backbone = describe_clip(params.backbone, params.backbone_weights, imagenet=params.imagenet_weights)
         scorer = describe_clip(params.scorer, params.scorer_weights)
-        texts = pd.read_parquet(EXPRESSIONS, columns=["text"])["text"].tolist()
+        expressions = pd.read_parquet(EXPRESSIONS)
+        texts = expressions["text"].tolist()
         text = {"max_tokens": params.max_tokens, "overflow": params.overflow}
         write_json(CLIP, {"backbone": backbone, "scorer": scorer, "text": text})
         for role, clip in (("backbone", backbone), ("scorer", scorer)):
@@ -35,8 +37,11 @@ def main() -> None:
             say(f"{role} {clip['name']}: {tokenizer.unknown_share(texts):.1%} of the words unknown to it")
             if clip["weights"] == RANDOM:
                 say(f"WARNING: the {role}'s weights are random, so results mean nothing")
-        long = sum(len(tokenizer.words(t)) + 2 > params.max_tokens for t in texts)
-        say(f"{long} of {len(texts)} expressions longer than {params.max_tokens} tokens")
+        tokens = expressions[["expression_id"]].assign(tokens=[len(tokenizer.words(text)) + 2 for text in texts])
+        tokens["cut"] = tokens["tokens"] > params.max_tokens
+        with replacing(TOKENS) as temporary:
+            tokens.to_parquet(temporary, index=False)
+        say(f"{tokens['cut'].sum()} of {len(texts)} expressions longer than {params.max_tokens} tokens")
 
 
 if __name__ == "__main__":

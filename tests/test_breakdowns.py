@@ -11,6 +11,7 @@ from tris_core.evaluation import report, score_rows
 from tris_core.metrics import summarise
 
 TRUTH = make_truth().set_index("ref_id")
+CUT = EXPRESSIONS.set_index("expression_id").index.to_series() == 3
 
 
 def test_the_command_offers_every_breakdown() -> None:
@@ -18,10 +19,11 @@ def test_the_command_offers_every_breakdown() -> None:
 
 
 def test_groups_by_hand() -> None:
-    facts = describe(EXPRESSIONS, REFS, TRUTH).sort_index()
+    facts = describe(EXPRESSIONS, REFS, TRUTH, CUT).sort_index()
     assert facts["length"].tolist() == ["1-2", "3-5", "6-10", ">10", "1-2", "1-2", "3-5"]
     assert facts["location"].tolist() == ["no", "yes", "no", "no", "no", "no", "no"]  # neither leftovers nor upfront
-    assert facts["category"].tolist() == ["5", "5", "5", "5", "6", "5", "6"]
+    assert facts["category"].tolist() == ["dog", "dog", "dog", "dog", "6", "dog", "6"]
+    assert facts["cut"].tolist() == ["no", "no", "no", "yes", "no", "no", "no"]
     # Image 1 has two dogs and a cat; image 3 a dog, of another split.
     assert facts["distractors"].tolist() == ["1", "1", "1", "1", "0", "0", "0"]
     assert facts["split"].tolist() == ["val"] * 5 + ["train", "val"]
@@ -32,7 +34,7 @@ def test_groups_by_hand() -> None:
 )
 def test_edges_of_length(words: int, group: str) -> None:
     expressions = EXPRESSIONS.assign(text=" ".join(["w"] * words))
-    assert set(describe(expressions, REFS, TRUTH)["length"]) == {group}
+    assert set(describe(expressions, REFS, TRUTH, CUT)["length"]) == {group}
 
 
 @pytest.mark.parametrize(
@@ -41,28 +43,29 @@ def test_edges_of_length(words: int, group: str) -> None:
 )
 def test_edges_of_area_are_cocos_in_cocos_usual_image(area: int, group: str) -> None:
     truth = TRUTH.assign(area=area, height=480, width=640)
-    assert set(describe(EXPRESSIONS, REFS, truth)["area"]) == {group}
+    assert set(describe(EXPRESSIONS, REFS, truth, CUT)["area"]) == {group}
 
 
 def test_distractors_are_objects_not_refs() -> None:
     """Several refs may name one object; the fourth object of a kind and the fifth count alike."""
     same = REFS.assign(ann_id=100, image_id=1, category_id=5)
-    assert set(describe(EXPRESSIONS, same, TRUTH)["distractors"]) == {"0"}
+    assert set(describe(EXPRESSIONS, same, TRUTH, CUT)["distractors"]) == {"0"}
     five = REFS.assign(image_id=1, category_id=5)
-    assert set(describe(EXPRESSIONS, five, TRUTH)["distractors"]) == {"3+"}
-    assert set(describe(EXPRESSIONS, five.assign(ann_id=[1, 1, 2, 3, 3]), TRUTH)["distractors"]) == {"2"}
+    assert set(describe(EXPRESSIONS, five, TRUTH, CUT)["distractors"]) == {"3+"}
+    assert set(describe(EXPRESSIONS, five.assign(ann_id=[1, 1, 2, 3, 3]), TRUTH, CUT)["distractors"]) == {"2"}
 
 
 def test_what_is_not_known_is_a_group() -> None:
-    facts = describe(EXPRESSIONS, REFS.assign(category_id=[5, None, None, 5, 6]), TRUTH.drop(index=[14]))
+    facts = describe(EXPRESSIONS, REFS.assign(category_id=[5, None, None, 5, 6], category=None), TRUTH.drop(index=[14]), CUT)
     assert facts["category"].tolist() == ["5", "5", UNKNOWN, UNKNOWN, UNKNOWN, "5", "6"]
     assert facts["distractors"].tolist() == ["0", "0", UNKNOWN, UNKNOWN, UNKNOWN, "0", "0"]
     assert facts["area"].tolist()[-1] == UNKNOWN
+    assert set(describe(EXPRESSIONS, REFS, TRUTH, None)["cut"]) == {UNKNOWN}
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_every_group_is_the_summary_of_its_records_in_order(seed: int) -> None:
-    facts = describe(EXPRESSIONS, REFS, TRUTH)
+    facts = describe(EXPRESSIONS, REFS, TRUTH, CUT)
     made = make_predictions(seed)
     records = score_rows(made, TRUTH).sample(frac=1, random_state=seed)
     table = break_down(records, facts)
@@ -80,7 +83,7 @@ def test_every_group_is_the_summary_of_its_records_in_order(seed: int) -> None:
 
 def test_masks_without_points_break_down_without_point_metrics() -> None:
     records = score_rows(make_predictions(0).drop(columns=["x", "y"]), TRUTH)
-    table = break_down(records, describe(EXPRESSIONS, REFS, TRUTH), ("length",))
+    table = break_down(records, describe(EXPRESSIONS, REFS, TRUTH, CUT), ("length",))
     assert isinstance(table, pd.DataFrame)
     assert not {"PointM", "PointIt"} & set(table)
     assert {"mIoU", "Acc_box"} <= set(table)

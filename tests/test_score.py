@@ -295,7 +295,7 @@ def test_stages_write_counts_hashes_and_breakdowns(index: Path, predictions: Pat
     from stages import _evaluation
 
     truth_file = index / "truth.parquet"
-    for name in ("expressions", "refs", "truth"):
+    for name in ("expressions", "refs", "tokens", "truth"):
         monkeypatch.setattr(_evaluation, name.upper(), index / f"{name}.parquet")
     made, folder = make_predictions(3), predictions.parent / "evaluation"
     truth = make_truth().set_index("ref_id")
@@ -314,3 +314,6 @@ def test_stages_write_counts_hashes_and_breakdowns(index: Path, predictions: Pat
     assert list(breakdowns)[:5] == ["split", "by", "group", "expressions", "mIoU"]
     assert (breakdowns[breakdowns["split"] == "val"].groupby("by")["expressions"].sum() == 6).all()
     assert set(breakdowns["by"]) == set(By)
+    assert set(breakdowns.loc[breakdowns["by"] == "cut", "group"]) == {"yes", "no"}
+    (index / "tokens.parquet").unlink()
+    assert set(score_file(predictions, "val", index).facts["cut"]) == {"unknown"}

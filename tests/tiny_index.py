@@ -9,8 +9,14 @@ from tris_core.data.rle import encode
 
 SIZES = {1: (12, 17), 2: (9, 30), 3: (20, 11)}
 REFS = pd.DataFrame(
-    [(10, 1, 100, 5, "val"), (11, 1, 101, 5, "val"), (12, 2, 102, 6, "val"), (13, 3, 103, 5, "train"), (14, 1, 104, 6, "val")],
-    columns=["ref_id", "image_id", "ann_id", "category_id", "split"],
+    [
+        (10, 1, 100, 5, "dog", "val"),
+        (11, 1, 101, 5, "dog", "val"),
+        (12, 2, 102, 6, None, "val"),
+        (13, 3, 103, 5, "dog", "train"),
+        (14, 1, 104, 6, None, "val"),
+    ],
+    columns=["ref_id", "image_id", "ann_id", "category_id", "category", "split"],
 )
 EXPRESSIONS = pd.DataFrame(
     [
@@ -48,7 +54,9 @@ def make_truth(seed: int = 0) -> pd.DataFrame:
 
 def write_index(folder: Path, seed: int = 0) -> Path:
     folder.mkdir(parents=True)
-    for name, table in (("refs", REFS), ("expressions", EXPRESSIONS), ("truth", make_truth(seed))):
+    counts = EXPRESSIONS["text"].str.split().str.len() + 2
+    tokens = EXPRESSIONS[["expression_id"]].assign(tokens=counts, cut=counts > 10)
+    for name, table in (("refs", REFS), ("expressions", EXPRESSIONS), ("tokens", tokens), ("truth", make_truth(seed))):
         table.to_parquet(folder / f"{name}.parquet", index=False)
     return folder
 

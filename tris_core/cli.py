@@ -22,6 +22,7 @@ class By(StrEnum):
     """The breakdowns of `tris_core.breakdowns.NAMES`, named here so that --help need not import it."""
 
     length = "length"
+    cut = "cut"
     location = "location"
     category = "category"
     distractors = "distractors"

@@ -37,7 +37,9 @@ def score_file(path: Path, split: str, index: Path, *, missing: Literal["error",
     """
     expressions, refs, truth = (_read_index(index, table) for table in ("expressions", "refs", "truth"))
     truth = truth.set_index("ref_id")
-    facts = describe(expressions, refs, truth)
+    tokens = index / "tokens.parquet"  # what a model reads of a sentence; an index made alone does not know
+    cut = pd.read_parquet(tokens).set_index("expression_id")["cut"] if tokens.is_file() else None
+    facts = describe(expressions, refs, truth, cut)
     masks = read_masks(path)
     strange = masks["expression_id"][~masks["expression_id"].isin(facts.index)]
     if len(strange):

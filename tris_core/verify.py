@@ -138,10 +138,11 @@ class _Data:
         table = self._expressions.merge(self._refs, on="ref_id", validate="many_to_one")
         rows = pd.Series(np.arange(len(self._images)), index=self._images["image_id"])
         image_of = rows.loc[table["image_id"]].to_numpy(np.int64)
-        tokens = Tokenizer(None)(table["text"].tolist(), config["text"]["max_tokens"], overflow=config["text"]["overflow"])
+        tokenizer, length = Tokenizer(None), config["text"]["max_tokens"]
+        tokens = tokenizer(table["text"].tolist(), length, overflow=config["text"]["overflow"])
         maker = self._step1 if step == 1 else self._step2
         records = maker(model, self._packed(config["size"]), table, image_of, tokens, device=device, precision=precision)
-        facts = describe(self._expressions, self._refs, self._truth)
+        facts = describe(self._expressions, self._refs, self._truth, cut=None)
         fraction = MIN_BOX_FRACTION if self._name == "referit" else 0.0
         about = {"file": path.name, "step": step, "data set": self.label, "source": config["source"]}
         return report(records, facts, about, min_box_fraction=fraction)

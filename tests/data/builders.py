@@ -81,7 +81,7 @@ class TinyRefer:
             pixels = rng.integers(0, 255, (row["height"], row["width"], 3), dtype=np.uint8)
             image = Image.fromarray(pixels).convert("L" if row["file_name"] == "grey.jpg" else "RGB")
             image.save(photos / row["file_name"])
-        instances = {"images": self.images, "annotations": self.annotations, "categories": []}
+        instances = {"images": self.images, "annotations": self.annotations, "categories": [{"id": 3, "name": "square"}]}
         (folder / "instances.json").write_text(json.dumps(instances))
         (folder / f"refs({split_by}).p").write_bytes(pickle.dumps(self.refs, protocol=2))
         return root

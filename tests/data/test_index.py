@@ -30,10 +30,10 @@ def test_the_tables_hold_what_was_written(tmp_path: Path) -> None:
         {"image_id": 70, "path": "b.jpg", "height": 40, "width": 60, "bytes": (folder / "b.jpg").stat().st_size},
     ]
     assert [tuple(row.values()) for row in index.refs.to_pylist()] == [
-        (10, 70, 1, 3, "train"),
-        (11, 70, 2, 3, "train"),
-        (12, 7, 3, 3, "val"),
-        (13, 70, 4, 3, "testA"),
+        (10, 70, 1, 3, "square", "train"),
+        (11, 70, 2, 3, "square", "train"),
+        (12, 7, 3, 3, "square", "val"),
+        (13, 70, 4, 3, "square", "testA"),
     ]
     assert [tuple(row.values()) for row in index.expressions.to_pylist()] == [
         (0, 10, "left square"),
@@ -76,7 +76,7 @@ def test_columns_and_types(tmp_path: Path) -> None:
     found = {field.name: " ".join(f"{c.name}:{c.type}" for c in getattr(index, field.name).schema) for field in fields(index)}
     assert found == {
         "images": "image_id:int64 path:string height:int32 width:int32 bytes:int64",
-        "refs": "ref_id:int64 image_id:int64 ann_id:int64 category_id:int64 split:string",
+        "refs": "ref_id:int64 image_id:int64 ann_id:int64 category_id:int64 category:string split:string",
         "expressions": "expression_id:int64 ref_id:int64 text:string",
         "truth": "ref_id:int64 x0:double y0:double x1:double y1:double area:int64 height:int32 width:int32 counts:binary",
         "drops": "kind:string id:int64 reason:string",

@@ -58,7 +58,7 @@ def test_rows_become_tables(tmp_path: Path, name: str) -> None:
     images = index.images.select(["image_id", "path", "height", "width"]).to_pylist()
     assert [list(row.values()) for row in images] == [[0, "b.png", HEIGHT, WIDTH], [1, "sub/a.png", HEIGHT, WIDTH]]
     assert [list(row.values()) for row in index.refs.to_pylist()] == [
-        [1, 0, 1, 0, "train"], [2, 1, 2, 0, "val"], [3, 0, 3, 0, "train"], [5, 0, 5, 0, "train"],
+        [1, 0, 1, 0, None, "train"], [2, 1, 2, 0, None, "val"], [3, 0, 3, 0, None, "train"], [5, 0, 5, 0, None, "train"],
     ]  # fmt: skip
     assert [list(row.values()) for row in index.expressions.to_pylist()] == [
         [1, 1, "a cup, blue"], [4, 1, "blue cup"], [2, 2, "the spoon"], [3, 3, "NA"], [5, 5, "anything"],

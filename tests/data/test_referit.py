@@ -59,7 +59,7 @@ def build(tiny: Tiny, root: Path, **options: Any) -> Any:
 def test_every_annotation_is_a_ref_with_one_sentence(tmp_path: Path) -> None:
     index = build(Tiny(), tmp_path, strict=True)
     assert [list(r.values()) for r in index.refs.to_pylist()] == [
-        [0, 40, 0, 0, "train"], [1, 40, 1, 0, "train"], [2, 7, 2, 0, "train"], [3, 7, 3, 0, "test"],
+        [0, 40, 0, 0, None, "train"], [1, 40, 1, 0, None, "train"], [2, 7, 2, 0, None, "train"], [3, 7, 3, 0, None, "test"],
     ]  # fmt: skip
     assert index.expressions["text"].to_pylist() == ["left hut", "sky", "the boy", "tree"]
     assert index.expressions["ref_id"].to_pylist() == index.expressions["expression_id"].to_pylist() == [0, 1, 2, 3]

@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 import stages.evaluate_labels
+import stages.evaluate_prms
 import stages.evaluate_step1
 import stages.evaluate_step2
 import stages.index
@@ -80,8 +81,11 @@ def place(evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return Path()
 
 
+EVALUATIONS = (stages.evaluate_step1, stages.evaluate_prms, stages.evaluate_labels, stages.evaluate_step2)
+
+
 def evaluate() -> tuple[str, dict[str, dict[str, dict[str, float]]]]:
-    said = "".join(run(m) for m in (stages.evaluate_step1, stages.evaluate_labels, stages.evaluate_step2))
+    said = "".join(run(m) for m in EVALUATIONS)
     return said, {path.stem: json.loads(path.read_text()) for path in sorted(METRICS.glob("*.json"))}
 
 
@@ -121,13 +125,14 @@ def test_what_has_truth_is_measured_as_if_the_rest_were_not_there(place: Path) -
     assert PREDICTIONS.read_bytes() == predictions
     unmeasured = (~expressions.isin(known)).sum()
     assert said.count(f"{unmeasured} expressions without truth not measured") == 3
+    assert f"{(gone & (split == 'train')).sum()} refs without truth not measured" in said
 
 
 def test_without_any_truth_everything_is_predicted_and_nothing_measured(place: Path) -> None:
     pd.read_parquet(TRUTH).head(0).to_parquet(TRUTH)
     said, metrics = evaluate()
     assert metrics == {"step1": {}, "step2": {}, "prms": {}, "pseudo_labels": {}}
-    assert said.count("no truth: nothing was measured") == 3
+    assert said.count("no truth: nothing was measured") == len(EVALUATIONS)
     assert len(pd.read_parquet(PREDICTIONS)) == len(pd.read_parquet(RESPONSES))
     assert len(pd.read_parquet(EVALUATION / "step2" / "records.parquet")) == 0
     assert sorted(path.name for path in SHEETS.iterdir()) == ["test.png", "train.png", "val.png"]

@@ -76,7 +76,7 @@ def test_walk_threshold_reruns_refinement_and_what_follows_and_going_back_nothin
         ("runtime.workers", 1, set()),
         ("runtime.checkpoint_seconds", 5.0, set()),
         ("index.mask_overlap", "union", {"index"}),
-        ("evaluate_step1.threshold", 0.3, {"evaluate_step1", "evaluate_labels"}),
+        ("evaluate_step1.threshold", 0.3, {"evaluate_step1", "evaluate_prms"}),
         ("evaluate_step2.threshold", 0.5, {"evaluate_step2"}),
     ],
 )

@@ -40,6 +40,7 @@ SCHEMAS = {
             ("image_id", pa.int64()),
             ("ann_id", pa.int64()),
             ("category_id", pa.int64()),
+            ("category", pa.string()),
             ("split", pa.string()),
         ]
     ),
@@ -160,7 +161,7 @@ def build_index(
     )
     frames = {
         "images": _images(tables, refs).sort_values("image_id"),
-        "refs": refs.sort_values("ref_id"),
+        "refs": refs.assign(category=refs["category_id"].map(tables.categories)).sort_values("ref_id"),
         "expressions": expressions.sort_values(["ref_id", "expression_id"]),
         "truth": truth[truth["area"] > 0].sort_values("ref_id"),
         "drops": pd.DataFrame(drops.rows, columns=SCHEMAS["drops"].names),

@@ -26,6 +26,7 @@ Row = dict[str, Any]
 IMAGE_KEYS = {"id": int, "file_name": str, "height": int, "width": int}
 ANNOTATION_KEYS = {"id": int, "image_id": int}
 REF_KEYS = {"ref_id": int, "image_id": int, "ann_id": int, "category_id": int, "split": str, "sentences": list}
+CATEGORY_KEYS = {"id": int, "name": str}
 SENTENCE_KEYS = {"sent_id": int, "sent": str}
 
 
@@ -42,7 +43,7 @@ def read_refer(root: Path, name: str, split_by: str, annotations: str) -> Tables
             f"({root}); refer's downloads have it in refer/{name}"
         )
     instances_path, refs_path = folder / "instances.json", folder / f"refs({split_by}).p"
-    image_rows, annotation_rows = _read_instances(instances_path)
+    image_rows, annotation_rows, category_rows = _read_instances(instances_path)
     if not refs_path.exists():
         found = ", ".join(sorted(path.name for path in folder.glob("refs(*).p"))) or "none"
         raise InputError(f"{refs_path}: no such file; choose dataset.split_by among the partitions there: {found}")
@@ -52,6 +53,7 @@ def read_refer(root: Path, name: str, split_by: str, annotations: str) -> Tables
 
     images = _table(instances_path, "images", image_rows, IMAGE_KEYS, "id").rename(columns={"id": "image_id"})
     listed = _table(instances_path, "annotations", annotation_rows, ANNOTATION_KEYS, "id")
+    categories = _table(instances_path, "categories", category_rows, CATEGORY_KEYS, "id")
     refs = _table(refs_path, "refs", ref_rows, REF_KEYS, "ref_id")
     sentences = _sentences(refs_path, refs)
     _check_refs(refs_path, instances_path, refs, images, listed)
@@ -65,20 +67,21 @@ def read_refer(root: Path, name: str, split_by: str, annotations: str) -> Tables
         sentences,
         used,
         lambda kind, row_id: f"{files[kind]}: {kind} {row_id}",
+        dict(zip(categories["id"], categories["name"], strict=True)),
     )
 
 
-def _read_instances(path: Path) -> tuple[list[Row], list[Row]]:
+def _read_instances(path: Path) -> tuple[list[Row], list[Row], list[Row]]:
     try:
         instances = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; unpack refer's download there or correct dataset.annotations") from error
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error}); download the file again") from error
-    for key in ("images", "annotations"):
+    for key in ("images", "annotations", "categories"):
         if not isinstance(instances, dict) or not isinstance(instances.get(key), list):
             raise InputError(f"{path}: has no list {key!r}; this is not refer's instances.json, download it again")
-    return instances["images"], instances["annotations"]
+    return instances["images"], instances["annotations"], instances["categories"]
 
 
 def _fault(path: Path, table: str, position: int, row_id: object, problem: str, fix: str) -> InputError:

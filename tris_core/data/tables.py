@@ -1,7 +1,7 @@
 """What every reader of annotations hands to `tris_core.data.index`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
@@ -33,6 +33,7 @@ class Tables:
     refs        ref_id, image_id, ann_id, category_id, split
     sentences   sent_id, ref_id, sent
     annotations by ann_id; those of refs without truth are absent
+    categories  names by category_id, where the annotations have them
     where       file and row of an image, ref, sentence or annotation, by its kind and id, for messages
     """
 
@@ -42,6 +43,7 @@ class Tables:
     sentences: pd.DataFrame
     annotations: dict[int, Annotation]
     where: Callable[[str, int], str]
+    categories: dict[int, str] = field(default_factory=dict)
 
 
 def image_size(image_root: Path, file_name: str, where: str) -> tuple[int, int]:

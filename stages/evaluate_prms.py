@@ -1,0 +1,42 @@
+"""Judge what was selected."""
+
+import pandas as pd
+
+from stages._evaluation import unmeasured
+from stages._paths import EVALUATION, METRICS, PRMS
+from stages._stage import stage, stage_app
+from tris_core.evaluation import in_order
+from tris_core.files import write_json
+from tris_core.metrics import ious
+
+app = stage_app()
+
+
+@app.command()
+def main() -> None:
+    """Measure what PRMS gains on every split (Table 4).
+
+    Inputs: data/evaluation/step1 (IoU of every response map), data/prms.parquet. Output: metrics/prms.json, mIoU of all maps,
+    and with every object's maps replaced by the selected one.
+
+    1. Look up the IoU of every selected map. 2. Average per split. Refs without a true mask are not measured; a split without
+    any does not appear.
+    """
+    with stage("evaluate_prms") as say:
+        records, prms = pd.read_parquet(EVALUATION / "step1" / "records.parquet"), pd.read_parquet(PRMS)
+        iou = records.assign(iou=ious(records)).merge(prms, on="expression_id")
+        selected = iou[iou["selected"]].set_index("ref_id")["iou"]
+        iou = iou.assign(chosen=iou["ref_id"].map(selected))
+        gains = {
+            split: {"without": round(part["iou"].mean(), 4), "with": round(part["chosen"].mean(), 4)}
+            for split, part in ((name, iou[iou["split"] == name]) for name in in_order(iou["split"]))
+        }
+        write_json(METRICS / "prms.json", gains)
+        for split, values in gains.items():
+            say(f"{split}: mIoU {values['without']:.3f} -> {values['with']:.3f}")
+        for clause in unmeasured(len(prms), len(iou)):
+            say(clause)
+
+
+if __name__ == "__main__":
+    app()
