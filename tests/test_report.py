@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tris_core.errors import InputError
 from tris_core.metrics import summarise
-from tris_core.report import bootstrap_interval, compare, per_expression
+from tris_core.report import beside_paper, bootstrap_interval, compare, per_expression
 
 
 def records(iou: list[float], images: list[int] | None = None) -> pd.DataFrame:
@@ -73,6 +73,18 @@ def test_a_difference_within_the_spread_of_seeds_is_undecided() -> None:
     assert table.loc["near", "mIoU - full"].startswith("+3.0 [")  # every image agrees: the interval excludes 0
     assert table.loc["near", "mIoU - full"].endswith("undecided")
     assert not table.loc["far", "mIoU - full"].endswith("undecided")
+
+
+def test_runs_stand_beside_the_paper() -> None:
+    runs = {
+        "mine": [{"train": {"mIoU": 0.9}, "val": {"mIoU": 0.25}}, {"train": {"mIoU": 0.8}, "val": {"mIoU": 0.27}}],
+        "own": [{"test": {"mIoU": 0.5}}],
+    }
+    table = beside_paper(runs, {"mine": "refcoco", "own": "shapes"}, {"refcoco val": {"mIoU": 25.11}})
+    assert table.to_numpy().tolist() == [
+        ["mine", "refcoco val", "2", "26.00 ± 1.41", "25.11"],
+        ["own", "shapes test", "1", "50.00", ""],
+    ]
 
 
 def test_runs_on_other_expressions_are_refused() -> None:

@@ -17,7 +17,7 @@ from tris_core.data.index import build_index
 from tris_core.data.rle import decode
 from tris_core.errors import InputError
 from tris_core.files import sha256_of_file
-from tris_core.paper import TABLE1
+from tris_core.paper import REFERIT_TEST, TABLE1
 from tris_core.predict import Predictor
 from tris_core.verify import data_set_of, verify
 
@@ -78,7 +78,7 @@ def test_the_receipt_holds_our_numbers_and_what_the_files_tell(
         paper = {metric: round(expected[step, "val", metric], 2) + 0.09 for metric in ("mIoU", "PointM")}
         monkeypatch.setitem(TABLE1[f"step{step}"], "refcocog google val", paper)
     filtered = {"mIoU": 0.0, "PointM": 0.0}
-    monkeypatch.setitem(TABLE1["step1"], "referit test", filtered)
+    monkeypatch.setitem(TABLE1["step1"], REFERIT_TEST, filtered)
     code, said = run(folder, root, tmp_path / "receipt.json")
     receipt = json.loads((tmp_path / "receipt.json").read_text())
     rows = {(row["file"], row["split"], row["metric"]): row for row in receipt["rows"]}

@@ -81,34 +81,45 @@ def report(
     split: Annotated[str, typer.Option(help="which split's expressions")] = "val",
     step: Annotated[int, typer.Option(min=1, max=2, help="1: response maps, 2: predictions")] = 1,
     baseline: Annotated[str, typer.Option(help="the commit that the experiments started from")] = "HEAD",
-    table: Annotated[str | None, typer.Option(help="put the numbers of the paper's table 3 or 5 beside")] = None,
+    table: Annotated[str | None, typer.Option(help="put the numbers of the paper's table 1 to 5 beside")] = None,
     out: Annotated[Path | None, typer.Option(help="file to write: .md or .html")] = None,
 ) -> None:
     """Compare experiments, branches and commits over their seeds; the first run is what the others are compared with.
 
-    Nothing is checked out: results are read from DVC's cache.
+    With the tables 1, 2 and 4, whose runs are on several data sets, every run stands beside the paper's numbers instead, on all
+    splits but train; LAVT's numbers, there for scale, are overall IoU. Nothing is checked out: results are read from DVC's
+    cache.
     """
     from tabulate import tabulate
 
-    from tris_core.experiments import experiments, group_of, read_run
+    from tris_core.experiments import experiments, group_of, read_metrics, read_run
     from tris_core.files import replacing
-    from tris_core.paper import TABLES
-    from tris_core.report import compare
+    from tris_core.paper import COMPARISONS, LAVT_OIOU, TABLE1, TABLE2, TABLE4
+    from tris_core.report import beside_paper, compare
 
     with plainly():
-        if table is not None and table not in TABLES:
-            raise InputError(f"--table {table}: known are {', '.join(TABLES)}")
+        results = {"1": TABLE1[f"step{step}"], "2": TABLE2[f"step{step}"], "4": TABLE4}
+        if table is not None and table not in {**results, **COMPARISONS}:
+            raise InputError(f"--table {table}: the paper has tables {', '.join(sorted({**results, **COMPARISONS}))}")
         if out is not None and out.suffix not in (".md", ".html"):
             raise InputError(f"--out {out}: end the name in .md or .html")
         known = experiments(baseline)
-        groups = {}
+        groups: dict[str, list[str]] = {}
         for run in runs:
             name, _, listed = run.partition("=")
             revisions = listed.split(",") if listed else [found for found in known if group_of(found) == name]
             if not revisions:
                 raise InputError(f"{name}: no such experiment of {baseline}; known are {', '.join(sorted(known)) or 'none'}")
-            groups[name] = [read_run(r, known.get(r, r), step=step, split=split) for r in sorted(revisions)]
-        rows = compare(groups, against=next(iter(groups)), paper=TABLES[table] if table else None)
+            groups[name] = sorted(revisions)
+        if table in results:
+            read = {n: [read_metrics(r, known.get(r, r), table=table, step=step) for r in found] for n, found in groups.items()}
+            labels = {name: found[0][0] for name, found in read.items()}
+            rows = beside_paper({n: [metrics for _, metrics in found] for n, found in read.items()}, labels, results[table])
+            if table == "1":
+                rows["LAVT's oIoU"] = rows["data"].map(LAVT_OIOU).map("{:.2f}".format, na_action="ignore").fillna("")
+        else:
+            records = {n: [read_run(r, known.get(r, r), step=step, split=split) for r in found] for n, found in groups.items()}
+            rows = compare(records, against=next(iter(records)), paper=COMPARISONS[table] if table else None)
         typer.echo(tabulate(rows, headers="keys", tablefmt="github", showindex=False, disable_numparse=True))
         if out is not None:
             style = "github" if out.suffix == ".md" else "html"

@@ -4,13 +4,16 @@ The only module of the package that knows DVC.
 """
 
 import io
+import json
 import re
 
 import pandas as pd
 from dvc.api import DVCFileSystem
 from dvc.repo import Repo
+from ruamel.yaml import YAML
 
 from tris_core.errors import InputError
+from tris_core.paper import label
 
 SEED = re.compile(r"-(\d+)$")
 
@@ -31,17 +34,39 @@ def read_run(name: str, revision: str, *, step: int, split: str) -> pd.DataFrame
 
     Raises `InputError`, which calls the revision `name`, if its results are not in the cache or lack the split.
     """
-    files = DVCFileSystem(rev=revision)
-
-    def table(path: str) -> pd.DataFrame:
-        try:
-            return pd.read_parquet(io.BytesIO(files.read_bytes(path)))
-        except FileNotFoundError as error:
-            raise InputError(f"{name} ({revision}): {path} is not in DVC's cache; `dvc pull` it or run it again") from error
-
-    records = table(f"data/evaluation/step{step}/records.parquet")
-    owners = table("data/index/expressions.parquet").merge(table("data/index/refs.parquet"), on="ref_id")
+    files = _Files(name, revision)
+    records = files.table(f"data/evaluation/step{step}/records.parquet")
+    owners = files.table("data/index/expressions.parquet").merge(files.table("data/index/refs.parquet"), on="ref_id")
     chosen = records[records["split"] == split]
     if chosen.empty:
         raise InputError(f"{name} ({revision}): no split {split!r}; there are {', '.join(records['split'].unique())}")
     return chosen.merge(owners[["expression_id", "image_id"]], on="expression_id", validate="one_to_one")
+
+
+def read_metrics(name: str, revision: str, *, table: str, step: int) -> tuple[str, dict[str, dict[str, float]]]:
+    """What the paper calls the data set of a revision, and the metrics by split that its `table` has ("1", "2" or "4").
+
+    Raises `InputError`, which calls the revision `name`, if they are not in the cache.
+    """
+    files = _Files(name, revision)
+    dataset = YAML(typ="safe").load(files.read("params.yaml"))["dataset"]
+    path = "metrics/prms.json" if table == "4" else f"data/evaluation/step{step}/metrics.json"
+    content = json.loads(files.read(path))
+    return label(dataset["name"], dataset["split_by"]), content if table == "4" else content["metrics"]
+
+
+class _Files:
+    """Files of a revision, from Git or from DVC's cache."""
+
+    def __init__(self, name: str, revision: str) -> None:
+        self._called, self._files = f"{name} ({revision})", DVCFileSystem(rev=revision)
+
+    def read(self, path: str) -> bytes:
+        try:
+            content: bytes = self._files.read_bytes(path)
+        except FileNotFoundError as error:
+            raise InputError(f"{self._called}: {path} is not in DVC's cache; `dvc pull` it or run it again") from error
+        return content
+
+    def table(self, path: str) -> pd.DataFrame:
+        return pd.read_parquet(io.BytesIO(self.read(path)))

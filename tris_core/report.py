@@ -84,3 +84,26 @@ def _error_of_difference(one: Sequence[float], other: Sequence[float]) -> float:
     if min(len(one), len(other)) < 2:
         return 0.0
     return float(np.sqrt(np.var(one, ddof=1) / len(one) + np.var(other, ddof=1) / len(other)))
+
+
+def beside_paper(
+    groups: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]], labels: Mapping[str, str], paper: Mapping[str, Row]
+) -> pd.DataFrame:
+    """A row per group and split but train: what runs of several data sets measured beside the paper's numbers, as text.
+
+    `groups`: per run the metrics by split, fractions in [0, 1]; `labels`: what the paper calls a group's data set; `paper`:
+    rows by data set and split, in percent, whose names are the metrics shown. Ours are means over runs, with their
+    standard deviation where there are several.
+    """
+    columns = list(next(iter(paper.values())))
+    rows = []
+    for name, runs in groups.items():
+        for split in (split for split in runs[0] if split != "train"):
+            row = {"run": name, "data": f"{labels[name]} {split}", "seeds": str(len(runs))}
+            for column in columns:
+                values = [100 * run[split][column] for run in runs]
+                row[column] = f"{np.mean(values):.2f}" + (f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else "")
+                theirs = paper.get(row["data"], {}).get(column)
+                row[f"paper's {column}"] = "" if theirs is None else f"{theirs:.2f}"
+            rows.append(row)
+    return pd.DataFrame(rows)

@@ -29,7 +29,7 @@ from tris_core.models.clip import Tokenizer
 from tris_core.models.released import open_weights
 from tris_core.models.step1 import build_step1
 from tris_core.models.step2 import build_step2
-from tris_core.paper import TABLE1
+from tris_core.paper import TABLE1, label
 from tris_core.predictions import predict_by_image, to_rows
 from tris_core.responses import response_maps
 from tris_core.runtime import place
@@ -40,7 +40,6 @@ STEP1_THRESHOLD, STEP2_THRESHOLD = 1e-9, 0.0  # as released (D50, D51)
 MIN_BOX_FRACTION = 0.05  # ReferIt's numbers are over larger boxes only (D56)
 BUILDERS: dict[int, Callable[[dict[str, Any]], nn.Module]] = {1: build_step1, 2: build_step2}
 RELEASED = {"refcocog": ("umd", "google"), "refcoco+": ("unc",), "refcoco": ("unc",), "referit": ("none",)}
-SMALL_LEFT_OUT = f"(boxes over {100 * MIN_BOX_FRACTION:g}%)"
 PACKAGES = ("tris", "torch", "open_clip_torch", "numpy", "pillow")
 
 
@@ -127,7 +126,7 @@ class _Data:
         self._images = images[images["image_id"].isin(self._refs["image_id"])].reset_index(drop=True)
         self._truth = index.truth.to_pandas().set_index("ref_id")
         self._root, self._scratch, self._name = root / IMAGE_FOLDERS[name], scratch, name
-        self.label = name if name != "refcocog" else f"{name} {split_by}"
+        self.label = label(name, split_by)
 
     def judge(self, path: Path, device: torch.device, precision: str) -> dict[str, Any]:
         state, config = open_weights(path, BUILDERS)
@@ -172,14 +171,11 @@ class _Data:
 
 
 def _rows(judged: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A row per split and number of Table 1, in percent. Of ReferIt the paper's numbers leave small boxes out (D56)."""
-    filtered = {
-        split for split in judged["metrics"] if f"{split} (boxes over {100 * MIN_BOX_FRACTION:g}%)" in judged["metrics"]
-    }
+    """A row per split and number of Table 1, in percent."""
     for split, metrics in judged["metrics"].items():
-        known = TABLE1[f"step{judged['step']}"].get(f"{judged['data set']} {split.partition(' (')[0]}", {})
+        known = TABLE1[f"step{judged['step']}"].get(f"{judged['data set']} {split}", {})
         for metric in METRICS:
-            ours, paper = round(100 * metrics[metric], 2), None if split in filtered else known.get(metric)
+            ours, paper = round(100 * metrics[metric], 2), known.get(metric)
             yield {
                 "file": judged["file"],
                 "step": judged["step"],
