@@ -48,7 +48,7 @@ def main() -> None:
             about,
             min_box_fraction=params.min_box_fraction,
         )
-        wide = pd.DataFrame(index=pd.Index(THRESHOLDS, name="threshold"))
+        wide = pd.DataFrame(index=pd.Index(THRESHOLDS, name="threshold"), columns=["train", "val"], dtype=float)  # as plotted
         for split in in_order(measured["split"]):
             curve = threshold_curve(measured[measured["split"] == split], truth, size=size)
             wide[split] = curve["mIoU"].to_numpy()

@@ -1,5 +1,7 @@
 """Select one response map per object."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import torch
@@ -20,6 +22,7 @@ from tris_core.runtime import pick_device, place
 from tris_core.training.step1 import sentence_table
 
 app = stage_app()
+OBJECTS = 32  # scored at once
 
 
 @app.command()
@@ -45,21 +48,24 @@ def main() -> None:
         responses = pd.read_parquet(RESPONSES).set_index("expression_id").loc[table["expression_id"]]
         maps = torch.from_numpy(np.stack(responses["map"].to_list())).view(len(table), responses["height"].iloc[0], -1)
 
-        parts = []
-        groups = table.groupby("ref_id", sort=True).indices
-        bar = progress(len(groups), "PRMS")
-        for ref_id, rows in groups.items():
-            image = normalise(packed[image_of[rows[:1]]].to(device))
-            masked = masked_by_responses(image, maps[rows].to(device), size=size, mask=params.mask)
-            score = cumulative_scores(similarities(scorer, masked, sentences[rows])).cpu().numpy()
-            selected = np.arange(len(rows)) == score.argmax()
-            expression_id = table["expression_id"].to_numpy()[rows]
-            parts.append(pd.DataFrame({"ref_id": ref_id, "expression_id": expression_id, "score": score, "selected": selected}))
-            bar.update()
-        bar.close()
+        objects = table["ref_id"].to_numpy()
+        order = np.argsort(objects, kind="stable")
+        bounds = [*np.unique(objects[order], return_index=True)[1][::OBJECTS], len(order)]
+        scores = np.empty(len(table), np.float32)
+        with progress(len(table), "PRMS") as bar:
+            for start, stop in pairwise(bounds):
+                rows = order[start:stop]
+                image = normalise(packed[image_of[rows]].to(device))
+                masked = masked_by_responses(image, maps[rows].to(device), size=size, mask=params.mask)
+                similarity = similarities(scorer, masked, sentences[rows])
+                scores[rows] = cumulative_scores(similarity, torch.from_numpy(objects[rows]).to(device)).cpu().numpy()
+                bar.update(len(rows))
+        made = table.iloc[order][["ref_id", "expression_id"]].assign(score=scores[order])
+        best = made.groupby("ref_id")["score"].transform("idxmax")  # the first of equals
+        made["selected"] = made.index == best
         with replacing(PRMS) as temporary:
-            pd.concat(parts, ignore_index=True).to_parquet(temporary, index=False)
-        say(f"{PRMS}: one map for each of {len(parts)} refs, out of {len(table)}")
+            made.to_parquet(temporary, index=False)
+        say(f"{PRMS}: one map for each of {made['ref_id'].nunique()} refs, out of {len(table)}")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,8 @@ def propose(response: NDArray[np.generic]) -> tuple[NDArray[np.int64], NDArray[n
     if response.min() == response.max():
         return np.empty((0, 4), np.int64), np.empty(0)
     grey = _to_grey(response)
-    grey[grey <= int(GREY_SHARE * grey.max())] = 0
+    if response.dtype != np.bool_:  # of a mask only black and white are there
+        grey[grey <= int(GREY_SHARE * grey.max())] = 0
     contours, _ = cv2.findContours(grey, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
     boxes = np.array([cv2.boundingRect(contour) for contour in contours], dtype=np.int64)
     x, y, width, height = boxes.T

@@ -67,10 +67,10 @@ def score_masks(
         shapes = (predicted.shape, truth.shape)
         raise ValueError(f"expressions {list(expression_ids)}: {len(corners)} boxes, masks of shapes {shapes}")
     proposers = predicted if proposers is None else np.asarray(proposers)
-    columns = {
+    columns: dict[str, NDArray[np.generic]] = {
         "expression_id": np.asarray(expression_ids, dtype=np.int64),
-        "intersection": np.count_nonzero(predicted & truth, axis=(1, 2)),
-        "union": np.count_nonzero(predicted | truth, axis=(1, 2)),
+        "intersection": _areas(predicted & truth),
+        "union": _areas(predicted | truth),
     }
     if points is not None:
         x, y = np.asarray(points, dtype=np.int64).reshape(-1, 2).T
@@ -83,6 +83,11 @@ def score_masks(
         }
     acc_box = np.array([hit_box_iou(m, box) for m, box in zip(proposers, corners, strict=True)], dtype=bool)
     return pd.DataFrame({**columns, "acc_box": acc_box})
+
+
+def _areas(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Pixels of each of the masks (N, H, W), (N,). Over two axes at once `count_nonzero` is several times slower."""
+    return np.array([np.count_nonzero(mask) for mask in masks], dtype=np.int64)
 
 
 def ious(records: pd.DataFrame) -> "pd.Series[float]":

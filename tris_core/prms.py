@@ -9,7 +9,7 @@ from tris_core.losses import resize_for_scorer
 
 
 def masked_by_responses(image: Tensor, response_MHW: Tensor, *, size: int, mask: str) -> Tensor:
-    """I * up(R_t) for all M maps of an object, (M, 3, size, size), from the normalised image (1, 3, S, S).
+    """I * up(R_t) for M maps, (M, 3, size, size), from their normalised images (M, 3, S, S), or one image (1, 3, S, S).
 
     `relu` masks with the un-normalised positive response, as released (values may exceed 1); `sigmoid` as in training.
     """
@@ -24,6 +24,9 @@ def similarities(scorer: CLIP, masked_M3SS: Tensor, sentences_ME: Tensor) -> Ten
     return F.normalize(scorer.encode_image(masked_M3SS), dim=1) @ sentences_ME.T
 
 
-def cumulative_scores(similarity_MM: Tensor) -> Tensor:
-    """CS_t of Eq. 10, (M,): what map t scores with all sentences of its object, its own included. The first maximum wins."""
-    return similarity_MM.sum(1)
+def cumulative_scores(similarity_MM: Tensor, object_M: Tensor) -> Tensor:
+    """CS_t of Eq. 10, (M,): what map t scores with all sentences of its object, its own included. The first maximum wins.
+
+    `object_M` tells whose the maps and sentences are, so that several objects can be scored at once.
+    """
+    return (similarity_MM * (object_M[:, None] == object_M)).sum(1)

@@ -6,17 +6,27 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from tris_core.leases import lease
 from tris_core.params.runtime import RuntimeParams
+from tris_core.training.scratch import scratch_root
 
 Module = TypeVar("Module", bound=nn.Module)
 
 
 def pick_device(runtime: RuntimeParams) -> torch.device:
-    """The device to compute on; torch's threads are set on the way."""
+    """The device to compute on; torch's threads are set on the way.
+
+    With `auto` and GPUs it is one that no other run on this machine uses, waited for if need be, and this run's to its end.
+    """
     torch.set_num_threads(runtime.threads or os.cpu_count() or 1)
-    if runtime.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(runtime.device)
+    if runtime.device != "auto":
+        return torch.device(runtime.device)
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    names = [str(torch.cuda.get_device_properties(number).uuid) for number in range(torch.cuda.device_count())]
+    device = torch.device("cuda", lease(names, scratch_root() / "gpus"))
+    torch.cuda.set_device(device)
+    return device
 
 
 def place(module: Module, device: torch.device) -> Module:

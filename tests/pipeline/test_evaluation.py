@@ -136,7 +136,7 @@ def test_without_any_truth_everything_is_predicted_and_nothing_measured(place: P
     assert len(pd.read_parquet(PREDICTIONS)) == len(pd.read_parquet(RESPONSES))
     assert len(pd.read_parquet(EVALUATION / "step2" / "records.parquet")) == 0
     assert sorted(path.name for path in SHEETS.iterdir()) == ["test.png", "train.png", "val.png"]
-    assert pd.read_csv(METRICS / "curves" / "step1_thresholds.csv").columns.tolist() == ["threshold"]
+    assert pd.read_csv(METRICS / "curves" / "step1_thresholds.csv").columns.tolist() == ["threshold", "train", "val"]
 
 
 def test_large_boxes_are_reported_beside_the_whole_split(place: Path) -> None:

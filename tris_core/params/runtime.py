@@ -8,9 +8,10 @@ from tris_core.params.base import Section
 
 
 class RuntimeParams(Section):
-    """`device`: `auto` takes a GPU where there is one. `threads` of torch and `workers` for CPU work; 0 means every core.
+    """`device`: `auto` takes a GPU that no other run uses, and waits for one, where there are GPUs at all.
 
-    `checkpoint_seconds`: how often a training keeps what it needs to go on after an interruption.
+    `threads` of torch and `workers` for CPU work; 0 means every core. `checkpoint_seconds`: how often a training keeps what it
+    needs to go on after an interruption.
     """
 
     key: ClassVar[str] = "runtime"

@@ -1,0 +1,65 @@
+"""Full-size networks with random weights, and random pictures and sentences for them."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from open_clip import get_model_config
+from open_clip.model import CLIP
+from torch import Tensor
+
+from benchmarks._measure import device
+from tris_core.data.samples import TrainingRefs
+from tris_core.models.clip import build_clip
+from tris_core.models.step1 import Step1
+from tris_core.models.step2 import Step2
+from tris_core.runtime import place
+
+TOKENS = 20
+
+
+class Pictures:
+    """Stands in for `PackedImages`: the same random square whatever the row."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._square = torch.randint(0, 256, (1, 3, size, size), dtype=torch.uint8)
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> Tensor:
+        return self._square.expand(len(rows), -1, -1, -1)
+
+
+def clip(name: str) -> CLIP:
+    return build_clip(get_model_config(name))
+
+
+def step1() -> Step1:
+    """Of the paper: RN50, 1,024 hidden channels."""
+    model = Step1(
+        clip("RN50-quickgelu"), visual_channels=2048, text_channels=1024, hidden=1024,
+        alpha=0.1, beta=0.1, temperature=0.07, learn_temperature=False,
+    )  # fmt: skip
+    return place(model, device())
+
+
+def step2() -> Step2:
+    """Of the paper: RN50, a decoder of width 64."""
+    model = Step2(clip("RN50-quickgelu"), stage_channels=(256, 512, 1024, 2048), text_width=512, width=64)
+    return model.to(device())
+
+
+def scorer() -> CLIP:
+    """The paper's auxiliary CLIP, frozen."""
+    return place(clip("ViT-B-32-quickgelu").requires_grad_(False).eval(), device())
+
+
+def sentences(count: int) -> Tensor:
+    """Token ids (count, 20) with start and end."""
+    tokens = torch.randint(1, 49000, (count, TOKENS))
+    tokens[:, 0], tokens[:, -1] = 49406, 49407
+    return tokens
+
+
+def refs(count: int, *, per_image: int = 2, per_ref: int = 2) -> TrainingRefs:
+    """`count` refs, `per_image` on an image, `per_ref` sentences each."""
+    rows = np.arange(count)
+    return TrainingRefs(rows, rows // per_image, rows * per_ref, np.full(count, per_ref))

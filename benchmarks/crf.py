@@ -1,0 +1,46 @@
+"""CRF seeds of the objects of one picture of 640 x 480: ours, against a CRF of its own for every object and confidence.
+
+The second part tells what a smaller `irn_labels.resolution` costs: agreement of its labels with those at full size.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks._measure import Row, row, seconds, show
+from tris_core.refinement.crf import BinaryCRF, crf_labels
+
+HEIGHT, WIDTH, REFS = 480, 640, 3
+
+
+def main() -> None:
+    image, cams = picture()
+    ours = seconds(lambda: crf_labels(image, cams), repeats=1)
+    twin = seconds(lambda: one_by_one(image, cams), repeats=1, warm_up=False)
+    full = crf_labels(image, cams)
+    np.testing.assert_array_equal(full, one_by_one(image, cams))
+    rows: list[Row] = [row(f"crf {REFS} refs of 640 x 480, one core", ours / REFS, twin=twin / REFS, agreement=1.0)]
+    for resolution in (0.75, 0.5, 0.25):
+        small = crf_labels(image, cams, resolution=resolution)
+        spent = seconds(lambda r=resolution: crf_labels(image, cams, resolution=r), repeats=1, warm_up=False)
+        rows.append(row(f"crf at resolution {resolution}", spent / REFS, agreement=float((small == full).mean())))
+    show(rows)
+
+
+def picture() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Coarse colours with grain, and blobs in the place of response maps."""
+    rng = np.random.default_rng(0)
+    coarse = cv2.resize(rng.integers(0, 255, (12, 16, 3), dtype=np.uint8), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    image = np.clip(coarse.astype(int) + rng.integers(-8, 8, coarse.shape), 0, 255).astype(np.uint8)
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    places = rng.uniform((100, 100), (HEIGHT - 100, WIDTH - 100), (REFS, 2))
+    cams = [np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * 70**2)) for cy, cx in places]
+    return image, np.stack(cams).astype(np.float32)
+
+
+def one_by_one(image: NDArray[np.uint8], cams: NDArray[np.float32]) -> NDArray[np.uint8]:
+    labels = []
+    for cam in cams:
+        sure, maybe = (BinaryCRF(image)(cam > t, iterations=10, gt_prob=0.7) for t in (0.3, 0.1))
+        labels.append(np.where(sure, 1, np.where(maybe, 255, 0)))
+    return np.stack(labels).astype(np.uint8)

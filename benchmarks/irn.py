@@ -1,0 +1,39 @@
+"""A training step of the boundary network as released: RN50 frozen at stride 16, 24 crops of 512 px (4 on a CPU)."""
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import _inputs
+from benchmarks._measure import device, matmul_rate, row, seconds, show
+from tests.pipeline.closure import ROOT
+from tris_core.models.irn import IRN
+from tris_core.models.irn_backbone import backbone_taps, freeze_at_stride_16
+from tris_core.params.base import load_section
+from tris_core.params.train_irn import TrainIrnParams
+from tris_core.refinement.affinity import irn_losses
+from tris_core.runtime import place
+from tris_core.training.irn import sgd
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    params = load_section(ROOT / "presets" / "paper.yaml", TrainIrnParams)
+    batch = params.batch if device().type == "cuda" else 4
+    visual = place(freeze_at_stride_16(_inputs.clip("RN50-quickgelu").visual), device())
+    irn = place(IRN(channels=(64, 256, 512, 1024, 2048)).train(), device())
+    image = torch.randn(batch, 3, params.crop, params.crop, device=device())
+    side = params.crop // 4
+    label = torch.randint(0, 2, (batch, side // 8, side // 8), device=device()).repeat_interleave(8, 1).repeat_interleave(8, 2)
+    optimizer = sgd(irn, params)
+
+    def step() -> None:
+        losses = irn_losses(*irn(backbone_taps(visual, image)), label, params.radius)
+        optimizer.zero_grad(set_to_none=True)
+        losses["total"].backward()
+        optimizer.step()
+
+    with FlopCounterMode(display=False) as counted:
+        step()
+    spent = seconds(step, repeats=2, warm_up=False)
+    floor = counted.get_total_flops() / matmul_rate()
+    show([row(f"irn {batch} crops of {params.crop}", spent, floor=floor, crops_per_second=batch / spent, device=str(device()))])

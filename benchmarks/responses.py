@@ -1,0 +1,60 @@
+"""Responses of pictures with three sentences each (RN50, 320 px): ours, against a whole forward per sentence.
+
+The second row is what they take on disk, against full-size float32 arrays of 640 x 480.
+"""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+
+from benchmarks import _inputs
+from benchmarks._measure import device, row, seconds, show
+from stages.dump_responses import SCHEMA
+from tris_core.images import normalise
+from tris_core.models.step1 import Step1
+from tris_core.responses import response_maps
+
+IMAGES, PER_IMAGE, SIZE, HEIGHT, WIDTH = 8, 3, 320, 480, 640
+
+
+@torch.inference_mode()
+def main() -> None:
+    torch.manual_seed(0)
+    model, pictures = _inputs.step1().eval(), _inputs.Pictures(SIZE)
+    image_of = np.repeat(np.arange(IMAGES), PER_IMAGE)
+    tokens = _inputs.sentences(len(image_of))
+
+    def ours() -> NDArray[np.float32]:
+        parts = list(response_maps(model, pictures, image_of, tokens, device=device(), precision="fp32"))  # type: ignore[arg-type]
+        rows = np.concatenate([rows for rows, _ in parts])
+        return np.concatenate([maps for _, maps in parts])[np.argsort(rows)]
+
+    def twin() -> NDArray[np.float32]:
+        return np.concatenate([one(model, pictures, image, row) for image, row in zip(image_of, tokens, strict=True)])
+
+    made = ours()
+    assert np.allclose(made, twin(), atol=1e-3 * np.abs(made).max())
+    spent = row(f"responses {IMAGES} x {PER_IMAGE}", seconds(ours), twin=seconds(twin, repeats=1), device=str(device()))
+    show([spent, disk(made)])
+
+
+def one(model: Step1, pictures: _inputs.Pictures, image: np.int64, tokens: torch.Tensor) -> NDArray[np.float32]:
+    vis = model.encode_image(normalise(pictures[np.array([image])].to(device())))
+    return model.respond_pairs(vis, model.encode_text(tokens[None].to(device()))).cpu().numpy()
+
+
+def disk(maps: NDArray[np.float32]) -> dict[str, object]:
+    """Bytes per map in the stage's own Parquet, of a thousand maps."""
+    maps = np.resize(maps, (1000, *maps.shape[1:])) + np.random.default_rng(0).normal(size=(1000, 1, 1)).astype(np.float32)
+    count = np.arange(len(maps))
+    columns = {
+        "expression_id": count, "ref_id": count, "image_id": count, "split": ["train"] * len(maps),
+        "height": np.full(len(maps), maps.shape[1]), "width": np.full(len(maps), maps.shape[2]),
+        "map": list(maps.reshape(len(maps), -1)),
+    }  # fmt: skip
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns, schema=SCHEMA), sink)
+    ours, full = sink.getvalue().size / len(maps), 4 * HEIGHT * WIDTH
+    return {"name": "responses on disk", "bytes": ours, "twin_bytes": full, "ratio": full / ours}

@@ -1,0 +1,116 @@
+"""A training step of Step-1 as in the paper (RN50, batch 48, 320 px): ours, against the released recipe written plainly.
+
+The plain step encodes the masked images twice, the sentences of every image in a loop, and lets gradients flow to the frozen
+scorer's weights, all in float32. Both are run on the same batch, and their losses compared. On a GPU ours is in bfloat16
+and compared with the plain one to two digits; the plain one stays in float32.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from open_clip.model import CLIP
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import _inputs
+from benchmarks._measure import device, matmul_rate, row, seconds, show
+from tests.pipeline.closure import ROOT
+from tris_core.images import normalise
+from tris_core.losses import classification_loss, image_level_score, masked_image, negative_term, positive_term
+from tris_core.models.clip import encode_words, sentence_feature
+from tris_core.models.step1 import Step1
+from tris_core.params.base import load_section
+from tris_core.params.train_step1 import TrainStep1Params
+from tris_core.training.engine import Losses
+from tris_core.training.optimizers import adamw
+from tris_core.training.step1 import sentence_table, step1_losses
+
+SIZE, SCORER_SIZE = 320, 224
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    precision = "bf16" if device().type == "cuda" else "fp32"
+    params = load_section(ROOT / "presets" / "paper.yaml", TrainStep1Params).model_copy(update={"precision": precision})
+    refs, pictures = _inputs.refs(4 * params.batch), _inputs.Pictures(SIZE)
+    tokens = _inputs.sentences(int(refs.count.sum()))
+    model, scorer = _inputs.step1().train(), _inputs.scorer()
+    features = sentence_table(lambda t: sentence_feature(scorer, encode_words(scorer, t), t), tokens.to(device()))
+    ours = step1_losses(model, scorer, SCORER_SIZE, pictures, refs, tokens, features, params, device())  # type: ignore[arg-type]
+    plain = released_recipe(model, scorer, pictures, refs, tokens, params)
+    with torch.no_grad():
+        found, expected = ours(0), plain(0)
+    for name, value in expected.items():
+        assert torch.allclose(found[name], value, rtol=2e-2 if precision == "bf16" else 1e-4, atol=1e-4), name
+    step = training_step(model, ours, params)
+    with FlopCounterMode(display=False) as counted:
+        step()
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    spent = seconds(step, repeats=2, warm_up=False)
+    scorer.requires_grad_(True)
+    twin = seconds(training_step(model, plain, params), repeats=1, warm_up=device().type == "cuda")
+    show(
+        [
+            row(
+                f"step1 batch {params.batch} {precision}", spent, twin=twin,
+                floor=counted.get_total_flops() / matmul_rate(dtype),
+                images_per_second=params.batch / spent, device=str(device()),
+            )
+        ]
+    )  # fmt: skip
+
+
+def training_step(model: Step1, losses: Callable[[int], Losses], params: TrainStep1Params) -> Callable[[], None]:
+    optimizer = adamw(model, params)
+
+    def step() -> None:
+        total = losses(0)["total"]
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        optimizer.step()
+
+    return step
+
+
+def released_recipe(
+    model: Step1, scorer: CLIP, pictures: _inputs.Pictures, refs: "_inputs.TrainingRefs", tokens: Tensor,
+    params: TrainStep1Params,
+) -> Callable[[int], Losses]:  # fmt: skip
+    """The losses of one step from the same draws, nothing looked up."""
+    from tris_core.data.samples import CalibrationNegatives
+
+    negatives = CalibrationNegatives(refs, params.cal_negatives.k, params.cal_negatives.fill)
+
+    def encode(sentence: Tensor) -> Tensor:
+        return F.normalize(sentence_feature(scorer, encode_words(scorer, sentence), sentence), dim=1)
+
+    def losses(step: int) -> Losses:
+        rng = np.random.default_rng([params.seed, 1, step])
+        batch = refs.batch(step, params.batch, params.seed)
+        text = refs.draw_text(batch, rng)
+        fillers = negatives.draw(batch, rng)
+        image = normalise(pictures[refs.image[batch]].to(device()))
+        everyone = torch.arange(len(batch), device=device())
+        lan = model.encode_text(tokens[text].to(device()))
+        response = model.respond(model.encode_image(image), lan.expand(len(batch), *lan.shape))
+        own = response[everyone, everyone]
+        score = image_level_score(response, **params.mask_size.model_dump())
+        cls = classification_loss(score, everyone, torch.ones_like(score, dtype=torch.bool))
+        masked = masked_image(image, own, size=SCORER_SIZE)
+        positive = []
+        for seen, sentence in zip(F.normalize(scorer.encode_image(masked), dim=1), tokens[text], strict=True):
+            positive.append((seen[None] * encode(sentence[None].to(device()))).sum())
+        similarity = []
+        for seen, rows in zip(F.normalize(scorer.encode_image(masked), dim=1), fillers, strict=True):
+            similarity.append(encode(tokens[rows].to(device())) @ seen)
+        weights = params.loss
+        parts = {
+            "cls": cls,
+            "pos": positive_term(torch.stack(positive), eps=weights.eps),
+            "neg": negative_term(torch.stack(similarity), eps=weights.eps, reduction=weights.neg_reduction),
+        }
+        return {"total": weights.cls * cls + weights.pos * parts["pos"] + weights.neg * parts["neg"], **parts}
+
+    return losses

@@ -1,0 +1,45 @@
+"""A training step of Step-2 as in the paper: RN50, batch 48, 320 px. The floor: its arithmetic at a matrix product's rate."""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import _inputs
+from benchmarks._measure import device, matmul_rate, row, seconds, show
+from tests.pipeline.closure import ROOT
+from tris_core.data.rle import encode
+from tris_core.params.base import load_section
+from tris_core.params.train_step2 import TrainStep2Params
+from tris_core.training.optimizers import adamw
+from tris_core.training.step2 import step2_losses
+
+SIZE, HEIGHT, WIDTH = 320, 480, 640
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    precision = "bf16" if device().type == "cuda" else "fp32"
+    params = load_section(ROOT / "presets" / "paper.yaml", TrainStep2Params).model_copy(update={"precision": precision})
+    refs = _inputs.refs(4 * params.batch)
+    tokens = _inputs.sentences(int(refs.count.sum()))
+    mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    mask[100:300, 200:400] = True
+    labels = pd.DataFrame({"counts": [encode(mask)] * len(refs.image), "height": HEIGHT, "width": WIDTH}, index=refs.ref_id)
+    model = _inputs.step2().train()
+    losses = step2_losses(model, None, _inputs.Pictures(SIZE), refs, labels, tokens, params, device())  # type: ignore[arg-type]
+    optimizer = adamw(model, params, full_rate="positional_embedding")
+
+    def step() -> None:
+        total = losses(0)["total"]
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        optimizer.step()
+
+    with FlopCounterMode(display=False) as counted:
+        step()
+    spent = seconds(step, repeats=2, warm_up=False)
+    rate = matmul_rate(torch.bfloat16 if precision == "bf16" else torch.float32)
+    floor = counted.get_total_flops() / rate
+    name = f"step2 batch {params.batch} {precision}"
+    show([row(name, spent, floor=floor, images_per_second=params.batch / spent, device=str(device()))])
