@@ -4,6 +4,7 @@ from pathlib import Path
 
 from stages._paths import PACKED
 from stages._training import NO_HISTORY, write_curve
+from tris_core import distributed
 from tris_core.data.packed import packed_size
 from tris_core.errors import InputError
 from tris_core.models.checkpoints import save_model
@@ -16,6 +17,7 @@ def take_weights(path: Path, builders: Builders, folder: Path, name: str) -> str
     size = packed_size(PACKED)
     if config["size"] != size:
         raise InputError(f"{path}: trained on squares of {config['size']} pixels, not {size}; set pack_images.size to that")
-    save_model(folder, state, config)
+    if not distributed.rank():
+        save_model(folder, state, config)
     write_curve(name, NO_HISTORY)
     return f"{folder}: {len(state)} tensors of {path}, SHA-256 {config['source']['sha256'][:12]}; not trained"

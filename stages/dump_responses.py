@@ -1,5 +1,6 @@
 """Response maps of every expression."""
 
+from collections import deque
 from pathlib import Path
 
 import pandas as pd
@@ -8,8 +9,10 @@ import pyarrow.parquet as pq
 
 from stages._inputs import expressions_with_images, open_images, tokenize
 from stages._paths import IMAGES, RESPONSES, STEP1
-from stages._stage import PARAMS, stage, stage_app
+from stages._spread import spread_stage
+from stages._stage import PARAMS, stage_app
 from tris_core.data.supplied import supplied_responses
+from tris_core.distributed import rank
 from tris_core.files import replacing
 from tris_core.models.checkpoints import load_weights, read_config
 from tris_core.models.step1 import build_step1
@@ -37,10 +40,12 @@ def main() -> None:
 
     1. Encode every image once. 2. Score every expression in a forward of its own. 3. Write row groups as they come.
     """
-    with stage("dump_responses") as say:
+    with spread_stage("dump_responses") as say:
         params = load_section(PARAMS, DumpResponsesParams)
         table, image_of = expressions_with_images(pd.read_parquet(IMAGES))
         if params.source is not None:
+            if rank():
+                return
             maps = supplied_responses(Path(params.source), table)
             written = maps.join(table.set_index("expression_id")[["ref_id", "image_id", "split"]], on="expression_id")
             with replacing(RESPONSES) as temporary:
@@ -55,6 +60,9 @@ def main() -> None:
         place(model, device)
         tokens = tokenize(table["text"].tolist(), config["clip"]["vocabulary"], config["text"])
         maps = response_maps(model, packed, image_of, tokens, device=device, precision=params.precision)
+        if rank():
+            deque(maps, maxlen=0)  # its share
+            return
         columns = table[["expression_id", "ref_id", "image_id", "split"]]
         with (
             replacing(RESPONSES) as temporary,

@@ -3,12 +3,15 @@
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from torch import Tensor
 
 from stages._evaluation import unmeasured, write_evaluation
 from stages._inputs import expressions_with_images, image_folder, open_images, tokenize
 from stages._paths import EVALUATION, METRICS, PREDICTIONS, PSEUDO_LABELS, RESPONSES, SHEETS, STEP2, TRUTH
-from stages._stage import PARAMS, stage, stage_app
+from stages._spread import spread_stage
+from stages._stage import PARAMS, stage_app
 from tris_core.data.rle import decode
+from tris_core.distributed import rank
 from tris_core.evaluation import by_image, score_rows
 from tris_core.files import replacing
 from tris_core.images import read_image
@@ -42,7 +45,7 @@ def main() -> None:
     probability and its pixel. 3. Compare these rows, and nothing else, with the truth. 4. Reduce per split. Expressions
     without a true mask are predicted, not measured; a split without any does not appear in the metrics.
     """
-    with stage("evaluate_step2") as say:
+    with spread_stage("evaluate_step2") as say:
         params = load_section(PARAMS, EvaluateStep2Params)
         device = pick_device(load_section(PARAMS, RuntimeParams))
         images, packed = open_images()
@@ -54,13 +57,20 @@ def main() -> None:
         place(model, device)
         tokens = tokenize(table["text"].tolist(), config["clip"]["vocabulary"], config["text"])
         size_of, predictions = images.set_index("image_id"), []
+
+        def keep(rows: NDArray[np.int64], logits: Tensor) -> pd.DataFrame:
+            part = table.iloc[rows]
+            height, width = size_of.loc[part["image_id"].iloc[0], ["height", "width"]]
+            ids = part["expression_id"].to_numpy()
+            return to_rows(ids, logits.cpu(), height=height, width=width, threshold=params.threshold)
+
+        how = {"device": device, "precision": params.precision}
         with progress(len(table), "predictions") as bar:
-            for rows, small in predict_by_image(model, packed, image_of, tokens, device=device, precision=params.precision):
-                part = table.iloc[rows]
-                height, width = size_of.loc[part["image_id"].iloc[0], ["height", "width"]]
-                ids = part["expression_id"].to_numpy()
-                predictions.append(to_rows(ids, small.cpu(), height=height, width=width, threshold=params.threshold))
-                bar.update(len(rows))
+            for made in predict_by_image(model, packed, image_of, tokens, keep, **how):
+                predictions.append(made)
+                bar.update(len(made))
+        if rank():
+            return
         made = table[["expression_id", "ref_id", "split"]].merge(pd.concat(predictions), on="expression_id", validate="1:1")
         made = made.sort_values("expression_id", ignore_index=True)
         with replacing(PREDICTIONS) as temporary:

@@ -19,7 +19,7 @@ from tris_core.params.runtime import RuntimeParams
 from tris_core.processes import map_in_processes
 from tris_core.progress import progress
 from tris_core.refinement.crf import crf_labels, encode_label
-from tris_core.selection import Selected, selected_maps
+from tris_core.selection import Selected, SelectedMaps
 
 app = stage_app()
 
@@ -55,7 +55,7 @@ def main() -> None:
             return
         images, refs = pd.read_parquet(IMAGES), pd.read_parquet(REFS)
         train = refs.loc[refs["split"] == "train", "ref_id"]
-        maps = selected_maps(pd.read_parquet(RESPONSES), pd.read_parquet(PRMS), train, images, size=packed_size(PACKED))
+        maps = SelectedMaps(pd.read_parquet(RESPONSES), pd.read_parquet(PRMS), train, images, size=packed_size(PACKED))
         folder = image_folder()
         jobs: Iterator[tuple[int, Path, Selected]] = ((s.image_id, folder / s.path, s) for s in maps)
         work = partial(seed, **params.model_dump())

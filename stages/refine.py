@@ -7,10 +7,12 @@ import torch
 
 from stages._inputs import image_folder
 from stages._paths import IMAGES, IRN, PACKED, PRMS, PSEUDO_LABELS, REFS, RESPONSES
-from stages._stage import PARAMS, stage, stage_app
+from stages._spread import spread_stage
+from stages._stage import PARAMS, stage_app
 from tris_core.data.packed import packed_size
 from tris_core.data.rle import encode
 from tris_core.data.supplied import supplied_labels
+from tris_core.distributed import rank, spread
 from tris_core.files import replacing
 from tris_core.images import normalise, read_image, to_tensor
 from tris_core.models.checkpoints import load_weights, read_config
@@ -23,7 +25,7 @@ from tris_core.params.runtime import RuntimeParams
 from tris_core.progress import progress
 from tris_core.refinement.instances import refine_maps
 from tris_core.runtime import pick_device, place
-from tris_core.selection import selected_maps
+from tris_core.selection import Selected, SelectedMaps
 
 app = stage_app()
 
@@ -38,7 +40,7 @@ def main() -> None:
 
     1. Find boundaries and displacements of an image once. 2. Walk all its maps together. 3. Keep what is above the threshold.
     """
-    with stage("refine") as say:
+    with spread_stage("refine") as say:
         params = load_section(PARAMS, RefineParams)
         images, refs = pd.read_parquet(IMAGES), pd.read_parquet(REFS)
         if params.source is not None:
@@ -52,25 +54,33 @@ def main() -> None:
         place(irn.eval(), device)
         visual = place(freeze_at_stride_16(load_clip(config["clip"]).visual), device)
         train = refs.loc[refs["split"] == "train", "ref_id"]
-        maps = selected_maps(pd.read_parquet(RESPONSES), pd.read_parquet(PRMS), train, images, size=packed_size(PACKED))
+        maps = SelectedMaps(pd.read_parquet(RESPONSES), pd.read_parquet(PRMS), train, images, size=packed_size(PACKED))
         folder = image_folder()
         walk = params.model_dump(exclude={"threshold", "source"})
+
+        def refine(selected: Selected) -> list[dict[str, object]]:
+            image = normalise(to_tensor(read_image(folder / selected.path))[None].to(device))[0]
+            edge, displacement = boundaries(visual, irn, image)
+            walked = refine_maps(torch.from_numpy(selected.maps).to(device), edge, displacement, **walk)
+            masks = (walked > params.threshold).cpu().numpy()
+            height, width = masks.shape[1:]
+            return [
+                {"ref_id": ref_id, "height": height, "width": width, "counts": encode(mask)}
+                for ref_id, mask in zip(selected.ref_ids, masks, strict=True)
+            ]
+
         rows = []
         with progress(len(train), "walk") as bar:
-            for selected in maps:
-                image = normalise(to_tensor(read_image(folder / selected.path))[None].to(device))[0]
-                edge, displacement = boundaries(visual, irn, image)
-                walked = refine_maps(torch.from_numpy(selected.maps).to(device), edge, displacement, **walk)
-                masks = (walked > params.threshold).cpu().numpy()
-                height, width = masks.shape[1:]
-                for ref_id, mask in zip(selected.ref_ids, masks, strict=True):
-                    rows.append({"ref_id": ref_id, "height": height, "width": width, "counts": encode(mask)})
-                bar.update(len(masks))
+            for labels in spread(maps, refine):
+                rows += labels
+                bar.update(len(labels))
         write_labels(pd.DataFrame(rows))
         say(f"{PSEUDO_LABELS}: {len(rows)} pseudo-labels")
 
 
 def write_labels(table: pd.DataFrame) -> None:
+    if rank():
+        return
     with replacing(PSEUDO_LABELS) as temporary:
         table.sort_values("ref_id").to_parquet(temporary, index=False)
 

@@ -5,10 +5,13 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from stages._inputs import expressions_with_images, open_images, read_clip, tokenize
 from stages._paths import PRMS, RESPONSES
-from stages._stage import PARAMS, stage, stage_app
+from stages._spread import spread_stage
+from stages._stage import PARAMS, stage_app
+from tris_core.distributed import rank, spread
 from tris_core.files import replacing
 from tris_core.images import normalise
 from tris_core.models.clip import encode_words, sentence_feature
@@ -35,7 +38,7 @@ def main() -> None:
     1. Encode every sentence once with the scorer. 2. Mask the image with each of an object's maps and encode it once.
     3. Add up the similarities with all of the object's sentences; the highest sum is selected.
     """
-    with stage("score_prms") as say:
+    with spread_stage("score_prms") as say:
         params = load_section(PARAMS, ScorePrmsParams)
         device = pick_device(load_section(PARAMS, RuntimeParams))
         images, packed = open_images()
@@ -51,16 +54,25 @@ def main() -> None:
         objects = table["ref_id"].to_numpy()
         order = np.argsort(objects, kind="stable")
         bounds = [*np.unique(objects[order], return_index=True)[1][::OBJECTS], len(order)]
-        scores = np.empty(len(table), np.float32)
+
+        def score(span: tuple[int, int]) -> NDArray[np.float32]:
+            rows = order[slice(*span)]
+            image = normalise(packed[image_of[rows]].to(device))
+            masked = masked_by_responses(image, maps[rows].to(device), size=size, mask=params.mask)
+            similarity = similarities(scorer, masked, sentences[rows])
+            scores: NDArray[np.float32] = (
+                cumulative_scores(similarity, torch.from_numpy(objects[rows]).to(device)).cpu().numpy()
+            )
+            return scores
+
+        scores = []
         with progress(len(table), "PRMS") as bar:
-            for start, stop in pairwise(bounds):
-                rows = order[start:stop]
-                image = normalise(packed[image_of[rows]].to(device))
-                masked = masked_by_responses(image, maps[rows].to(device), size=size, mask=params.mask)
-                similarity = similarities(scorer, masked, sentences[rows])
-                scores[rows] = cumulative_scores(similarity, torch.from_numpy(objects[rows]).to(device)).cpu().numpy()
-                bar.update(len(rows))
-        made = table.iloc[order][["ref_id", "expression_id"]].assign(score=scores[order])
+            for part in spread(list(pairwise(bounds)), score):
+                scores.append(part)
+                bar.update(len(part))
+        if rank():
+            return
+        made = table.iloc[order][["ref_id", "expression_id"]].assign(score=np.concatenate(scores))
         best = made.groupby("ref_id")["score"].transform("idxmax")  # the first of equals
         made["selected"] = made.index == best
         with replacing(PRMS) as temporary:

@@ -4,10 +4,10 @@ import pandas as pd
 
 from stages._inputs import image_folder, read_clip
 from stages._paths import CLIP, IMAGES, IRN, IRN_LABELS
-from stages._stage import PARAMS, stage, stage_app
-from stages._training import skip_training, write_curve
+from stages._spread import spread_stage
+from stages._stage import PARAMS, stage_app
+from stages._training import keep, skip_training
 from tris_core.errors import InputError
-from tris_core.models.checkpoints import save_model
 from tris_core.models.clip import pyramid_channels
 from tris_core.models.clip_sources import load_clip
 from tris_core.models.irn import build_irn
@@ -34,7 +34,7 @@ def main() -> None:
     1. Cut random crops of images and seeds. 2. Train on pairs of pixels within the radius. 3. Measure the mean displacement
     over the training images; the network subtracts it from then on.
     """
-    with stage("train_irn") as say:
+    with spread_stage("train_irn") as say:
         params, runtime = load_section(PARAMS, TrainIrnParams), load_section(PARAMS, RuntimeParams)
         supplied = load_section(PARAMS, RefineParams).source
         if supplied is not None:
@@ -59,8 +59,7 @@ def main() -> None:
             )  # fmt: skip
             paths = [folder / path for path in labels["path"].unique()]
             irn.set_mean_shift(mean_displacement(visual, irn, paths, device))
-            save_model(IRN, irn.state_dict(), config)
-            write_curve("irn", history)
+            keep(irn, config, IRN, history, "irn")
         say(f"{IRN}: {steps} steps of {params.batch} crops")
         if len(history):
             say(f"loss {history['total'].iloc[-1]:.3f}")

@@ -8,10 +8,11 @@ from stages._doors import take_weights
 from stages._inputs import open_images, read_clip, tokenize
 from stages._paths import CLIP, EXPRESSIONS, IMAGES, PACKED, REFS, STEP1
 from stages._selection import validation
-from stages._stage import PARAMS, stage, stage_app
-from stages._training import skip_training, write_curve
+from stages._spread import spread_stage
+from stages._stage import PARAMS, stage_app
+from stages._training import keep, skip_training
 from tris_core.data.samples import TrainingRefs
-from tris_core.models.checkpoints import save_model
+from tris_core.distributed import synchronise_batch_norm
 from tris_core.models.clip import at_image_size, encode_words, sentence_feature, stage_channels
 from tris_core.models.clip_sources import load_clip
 from tris_core.models.step1 import build_step1
@@ -40,7 +41,7 @@ def main() -> None:
     1. Initialise from CLIP. 2. Encode every sentence once with the frozen scorer. 3. Train; a checkpoint outside DVC lets the
     next run go on after an interruption. 4. Save the last weights.
     """
-    with stage("train_step1") as say:
+    with spread_stage("train_step1") as say:
         params, runtime = load_section(PARAMS, TrainStep1Params), load_section(PARAMS, RuntimeParams)
         supplied = load_section(PARAMS, DumpResponsesParams).source
         if supplied is not None:
@@ -72,6 +73,7 @@ def main() -> None:
         sentences = sentence_table(lambda t: sentence_feature(scorer, encode_words(scorer, t), t), seen_by_scorer)
         tokens = tokenize(texts, clip["backbone"]["vocabulary"], clip["text"])
         place(model.train(), device)
+        synchronise_batch_norm(model)
         steps = params.total_steps(len(refs.image))
         scorer_size = clip["scorer"]["config"]["vision_cfg"]["image_size"]
         losses = step1_losses(model, scorer, scorer_size, packed, refs, tokens, sentences, params, device)
@@ -86,8 +88,7 @@ def main() -> None:
                 rate=lambda step: poly(step, steps) if params.schedule == "poly" else 1.0,
                 checkpoint_seconds=runtime.checkpoint_seconds, selection=selection,
             )  # fmt: skip
-            save_model(STEP1, model.state_dict(), config)
-            write_curve("step1", history)
+            keep(model, config, STEP1, history, "step1")
         say(f"{STEP1}: {steps} steps of {params.batch} on {len(refs.image)} refs")
         if len(history):
             say(f"loss {history['total'].iloc[-1]:.3f}")

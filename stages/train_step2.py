@@ -9,10 +9,11 @@ from stages._doors import take_weights
 from stages._inputs import open_images, read_clip, tokenize
 from stages._paths import CLIP, EXPRESSIONS, IMAGES, PACKED, PSEUDO_LABELS, REFS, STEP2
 from stages._selection import validation
-from stages._stage import PARAMS, stage, stage_app
-from stages._training import write_curve
+from stages._spread import spread_stage
+from stages._stage import PARAMS, stage_app
+from stages._training import keep
 from tris_core.data.samples import TrainingRefs
-from tris_core.models.checkpoints import save_model
+from tris_core.distributed import synchronise_batch_norm
 from tris_core.models.clip import pyramid_channels
 from tris_core.models.clip_sources import load_clip
 from tris_core.models.step2 import build_step2
@@ -40,7 +41,7 @@ def main() -> None:
     1. Initialise both encoders from CLIP. 2. Train with a random sentence of the object and its pseudo-label; a checkpoint
     outside DVC lets the next run go on after an interruption. 3. Save the last weights.
     """
-    with stage("train_step2") as say:
+    with spread_stage("train_step2") as say:
         params, runtime = load_section(PARAMS, TrainStep2Params), load_section(PARAMS, RuntimeParams)
         if params.weights is not None:
             say(take_weights(Path(params.weights), {2: build_step2}, STEP2, "step2"))
@@ -60,6 +61,7 @@ def main() -> None:
         model = build_step2(config)
         model.backbone.load_state_dict(load_clip(clip["backbone"]).state_dict())
         model.train().to(device)
+        synchronise_batch_norm(model)
         tokens = tokenize(expressions["text"].tolist(), clip["backbone"]["vocabulary"], clip["text"])
         steps = params.total_steps(len(refs.image))
         average = None if params.ema == "none" else running_average(model)
@@ -76,8 +78,7 @@ def main() -> None:
                 rate=lambda step: poly(step, steps) if params.schedule == "poly" else 1.0,
                 checkpoint_seconds=runtime.checkpoint_seconds, selection=selection,
             )  # fmt: skip
-            save_model(STEP2, model.state_dict(), config)
-            write_curve("step2", history)
+            keep(model, config, STEP2, history, "step2")
         say(f"{STEP2}: {steps} steps of {params.batch} on {len(refs.image)} refs")
         if len(history):
             say(f"loss {history['total'].iloc[-1]:.3f}")

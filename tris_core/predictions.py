@@ -1,6 +1,7 @@
 """Step-2's logits for many expressions, one pass of the image tower per image, and what is kept of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tris_core import distributed
 from tris_core.data.packed import PackedImages
 from tris_core.data.rle import encode
 from tris_core.images import normalise
@@ -15,29 +17,36 @@ from tris_core.maps import first_maxima, to_original
 from tris_core.models.step2 import Step2
 from tris_core.training.engine import autocast
 
+R = TypeVar("R")
 
-@torch.inference_mode()
+
 def predict_by_image(
     model: Step2,
     images: PackedImages,
     image_of: NDArray[np.int64],
     tokens: Tensor,
+    keep: Callable[[NDArray[np.int64], Tensor], R],
     *,
     device: torch.device,
     precision: str,
-) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-    """Logits of the finest head, image by image: rows (N,) of the expressions and their logits (N, S, S) float32.
+) -> Iterator[R]:
+    """What `keep` makes of the finest head's logits, image by image.
 
-    `image_of` (L,) is the image row of every expression, `tokens` (L, T) its token ids; the model is on `device`.
+    `image_of` (L,) is the image row of every expression, `tokens` (L, T) its token ids; the model is on `device`. `keep` gets
+    the rows (N,) of an image's expressions and their logits (N, S, S) float32 on `device`; of several processes each does its
+    share, and rank 0 gets all results.
     """
     model.eval()
-    for image_row in np.unique(image_of):
+
+    def predict(image_row: np.int64) -> R:
         rows = np.flatnonzero(image_of == image_row)
-        with autocast(device, precision):
+        with torch.inference_mode(), autocast(device, precision):
             stages = model.encode_image(normalise(images[np.array([image_row])].to(device)))
             pairs = [stage.expand(len(rows), *stage.shape[1:]) for stage in stages]
             logits = model.decode(pairs, tokens[rows].to(device), images.size)[0]
-        yield rows, logits[:, 0].float()
+        return keep(rows, logits[:, 0].float())
+
+    return distributed.spread(list(np.unique(image_of)), predict)
 
 
 def to_rows(expression_ids: NDArray[np.int64], logits: Tensor, *, height: int, width: int, threshold: float) -> pd.DataFrame:

@@ -18,7 +18,8 @@ def pick_device(runtime: RuntimeParams) -> torch.device:
 
     With `auto` and GPUs it is one that no other run on this machine uses, waited for if need be, and this run's to its end.
     """
-    torch.set_num_threads(runtime.threads or os.cpu_count() or 1)
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    torch.set_num_threads(runtime.threads or max(1, (os.cpu_count() or 1) // here))
     if runtime.device != "auto":
         return torch.device(runtime.device)
     if not torch.cuda.is_available():

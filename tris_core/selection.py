@@ -1,6 +1,6 @@
 """The response maps that PRMS selected, at their images' own sizes, image by image."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,15 +21,26 @@ class Selected:
     maps: NDArray[np.float32]
 
 
-def selected_maps(
-    responses: pd.DataFrame, prms: pd.DataFrame, ref_ids: "pd.Series[int]", images: pd.DataFrame, *, size: int
-) -> Iterator[Selected]:
-    """Selected maps of the refs asked for. `images` gives path, height and width; `size` is the training size."""
-    chosen = prms.loc[prms["selected"] & prms["ref_id"].isin(ref_ids), "expression_id"]
-    rows = responses[responses["expression_id"].isin(chosen)]
-    size_of = images.set_index("image_id")
-    for image_id, group in rows.groupby("image_id", sort=True):
-        image = size_of.loc[image_id]
+class SelectedMaps(Sequence[Selected]):
+    """The selected maps of the refs asked for, one entry per image, made when it is looked at.
+
+    `images` gives path, height and width; `size` is the training size.
+    """
+
+    def __init__(
+        self, responses: pd.DataFrame, prms: pd.DataFrame, ref_ids: "pd.Series[int]", images: pd.DataFrame, *, size: int
+    ) -> None:
+        chosen = prms.loc[prms["selected"] & prms["ref_id"].isin(ref_ids), "expression_id"]
+        rows = responses[responses["expression_id"].isin(chosen)]
+        self._groups = list(rows.groupby("image_id", sort=True))
+        self._images, self._size = images.set_index("image_id"), size
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __getitem__(self, number: int) -> Selected:  # type: ignore[override]
+        image_id, group = self._groups[number]
+        image = self._images.loc[image_id]
         raw = torch.from_numpy(np.stack(group["map"].to_list())).view(len(group), group["height"].iloc[0], -1)
-        maps = normalise(response_to_original(raw, size=size, height=image["height"], width=image["width"]))
-        yield Selected(int(image_id), image["path"], group["ref_id"].tolist(), maps.numpy())
+        maps = normalise(response_to_original(raw, size=self._size, height=image["height"], width=image["width"]))
+        return Selected(int(image_id), image["path"], group["ref_id"].tolist(), maps.numpy())

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from tris_core.breakdowns import describe
@@ -159,15 +160,19 @@ class _Data:
             parts.append(score_responses(found, self._truth, size=packed.size, threshold=STEP1_THRESHOLD, box_input="binary"))
         return pd.concat(parts, ignore_index=True)
 
-    def _step2(self, model: Any, packed: PackedImages, table: pd.DataFrame, *inputs: Any, **how: Any) -> pd.DataFrame:
-        sizes, parts = self._images.set_index("image_id"), []
-        for rows, logits in predict_by_image(model, packed, *inputs, **how):
+    def _step2(
+        self, model: Any, packed: PackedImages, table: pd.DataFrame, image_of: Any, tokens: torch.Tensor, **how: Any
+    ) -> pd.DataFrame:
+        sizes = self._images.set_index("image_id")
+
+        def judge(rows: NDArray[np.int64], logits: torch.Tensor) -> pd.DataFrame:
             found = table.iloc[rows]
             height, width = sizes.loc[found["image_id"].iloc[0], ["height", "width"]]
             ids = found["expression_id"].to_numpy()
             made = to_rows(ids, logits.cpu(), height=height, width=width, threshold=STEP2_THRESHOLD)
-            parts.append(score_rows(made.merge(found[["expression_id", "ref_id"]], on="expression_id"), self._truth))
-        return pd.concat(parts, ignore_index=True)
+            return score_rows(made.merge(found[["expression_id", "ref_id"]], on="expression_id"), self._truth)
+
+        return pd.concat(predict_by_image(model, packed, image_of, tokens, judge, **how), ignore_index=True)
 
 
 def _rows(judged: dict[str, Any]) -> Iterator[dict[str, Any]]:

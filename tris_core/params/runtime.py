@@ -8,7 +8,9 @@ from tris_core.params.base import Section
 
 
 class RuntimeParams(Section):
-    """`device`: `auto` takes a GPU that no other run uses, and waits for one, where there are GPUs at all.
+    """`processes` to spread trainings and per-image work over, on this machine: one per GPU, or of a CPU.
+
+    `device`: `auto` takes a GPU that no other run uses, and waits for one, where there are GPUs at all.
 
     `threads` of torch and `workers` for CPU work; 0 means every core. `checkpoint_seconds`: how often a training keeps what it
     needs to go on after an interruption.
@@ -16,6 +18,7 @@ class RuntimeParams(Section):
 
     key: ClassVar[str] = "runtime"
 
+    processes: int = Field(ge=1)
     device: Literal["auto", "cpu", "cuda"]
     threads: int = Field(ge=0)
     workers: int = Field(ge=0)

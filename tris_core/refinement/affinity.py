@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tris_core import distributed
 from tris_core.refinement.crf import BACKGROUND, FOREGROUND, IGNORE
 
 Offset = tuple[int, int]
@@ -110,5 +111,5 @@ def _destinations(x: Tensor, radius: int) -> Tensor:
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of `values` where `mask`; 0 where the batch has no such pair."""
-    return (values * mask).sum() / (mask.sum() + LOG_EPS)
+    """Mean of `values` where `mask`, over the pairs of all processes; 0 where the batch has no such pair."""
+    return (values * mask).sum() / (distributed.mean(mask.sum().float()) + LOG_EPS / distributed.size())

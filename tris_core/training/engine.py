@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from tris_core import distributed
 from tris_core.files import replacing
 from tris_core.progress import progress
 
@@ -20,7 +21,10 @@ Losses = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Selection:
-    """Keep the weights of the best `score()`, asked every `every` steps and at the end; of equals the first."""
+    """Keep the weights of the best `score()`, asked every `every` steps and at the end; of equals the first.
+
+    Every process is asked, and rank 0 alone has the answer; NaN elsewhere.
+    """
 
     every: int
     score: Callable[[], float]
@@ -61,7 +65,8 @@ def fit(
 
     `losses(step)` draws the step's batch as a function of the step alone and returns named scalars, `total` among them;
     `rate(step)` scales the learning rates the optimizer was built with. The newest checkpoint in `scratch` is continued
-    from, to the same result as without the interruption. Without `selection` the last weights are the result. Raises
+    from, to the same result as without the interruption. Without `selection` the last weights are the result. Of several
+    processes (`tris_core.distributed`) rank 0 alone keeps checkpoints and has the result. Raises
     `FloatingPointError` naming the steps if a loss is not finite; the last good checkpoint stays.
     """
     base = [group["lr"] for group in optimizer.param_groups]
@@ -69,12 +74,14 @@ def fit(
     bar = progress(steps, name, done=first)
     saved = time.monotonic()
     recent: list[Losses] = []
+    leads = distributed.rank() == 0
     for step in range(first, steps):
         for group, lr in zip(optimizer.param_groups, base, strict=True):
             group["lr"] = lr * rate(step)
         parts = losses(step)
         optimizer.zero_grad(set_to_none=True)
         parts["total"].backward()
+        distributed.average_gradients(model)
         optimizer.step()
         recent.append({key: value.detach() for key, value in parts.items()})
         bar.update()
@@ -88,17 +95,17 @@ def fit(
                 with replacing(scratch / "best.pt") as temporary:
                     torch.save(model.state_dict(), temporary)
         if done % LOG_EVERY == 0 or done == steps:
-            row = {key: torch.stack([parts[key] for parts in recent]).mean().item() for key in parts}
+            row = {key: distributed.mean(torch.stack([parts[key] for parts in recent]).mean()).item() for key in parts}
             if not all(math.isfinite(value) for value in row.values()):
                 raise FloatingPointError(f"{name}: loss not finite in steps {done - len(recent) + 1} to {done}: {row}")
             history.append({"step": done, **row})
             recent = []
             bar.set_postfix_str(", ".join(f"{key} {value:.3f}" for key, value in row.items()), refresh=False)
-            if time.monotonic() - saved >= checkpoint_seconds and done < steps:
+            if leads and time.monotonic() - saved >= checkpoint_seconds and done < steps:
                 _save(model, optimizer, scratch, done, history, best)
                 saved = time.monotonic()
     bar.close()
-    if selection is not None and steps:
+    if selection is not None and leads and steps:
         model.load_state_dict(torch.load(scratch / "best.pt", weights_only=True))
     return pd.DataFrame(history, columns=None if history else ["step", "total"])
 
@@ -119,5 +126,6 @@ def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, scratch: Path) -
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["rng"])
-    print(f"continuing from step {state['done']} ({path})", flush=True)
+    if distributed.rank() == 0:
+        print(f"continuing from step {state['done']} ({path})", flush=True)
     return state["done"], state["history"], state["best"]

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tris_core import distributed
 from tris_core.images import normalise, read_image, to_tensor
 from tris_core.models.irn import IRN
 from tris_core.models.irn_backbone import backbone_taps, boundaries
@@ -54,14 +55,19 @@ def _window(side: int, crop: int, rng: np.random.Generator) -> tuple[slice, slic
 def crop_losses(
     visual: nn.Module, irn: IRN, labels: pd.DataFrame, root: Path, params: TrainIrnParams, device: torch.device
 ) -> Callable[[int], Losses]:
-    """The function that `fit` calls. `labels` has path and label (PNG bytes), one row per ref."""
+    """The function that `fit` calls, for this process's part. `labels` has path and label (PNG bytes), one row per ref."""
     per_epoch = max(1, len(labels) // params.batch)
 
     def losses(step: int) -> Losses:
         order = np.random.default_rng([params.seed, 0, step // per_epoch]).permutation(len(labels))
-        rng = np.random.default_rng([params.seed, 1, step])
-        rows = labels.iloc[order[step % per_epoch * params.batch :][: params.batch]]
-        crops = [random_crop(read_image(root / row.path), decode_label(row.label), params, rng) for row in rows.itertuples()]
+        batch = order[step % per_epoch * params.batch :][: params.batch]
+        part = distributed.part(len(batch))
+        draws = np.random.default_rng([params.seed, 1, step]).spawn(len(batch))[part]
+        rows = labels.iloc[batch[part]].itertuples()
+        crops = [
+            random_crop(read_image(root / row.path), decode_label(row.label), params, rng)
+            for row, rng in zip(rows, draws, strict=True)
+        ]
         image = normalise(to_tensor(np.stack([picture for picture, _ in crops])).to(device))
         seeds = torch.from_numpy(np.stack([seeds[2::4, 2::4] for _, seeds in crops])).to(device)
         edge_logits, displacement = irn(backbone_taps(visual, image))
@@ -80,9 +86,12 @@ def sgd(irn: IRN, params: TrainIrnParams) -> torch.optim.SGD:
 
 
 def mean_displacement(visual: nn.Module, irn: IRN, paths: list[Path], device: torch.device) -> Tensor:
-    """Mean displacement (2,) over images, in eval mode: what the network subtracts from then on."""
+    """Mean displacement (2,) over images, in eval mode: what the network subtracts from then on. Zeros but on rank 0."""
     irn.eval()
-    means = [
-        boundaries(visual, irn, normalise(to_tensor(read_image(path))[None].to(device))[0])[1].mean((1, 2)) for path in paths
-    ]
-    return torch.stack(means).mean(0)
+
+    def of_one(path: Path) -> Tensor:
+        image = normalise(to_tensor(read_image(path))[None].to(device))[0]
+        return boundaries(visual, irn, image)[1].mean((1, 2)).cpu()
+
+    means = list(distributed.spread(paths, of_one))
+    return torch.stack(means).mean(0) if means else torch.zeros(2)

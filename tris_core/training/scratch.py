@@ -13,6 +13,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 import tris_core
+from tris_core import distributed
 from tris_core.files import sha256_of
 
 
@@ -30,10 +31,18 @@ def training_digest(params: dict[str, Any], inputs: Iterable[Path]) -> str:
 
 @contextmanager
 def scratch_folder(name: str, digest: str) -> Iterator[Path]:
-    """The folder of one training, locked while the block runs (a second process waits) and removed when it ends well."""
+    """The folder of one training, locked while the block runs (a second run waits) and removed when it ends well.
+
+    Of a run of several processes rank 0 has the lock, and the others read what lies there once it has.
+    """
     folder = scratch_root() / "training" / f"{name}-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
+    if distributed.rank():
+        distributed.wait_for_all()
+        yield folder
+        return
     with FileLock(f"{folder}.lock"):
         folder.mkdir(parents=True, exist_ok=True)
+        distributed.wait_for_all()
         yield folder
         shutil.rmtree(folder)

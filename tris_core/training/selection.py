@@ -3,6 +3,7 @@
 Off by default (`selection: last`): a method that learns from sentences alone has no masks to choose by.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +52,7 @@ class Validation:
         return Validation(images, image_of[rows], tokens[rows], masks, device, precision)
 
     def step1(self, model: Step1) -> float:
-        """mIoU, in [0, 1], of the response maps."""
+        """mIoU, in [0, 1], of the response maps; NaN but on rank 0."""
         made = response_maps(model, self.images, self.image_of, self.tokens, device=self.device, precision=self.precision)
         ious = []
         for rows, maps in made:
@@ -61,22 +62,31 @@ class Validation:
                     torch.from_numpy(raw)[None], size=self.images.size, height=true.shape[0], width=true.shape[1]
                 )
                 ious.append(_iou(binarise(normalise(grown))[0].numpy(), true))
-        return float(np.mean(ious))
+        return _mean(ious)
 
     def step2(self, model: Step2) -> float:
-        """mIoU, in [0, 1], of the predicted masks."""
-        made = predict_by_image(model, self.images, self.image_of, self.tokens, device=self.device, precision=self.precision)
-        ious = []
-        for rows, small in made:
+        """mIoU, in [0, 1], of the predicted masks; NaN but on rank 0."""
+
+        def judge(rows: NDArray[np.int64], small: Tensor) -> list[float]:
+            ious = []
             for row, logits in zip(rows, small.cpu(), strict=True):
                 true = self._mask(row)
                 predicted = to_original(logits[None], height=true.shape[0], width=true.shape[1])[0] > 0
                 ious.append(_iou(predicted.numpy(), true))
-        return float(np.mean(ious))
+            return ious
+
+        made = predict_by_image(
+            model, self.images, self.image_of, self.tokens, judge, device=self.device, precision=self.precision
+        )
+        return _mean([iou for ious in made for iou in ious])
 
     def _mask(self, row: int) -> NDArray[np.bool_]:
         true = self.truth.iloc[row]
         return decode(true["counts"], true["height"], true["width"])
+
+
+def _mean(ious: list[float]) -> float:
+    return float(np.mean(ious)) if ious else math.nan
 
 
 def _iou(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:

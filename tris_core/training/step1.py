@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from open_clip.model import CLIP
 from torch import Tensor
 
+from tris_core import distributed
 from tris_core.data.packed import PackedImages
 from tris_core.data.samples import CalibrationNegatives, TrainingRefs
 from tris_core.images import normalise
@@ -34,7 +35,7 @@ def step1_losses(
     params: TrainStep1Params,
     device: torch.device,
 ) -> Callable[[int], Losses]:
-    """The function that `fit` calls: step -> {cls, pos, neg, total}.
+    """The function that `fit` calls: step -> {cls, pos, neg, total}, of this process's part of the batch.
 
     `tokens` (L, T) and `sentences` (L, E, the scorer's unit features) are rows of the expressions table.
     """
@@ -47,12 +48,16 @@ def step1_losses(
         text = refs.draw_text(batch, rng)
         fillers = negatives.draw(batch, rng)
         pool, columns, positive, counted = classification_columns(refs, batch, params, rng)
-        image = normalise(images[refs.image[batch]].to(device))
+        drawn = refs.draw_text(pool, rng)
+        part = distributed.part(len(batch))
+        text, fillers, columns, positive, counted = text[part], fillers[part], columns[part], positive[part], counted[part]
+        image = normalise(images[refs.image[batch[part]]].to(device))
         with autocast(device, params.precision):
             vis = model.encode_image(image)
-            lan = model.encode_text(tokens[np.concatenate([text, refs.draw_text(pool, rng)])].to(device))
-            response = model.respond(vis, lan[columns.to(device)]).float()
-        own = response[torch.arange(len(batch), device=device), positive.to(device)]
+            lan = model.encode_text(tokens[np.concatenate([text, drawn])].to(device))
+            everybody = torch.cat([distributed.gather(lan[: len(text)]), lan[len(text) :]])
+            response = model.respond(vis, everybody[columns.to(device)]).float()
+        own = response[torch.arange(len(text), device=device), positive.to(device)]
         score = image_level_score(response, **params.mask_size.model_dump())
         parts = {"cls": classification_loss(score, positive.to(device), counted.to(device))}
         if weights.pos or weights.neg:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from tris_core import distributed
 from tris_core.data.packed import PackedImages
 from tris_core.data.rle import decode
 from tris_core.data.samples import TrainingRefs
@@ -41,7 +42,7 @@ def step2_losses(
     params: TrainStep2Params,
     device: torch.device,
 ) -> Callable[[int], Losses]:
-    """The function that `fit` calls: step -> {total, head1 .. head4}. `labels` is indexed by ref_id.
+    """The function that `fit` calls: step -> {total, head1 .. head4}, of this process's part. `labels` is indexed by ref_id.
 
     With `average` also `ema`, the released consistency term (D46): the mean squared distance of all four heads' probabilities
     to those of the running average, which is updated every ten steps from the hundredth on.
@@ -52,7 +53,8 @@ def step2_losses(
             average.update_parameters(model)
         rng = np.random.default_rng([params.seed, 1, step])
         batch = refs.batch(step, params.batch, params.seed)
-        text = refs.draw_text(batch, rng)
+        part = distributed.part(len(batch))
+        text, batch = refs.draw_text(batch, rng)[part], batch[part]
         masks = np.stack([target(labels.loc[ref_id], images.size) for ref_id in refs.ref_id[batch]])
         image = normalise(images[refs.image[batch]].to(device))
         with autocast(device, params.precision):
