@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pandas as pd
 import psutil
@@ -147,6 +148,26 @@ def check_report(project: Project) -> None:
     table4 = project.run("tris", "report", "half=other", "--table", "4")
     assert all(f"{100 * prms[column]:.2f}" in table4 for column in ("without", "with"))
     assert "--table 6: the paper has tables 1, 2, 3, 4, 5" in project.run("tris", "report", "x", "--table", "6", check=False)
+
+
+def test_a_colleague_pulls_and_reruns_nothing(project: Project, tmp_path: Path) -> None:
+    store, clone = tmp_path / "store", tmp_path / "clone"
+    project.run("dvc", "remote", "add", "--local", "-d", "store", str(store))
+    project.run("dvc", "push", "-q")
+    project.run("dvc", "remote", "remove", "--local", "store")
+    subprocess.run(["git", "clone", "-q", project.folder, clone], check=True)
+    env = {**project.env, "TRIS_SCRATCH": str(tmp_path / "scratch")}
+
+    def dvc(*arguments: str) -> str:
+        done = subprocess.run(["dvc", *arguments], cwd=clone, env=env, capture_output=True, text=True, check=True)
+        return done.stdout + done.stderr
+
+    dvc("remote", "add", "--local", "-d", "store", str(store))
+    dvc("pull", "-q")
+    assert ran(dvc("repro")) == set()
+    assert (clone / "models/step2/model.safetensors").read_bytes() == (
+        project.folder / "models/step2/model.safetensors"
+    ).read_bytes()
 
 
 def test_plots_show_curves_and_pictures(project: Project) -> None:
