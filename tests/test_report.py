@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from tris_core.cli import app
 from tris_core.errors import InputError
 from tris_core.metrics import summarise
 from tris_core.report import beside_paper, bootstrap_interval, compare, per_expression
@@ -90,3 +92,9 @@ def test_runs_stand_beside_the_paper() -> None:
 def test_runs_on_other_expressions_are_refused() -> None:
     with pytest.raises(InputError, match="not measured on the same expressions"):
         compare({"a": [records([0.1, 0.2])], "b": [records([0.1])]}, against="a")
+
+
+def test_a_table_the_paper_does_not_have() -> None:
+    result = CliRunner().invoke(app, ["report", "x", "--table", "6"])
+    assert result.exit_code == 1
+    assert "--table 6: the paper has tables 1, 2, 3, 4, 5" in result.output

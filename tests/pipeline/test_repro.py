@@ -133,10 +133,9 @@ def test_metrics_read_well_and_compare_between_branches(project: Project) -> Non
 def check_report(project: Project) -> None:
     """`tris report` reads both branches from the cache, whatever is checked out."""
     full = json.loads((project.folder / "data/evaluation/step1/metrics.json").read_text())["metrics"]["val"]
-    for name in ("report.md", "report.html"):
-        project.run("tris", "report", "half=other", "any=main", "--table", "3", "--out", name)
+    said = project.run("tris", "report", "half=other", "any=main", "--table", "3", "--out", "report.html")
     assert "<table>" in (project.folder / "report.html").read_text()
-    head, _, *rows = (project.folder / "report.md").read_text().splitlines()
+    head, _, *rows = said.splitlines()
     half, any_ = (dict(zip(head.split("|"), row.split("|"), strict=True)) for row in rows)
     shown = {key.strip(): value.strip() for key, value in half.items()}
     assert (shown["run"], shown["mIoU"]) == ("half", f"{100 * full['mIoU']:.1f}")
@@ -147,7 +146,6 @@ def check_report(project: Project) -> None:
     prms = json.loads((project.folder / "metrics/prms.json").read_text())["val"]
     table4 = project.run("tris", "report", "half=other", "--table", "4")
     assert all(f"{100 * prms[column]:.2f}" in table4 for column in ("without", "with"))
-    assert "--table 6: the paper has tables 1, 2, 3, 4, 5" in project.run("tris", "report", "x", "--table", "6", check=False)
 
 
 def test_a_colleague_pulls_and_reruns_nothing(project: Project, tmp_path: Path) -> None:
