@@ -25,6 +25,7 @@ ORDER = (
     "evaluate_step2",
 )  # fmt: skip
 FILES = ("data/responses.parquet", "data/prms.parquet", "data/pseudo_labels.parquet", "data/predictions.parquet")
+LOOPBACK = {"PET_LOCAL_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}  # whatever this machine's name resolves to
 SMALL: dict[str, dict[str, Any]] = {
     "make_shapes": {"train": 8, "val": 3, "test": 24},
     "pack_images": {"size": 64},
@@ -72,7 +73,7 @@ def together(alone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in FILES:
         (folder / name).unlink()
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
-    env = {**os.environ, "TRIS_SCRATCH": str(folder / "scratch"), "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, **LOOPBACK, "TRIS_SCRATCH": str(folder / "scratch"), "PYTHONPATH": str(ROOT)}
     subprocess.run([*command, "tests.pipeline.ranks", str(folder), *SHARED, *TRAINED], env=env, check=True, timeout=600)
     return folder
 
@@ -101,7 +102,7 @@ def test_a_stage_starts_its_processes_itself(alone: Path, tmp_path: Path) -> Non
     params["runtime"]["processes"] = 2
     YAML().dump(params, folder / "params.yaml")
     command = [sys.executable, "-m", "stages.score_prms"]
-    env = {**os.environ, "TRIS_SCRATCH": str(folder / "scratch"), "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, **LOOPBACK, "TRIS_SCRATCH": str(folder / "scratch"), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert (folder / FILES[1]).read_bytes() == (alone / FILES[1]).read_bytes()
