@@ -24,6 +24,7 @@ from stages._inputs import read_clip
 from tests.data.builders import TinyRefer
 from tests.models.test_released import BUILDERS
 from tests.pipeline.closure import ROOT
+from tests.pipeline.in_process import run
 from tris_core.data.rle import encode
 from tris_core.files import sha256_of_file
 from tris_core.models.checkpoints import read_config, save_model
@@ -69,12 +70,6 @@ def set_param(parameter: str, value: object) -> None:
     content = YAML().load(Path("params.yaml"))
     content[section][key] = value
     YAML().dump(content, Path("params.yaml"))
-
-
-def run(module: Any) -> str:
-    result = CliRunner().invoke(module.app, [])
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 def refuse(module: Any, *words: str) -> None:

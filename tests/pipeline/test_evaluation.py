@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from ruamel.yaml import YAML
-from typer.testing import CliRunner
 
 import stages.evaluate_labels
 import stages.evaluate_prms
@@ -19,16 +18,10 @@ import stages.pack_images
 import stages.prepare_clip
 import stages.train_step2
 from stages._paths import EVALUATION, METRICS, PREDICTIONS, PRMS, PSEUDO_LABELS, REFS, RESPONSES, SHEETS, STEP1, TRUTH
-from tests.pipeline.closure import ROOT
+from tests.pipeline.in_process import enter, run, write_params
 from tris_core.data.rle import encode
 from tris_core.metrics import summarise
 from tris_core.shapes.dataset import write_shapes
-
-
-def run(module: object) -> str:
-    result = CliRunner().invoke(module.app, [])  # type: ignore[attr-defined]
-    assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
-    return str(result.output)
 
 
 def set_parameter(section: str, key: str, value: object) -> None:
@@ -42,14 +35,10 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder in which everything up to evaluation is done: random responses, an untrained Step-2."""
     folder = tmp_path_factory.mktemp("work")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stages._stage.end_with_parent", lambda: None)
-        patch.setenv("TRIS_SCRATCH", str(folder / "scratch"))
-        patch.chdir(folder)
-        shutil.copy(ROOT / "presets" / "shapes.yaml", "params.yaml")
-        set_parameter("pack_images", "size", 64)
-        set_parameter("train_step2", "steps", 0)
-        set_parameter("train_step2", "width", 8)
-        set_parameter("evaluate_step2", "threshold", -0.1)
+        enter(patch, folder)
+        write_params(
+            {"pack_images": {"size": 64}, "train_step2": {"steps": 0, "width": 8}, "evaluate_step2": {"threshold": -0.1}}
+        )
         write_shapes(Path("data/shapes"), train=3, val=2, test=2, seed=0)
         for module in (stages.index, stages.pack_images, stages.prepare_clip):
             run(module)

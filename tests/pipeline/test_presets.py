@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from typer.testing import CliRunner
 
 from tests.pipeline.closure import ROOT
+from tests.pipeline.in_process import enter, run, write_params
 
 STAGES = list(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"])
 PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml") if path.stem != "shapes")
@@ -30,18 +30,9 @@ SMALL: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_goes_through_every_stage(preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    params = YAML().load(ROOT / "presets" / f"{preset}.yaml")
-    for section, values in SMALL.items():
-        params[section].update(values)
-    YAML().dump(params, tmp_path / "params.yaml")
-    monkeypatch.setattr("stages._stage.end_with_parent", lambda: None)
-    monkeypatch.setenv("TRIS_SCRATCH", str(tmp_path / "scratch"))
-    monkeypatch.chdir(tmp_path)
-    said = {}
-    for name in STAGES:
-        result = CliRunner().invoke(import_module(f"stages.{name}").app, [], catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-        said[name] = result.output
+    enter(monkeypatch, tmp_path)
+    params = write_params(SMALL, preset=preset)
+    said = {name: run(import_module(f"stages.{name}")) for name in STAGES}
     for step in (1, 2):
         metrics = json.loads(Path(f"metrics/step{step}.json").read_text())
         assert metrics.keys() == {"train", "val", "test"}

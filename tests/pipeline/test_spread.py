@@ -11,11 +11,10 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from ruamel.yaml import YAML
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
 from tests.pipeline.closure import ROOT
+from tests.pipeline.in_process import enter, run, write_params
 
 PREPARED = ("make_shapes", "index", "pack_images", "prepare_clip")
 SHARED = ("dump_responses", "score_prms", "refine", "evaluate_step2")
@@ -38,30 +37,15 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
-def set_params(**sections: dict[str, Any]) -> None:
-    params = YAML().load(Path("params.yaml"))
-    for section, values in sections.items():
-        params[section].update(values)
-    YAML().dump(params, Path("params.yaml"))
-
-
-def run(names: tuple[str, ...]) -> None:
-    for name in names:
-        result = CliRunner().invoke(import_module(f"stages.{name}").app, [], catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-
-
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which one process ran everything."""
     folder = tmp_path_factory.mktemp("alone")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stages._stage.end_with_parent", lambda: None)
-        patch.setenv("TRIS_SCRATCH", str(folder / "scratch"))
-        patch.chdir(folder)
-        shutil.copy(ROOT / "presets" / "shapes.yaml", "params.yaml")
-        set_params(**SMALL)
-        run((*PREPARED, *ORDER))
+        enter(patch, folder)
+        write_params(SMALL)
+        for name in (*PREPARED, *ORDER):
+            run(import_module(f"stages.{name}"))
     return folder
 
 
@@ -98,9 +82,7 @@ def test_a_stage_starts_its_processes_itself(alone: Path, tmp_path: Path) -> Non
     folder = tmp_path / "copy"
     shutil.copytree(alone, folder)
     (folder / FILES[1]).unlink()
-    params = YAML().load(folder / "params.yaml")
-    params["runtime"]["processes"] = 2
-    YAML().dump(params, folder / "params.yaml")
+    write_params({**SMALL, "runtime": {**SMALL["runtime"], "processes": 2}}, folder=folder)
     command = [sys.executable, "-m", "stages.score_prms"]
     env = {**os.environ, **LOOPBACK, "TRIS_SCRATCH": str(folder / "scratch"), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False)
