@@ -42,8 +42,7 @@ def predict_by_image(
         rows = np.flatnonzero(image_of == image_row)
         with torch.inference_mode(), autocast(device, precision):
             stages = model.encode_image(normalise(images[np.array([image_row])].to(device)))
-            pairs = [stage.expand(len(rows), *stage.shape[1:]) for stage in stages]
-            logits = model.decode(pairs, tokens[rows].to(device), images.size)[0]
+            logits = model.decode(stages, tokens[rows].to(device), images.size)[0]
         return keep(rows, logits[:, 0].float())
 
     return distributed.spread(list(np.unique(image_of)), predict)

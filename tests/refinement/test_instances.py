@@ -17,9 +17,9 @@ FULL = G["label"].shape
 CENTRES = [(5, 6), (6, 25), (18, 14)]
 
 
-def released_chain(cam: torch.Tensor, edge: torch.Tensor, masks: np.ndarray) -> np.ndarray:
+def released_chain(cam: torch.Tensor, edge: torch.Tensor, masks: torch.Tensor) -> np.ndarray:
     """One map, as released: arg max over all parts and a background of 0.25, components, the sum of their masks."""
-    walked = walk(cam * torch.from_numpy(masks), edge)
+    walked = walk(cam * masks, edge)
     large = F.interpolate(walked[:, None], scale_factor=4, mode="bilinear", align_corners=False)
     large = large[:, 0, : FULL[0], : FULL[1]]
     label = F.pad(large / large.max(), (0, 0, 0, 0, 1, 0), value=0.25).argmax(0).numpy()
@@ -30,23 +30,24 @@ def released_chain(cam: torch.Tensor, edge: torch.Tensor, masks: np.ndarray) -> 
     return np.sum(components, axis=0)
 
 
-def field(seed: int, height: int = 24, width: int = 32) -> np.ndarray:
+def field(seed: int, height: int = 24, width: int = 32) -> torch.Tensor:
     """A smooth random field, some pixels long."""
     noise = np.random.default_rng(seed).normal(size=(2, height, width))
-    return (ndimage.gaussian_filter(noise, (0, 3, 3)) * 60).astype(np.float32)
+    return torch.from_numpy(ndimage.gaussian_filter(noise, (0, 3, 3)) * 60).float()
 
 
-def towards(centres: list[tuple[int, int]], height: int = 20, width: int = 40) -> np.ndarray:
+def towards(centres: list[tuple[int, int]], height: int = 20, width: int = 40) -> torch.Tensor:
     """Displacements to the nearest of the centres."""
     grid = np.indices((height, width))
     gaps = np.stack([np.array(c)[:, None, None] - grid for c in centres])
     nearest = np.hypot(gaps[:, 0], gaps[:, 1]).argmin(axis=0)
-    return np.take_along_axis(gaps, nearest[None, None], axis=0)[0].astype(np.float32)
+    return torch.from_numpy(np.take_along_axis(gaps, nearest[None, None], axis=0)[0]).float()
 
 
 def test_centroids_and_instances_are_the_released_ones() -> None:
-    np.testing.assert_array_equal(find_centroids(G["displacement"]), G["centroids"])
-    np.testing.assert_array_equal(instance_maps(G["displacement"]), G["instance_masks"])
+    displacement = torch.from_numpy(G["displacement"])
+    np.testing.assert_array_equal(find_centroids(displacement), G["centroids"])
+    np.testing.assert_array_equal(instance_maps(displacement), G["instance_masks"])
 
 
 def test_walked_parts_are_the_released_ones() -> None:
@@ -65,7 +66,7 @@ def test_refined_above_threshold_is_the_released_chain(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     cams = F.interpolate(torch.rand(1, 3, 4, 5, generator=generator) ** 3, FULL, mode="bicubic")[0].clamp(0, 1)
     edge, displacement = torch.from_numpy(G["edge"][0]), towards(CENTRES, 24, 32) + field(seed) / 10
-    refined = refine_maps(cams, edge, torch.from_numpy(displacement))
+    refined = refine_maps(cams, edge, displacement)
     assert refined.shape == cams.shape
     assert len(instance_maps(displacement)) >= len(CENTRES)
     small = F.interpolate(cams[None], edge.shape, mode="bilinear", align_corners=True)[0]
@@ -98,14 +99,14 @@ def test_two_centres_make_two_halves() -> None:
 @pytest.mark.parametrize(("strength", "count"), [(2.49, 1), (2.5, 2)])
 def test_seeds_are_shorter_than_two_and_a_half_pixels(strength: float, count: int) -> None:
     """A stripe that moves left between two resting areas parts them once it is too strong to be a seed itself."""
-    displacement = np.zeros((2, 6, 30), np.float32)
+    displacement = torch.zeros(2, 6, 30)
     displacement[1, :, 10:13] = -strength
     assert len(instance_maps(displacement)) == count
 
 
 def test_pixels_that_reach_no_seed_form_the_first_instance() -> None:
     """Left of column 10 all run to the border and stay there, at full speed; the others stand still."""
-    displacement = np.zeros((2, 6, 30), np.float32)
+    displacement = torch.zeros(2, 6, 30)
     displacement[1, :, :10] = -5
     maps = instance_maps(displacement)
     np.testing.assert_array_equal(maps[0], np.arange(30) < 10 + np.zeros((6, 1)))
@@ -120,22 +121,22 @@ def test_instances_partition_the_map_and_centroids_stay_inside(seed: int, height
     assert 0 <= rows.min() <= rows.max() < height
     assert 0 <= columns.min() <= columns.max() < width
     maps = instance_maps(displacement)
-    assert (maps.sum(axis=0) == 1).all()
-    assert maps.any(axis=(1, 2)).all()
+    assert (maps.sum(dim=0) == 1).all()
+    assert maps.flatten(1).any(dim=1).all()
 
 
 def test_one_step_is_the_bilinear_value() -> None:
     displacement = field(4, 9, 11) / 10
-    first = np.clip(np.indices((9, 11)) + displacement, 0, [[[8]], [[10]]])
-    second = first + [ndimage.map_coordinates(d.astype(np.float64), first, order=1) for d in displacement]
+    first = np.clip(np.indices((9, 11)) + displacement.numpy(), 0, [[[8]], [[10]]])
+    second = first + [ndimage.map_coordinates(d.astype(np.float64), first, order=1) for d in displacement.numpy()]
     expected = np.round(np.clip(second, 0, [[[8]], [[10]]]))
-    assert (find_centroids(displacement, iterations=2) != expected).mean() < 0.01
+    assert (find_centroids(displacement, iterations=2).numpy() != expected).mean() < 0.01
 
 
 def test_wrong_input_is_refused() -> None:
-    displacement = np.zeros((2, 24, 32), np.float32)
+    displacement = torch.zeros(2, 24, 32)
     with pytest.raises(ValueError, match="not the stride-4 map"):
-        refine_maps(torch.zeros(1, 97, 126), torch.zeros(24, 32), torch.from_numpy(displacement))
+        refine_maps(torch.zeros(1, 97, 126), torch.zeros(24, 32), displacement)
     displacement[0, 3, 4] = np.nan
     with pytest.raises(ValueError, match="not finite"):
         find_centroids(displacement)

@@ -39,12 +39,26 @@ def backbone_taps(visual: nn.Module, image: Tensor) -> list[Tensor]:
 def boundaries(visual: nn.Module, irn: IRN, image: Tensor) -> tuple[Tensor, Tensor]:
     """Boundary probabilities (h, w) and displacements (2, h, w) of one normalised image (3, H, W), at stride 4.
 
-    As released, boundary logits are averaged with those of the mirrored image. The image is padded with mean colour to
-    multiples of 16 because this tower's pools, unlike strided convolutions, lose what does not fill a window.
+    As released, boundary logits are averaged with those of the mirrored image.
     """
-    height, width = image.shape[1:]
-    padded = F.pad(image, (0, -width % STRIDE, 0, -height % STRIDE))
+    padded = pad_to_stride(image)
     logits, displacement = irn(backbone_taps(visual, torch.stack([padded, padded.flip(2)])))
     edge = ((logits[0, 0] + logits[1, 0].flip(1)) / 2).sigmoid()
-    h, w = -(-height // 4), -(-width // 4)
-    return edge[:h, :w], displacement[0, :, :h, :w]
+    return crop_to_image(edge, image), crop_to_image(displacement[0], image)
+
+
+@torch.inference_mode()
+def displacements(visual: nn.Module, irn: IRN, image: Tensor) -> Tensor:
+    """The displacements of `boundaries` alone, in half the time."""
+    return crop_to_image(irn(backbone_taps(visual, pad_to_stride(image)[None]))[1][0], image)
+
+
+def pad_to_stride(image: Tensor) -> Tensor:
+    """(3, H, W) padded with mean colour to multiples of 16: this tower's pools lose what does not fill a window."""
+    height, width = image.shape[1:]
+    return F.pad(image, (0, -width % STRIDE, 0, -height % STRIDE))
+
+
+def crop_to_image(x: Tensor, image: Tensor) -> Tensor:
+    """The part of a stride-4 map (..., h', w') of a padded image that lies on `image` (3, H, W)."""
+    return x[..., : -(-image.shape[1] // 4), : -(-image.shape[2] // 4)]

@@ -24,10 +24,10 @@ class PixelAttention(nn.Module):
         self.ins_q, self.ins_w = nn.InstanceNorm2d(visual, affine=True), nn.InstanceNorm2d(visual, affine=True)
 
     def forward(self, vis_BCHW: Tensor, words_BCT: Tensor) -> Tensor:
-        """(B, C, H, W) language-aware pixels. Padded words take part, as released."""
+        """(B, C, H, W) language-aware pixels; one image (1, C, H, W) with B expressions too. Padded words take part, as released."""
         query = self.ins_q(self.Wq(vis_BCHW)).flatten(2).transpose(1, 2)
         attention = torch.softmax(query @ self.Wk(words_BCT) / math.sqrt(vis_BCHW.shape[1]), dim=2)
-        gathered = (attention @ self.Wv(words_BCT).transpose(1, 2)).transpose(1, 2).reshape_as(vis_BCHW)
+        gathered = (attention @ self.Wv(words_BCT).transpose(1, 2)).transpose(1, 2).unflatten(2, vis_BCHW.shape[2:])
         return F.relu(self.Wo(F.relu(self.Wm(vis_BCHW)) * self.ins_w(self.Ww(gathered))))
 
 
@@ -71,7 +71,10 @@ class Step2(nn.Module):
         return stage_features(self.backbone.visual, image)[1:]
 
     def decode(self, stages: list[Tensor], tokens: Tensor, size: int) -> list[Tensor]:
-        """Logits (B, 1, size, size) of the four heads, finest first, for stage maps and token ids (B, T)."""
+        """Logits (B, 1, size, size) of the four heads, finest first, for stage maps and token ids (B, T).
+
+        The stage maps of one image (1, C, H, W) do for all its expressions: what no text enters is then computed once.
+        """
         words = encode_words(self.backbone, tokens).transpose(1, 2)
         c1, c2, c3, c4 = stages
         c2 = c2 + self.attention2(c2, words)

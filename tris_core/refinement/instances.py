@@ -3,10 +3,8 @@
 Shapes: R response maps of one image (H0, W0), (h, w) its stride-4 map, N instances.
 """
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
@@ -16,55 +14,36 @@ STRIDE = 4
 SEED_STRENGTH = 2.5
 
 
-def find_centroids(displacement: NDArray[np.float32], iterations: int = 300) -> NDArray[np.int32]:
-    """Where each pixel ends when it follows the field: (2, h, w) displacements (dy, dx) to (2, h, w) rows and columns.
+def find_centroids(displacement: Tensor, iterations: int = 300) -> Tensor:
+    """Where each pixel ends when it follows the field: (2, h, w) displacements (dy, dx) to (2, h, w) rows and columns, int64.
 
     Every iteration adds the displacement found at the present place, interpolated bilinearly and held inside the map.
     """
-    _, height, width = displacement.shape
-    if not np.isfinite(displacement).all():
+    if not displacement.isfinite().all():
         raise ValueError("the displacement field has values that are not finite; look for a diverged IRN training")
-    field = np.ascontiguousarray(displacement.reshape(2, -1).T, dtype=np.float32)
-    bounds = np.array([height - 1, width - 1], np.float32)
-    place = np.indices((height, width), np.float32).reshape(2, -1).T.copy()
-    moving = np.arange(len(place))
+    _, height, width = displacement.shape
+    field = displacement.float().flip(0)[None]  # (dx, dy), the order in which grid_sample takes places
+    last = field.new_tensor([width - 1, height - 1])
+    y, x = torch.meshgrid(torch.arange(height).to(field), torch.arange(width).to(field), indexing="ij")
+    place = torch.stack([x, y], dim=2)
+    to_grid = 2 / last.clamp(min=1)
     for _ in range(iterations):
-        here = place[moving]
-        there = np.clip(here + _bilinear(field, here, width, bounds), 0, bounds)
-        place[moving] = there
-        # the field is constant: what stood still once stands still for good
-        moving = moving[(there != here).any(axis=1)]
-        if not len(moving):
-            break
-    return np.round(place).astype(np.int32).T.reshape(2, height, width)
+        moved = F.grid_sample(field, (place * to_grid - 1)[None], padding_mode="border", align_corners=True)
+        place = (place + moved[0].permute(1, 2, 0)).clamp(torch.zeros_like(last), last)
+    return place.round().long().permute(2, 0, 1).flip(0)
 
 
-def _bilinear(
-    field: NDArray[np.float32], place: NDArray[np.float32], width: int, bounds: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Values (n, 2) of the flattened field (h * w, 2) at rows and columns `place` (n, 2) within `bounds`."""
-    low = np.floor(place)
-    fraction = place - low
-    y0, x0 = low.astype(np.int64).T
-    y1, x1 = np.minimum(low + 1, bounds).astype(np.int64).T
-    fy, fx = fraction[:, :1], fraction[:, 1:]
-    top = field[y0 * width + x0] * (1 - fx) + field[y0 * width + x1] * fx
-    bottom = field[y1 * width + x0] * (1 - fx) + field[y1 * width + x1] * fx
-    value: NDArray[np.float32] = top * (1 - fy) + bottom * fy
-    return value
-
-
-def instance_maps(displacement: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Split the map (h, w) of a displacement field (2, h, w) into N >= 1 disjoint instances that cover it: (N, h, w).
+def instance_maps(displacement: Tensor) -> Tensor:
+    """Split the map (h, w) of a displacement field (2, h, w) into N >= 1 disjoint instances that cover it: (N, h, w) bool.
 
     Seeds are the 4-connected regions of displacements shorter than 2.5 pixels. A pixel belongs to the seed its centroid
     falls on; those whose centroid falls on none form one more instance, the first. Seeds nothing falls on are left out.
     """
-    seeds, _ = ndimage.label(np.hypot(displacement[0], displacement[1]) < SEED_STRENGTH)
+    short = (displacement.float().norm(dim=0) < SEED_STRENGTH).cpu().numpy()
+    seeds = torch.from_numpy(ndimage.label(short)[0]).to(displacement.device)
     rows, columns = find_centroids(displacement)
     owner = seeds[rows, columns]
-    maps: NDArray[np.bool_] = owner == np.unique(owner)[:, None, None]
-    return maps
+    return owner == owner.unique()[:, None, None]
 
 
 def refine_maps(
@@ -83,8 +62,7 @@ def refine_maps(
     if (height, width) != (-(-cams.shape[1] // STRIDE), -(-cams.shape[2] // STRIDE)):
         raise ValueError(f"edge {height, width} is not the stride-{STRIDE} map of cams {tuple(cams.shape)}")
     small = F.interpolate(cams[None].float(), (height, width), mode="bilinear", align_corners=True)[0]
-    masks = torch.from_numpy(instance_maps(displacement.float().cpu().numpy())).to(cams.device)
-    walked = walk_instances(small, edge, masks, radius=radius, beta=beta, exp_times=exp_times)
+    walked = walk_instances(small, edge, instance_maps(displacement), radius=radius, beta=beta, exp_times=exp_times)
     return torch.stack([_full_size(parts, cams.shape[1], cams.shape[2]) for parts in walked])
 
 

@@ -1,6 +1,7 @@
 """Random walk of response maps along affinities (Ahn et al., CVPR 2019, sec. 5), without a dense transition matrix."""
 
 import warnings
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -30,36 +31,51 @@ def transition_matrix(edge: Tensor, radius: int, beta: float) -> Tensor:
 
     A pixel's own affinity is 1. Rows are the columns of the paper's T, which multiplies from the right.
     """
-    height, width = edge.shape
     reach = radius - 1
-    # edges of 1 around the map cut whatever leaves it, and make every pixel a source of the window
-    below = edge_to_affinity(F.pad(edge, (reach, reach, 0, reach), value=1.0), radius) ** beta
-    neighbours = {(0, 0): torch.ones_like(edge)}
-    for offset, affinity in zip(search_paths(radius), below, strict=True):
-        neighbours[offset] = affinity
-        neighbours[-offset[0], -offset[1]] = _moved(affinity, offset)
-    # by row, then column, so that the column numbers of a matrix row ascend
-    offsets = sorted(neighbours)
-    weights = torch.stack([neighbours[offset] for offset in offsets], dim=-1).flatten(0, 1)
-    dy, dx = torch.tensor(offsets, device=edge.device).T
-    y = torch.arange(height, device=edge.device)[:, None, None] + dy
-    x = torch.arange(width, device=edge.device)[:, None] + dx
-    inside = ((y >= 0) & (y < height) & (x >= 0) & (x < width)).flatten(0, 1)
-    columns = (y * width + x).flatten(0, 1)[inside]
-    row_starts = F.pad(inside.sum(dim=1).cumsum(dim=0), (1, 0))
-    weights = weights / weights.sum(dim=1, keepdim=True)
+    # the padding makes every pixel a source of the window; what lies there is no neighbour of any
+    affinity = edge_to_affinity(F.pad(edge, (reach, reach, 0, reach)), radius) ** beta
+    row_starts, columns, pairs, entries = _neighbours(*edge.shape, radius, edge.device)
+    weights = torch.cat([affinity.flatten(), affinity.new_tensor([0, 1])])[pairs]
+    weights = (weights / weights.sum(dim=1, keepdim=True)).flatten()[entries]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(
-            row_starts.int(), columns.int(), weights[inside], size=(edge.numel(), edge.numel()), check_invariants=False
-        )
+        return torch.sparse_csr_tensor(row_starts, columns, weights, size=(len(pairs), len(pairs)), check_invariants=False)
 
 
-def chebyshev_coefficients(power: int, tolerance: float = 1e-7) -> list[float]:
+@lru_cache(maxsize=16)  # the images of a data set have a few sizes
+def _neighbours(height: int, width: int, radius: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Who is whose neighbour in a map of P pairs and up to O neighbours of a pixel, itself included.
+
+    Row starts (HW + 1,) and columns (Z,) of the matrix, int32; where every pixel's weights lie (HW, O) in the flattened
+    affinities (P, H, W) followed by a 0, for what is outside the map, and a 1, for the pixel itself; and which of these
+    HW * O places are entries of the matrix (Z,), in its order.
+    """
+    number = {offset: p for p, offset in enumerate(search_paths(radius))}
+    nothing = len(number) * height * width
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    columns, pairs, inside = [], [], []
+    for dy, dx in sorted({(0, 0), *number, *((-dy, -dx) for dy, dx in number)}):  # so that columns ascend within a row
+        here, there = y * width + x, (y + dy) * width + x + dx
+        if (dy, dx) == (0, 0):
+            pair = torch.full_like(here, nothing + 1)
+        elif (dy, dx) in number:
+            pair = number[dy, dx] * height * width + here
+        else:  # affinity is symmetric, and kept at the upper of the two pixels
+            pair = number[-dy, -dx] * height * width + there
+        inside.append((y + dy >= 0) & (y + dy < height) & (x + dx >= 0) & (x + dx < width))
+        columns.append(there)
+        pairs.append(pair.where(inside[-1], nothing))
+    kept, column, pair = (torch.stack(of, dim=2).flatten(0, 1) for of in (inside, columns, pairs))
+    row_starts = F.pad(kept.sum(dim=1).cumsum(dim=0), (1, 0))
+    entries = kept.flatten().nonzero()[:, 0]
+    return row_starts.int().to(device), column[kept].int().to(device), pair.to(device), entries.to(device)
+
+
+def chebyshev_coefficients(power: int, tolerance: float = 1e-5) -> list[float]:
     """Coefficients c_k with z ** power = sum_k c_k T_k(z) on [-1, 1], cut where the rest adds less than `tolerance`.
 
     c_k = 2 ** (1 - n) C(n, (n - k) / 2) for k of the parity of n, c_0 half of it: the chance that n fair steps of +-1
-    end k from the start. For n = 256, k up to 84 remain: 84 matrix products replace 256.
+    end k from the start. For n = 256, k up to 70 remain: 70 matrix products replace 256, at a truncation below float32 rounding.
     """
     k = np.arange(power + 1)
     log_choose = gammaln(power + 1) - gammaln((power - k) / 2 + 1) - gammaln((power + k) / 2 + 1)
@@ -79,15 +95,8 @@ def _power(matrix: Tensor, x: Tensor, power: int) -> Tensor:
     before, now = x, matrix @ x
     total = coefficients[0] * before + coefficients[1] * now
     for coefficient in coefficients[2:]:
-        before, now = now, 2 * (matrix @ now) - before
+        before, now = now, torch.addmm(before, matrix, now, beta=-1, alpha=2)
         if coefficient:
-            total += coefficient * now
+            total.add_(now, alpha=coefficient)
     # the rounding of the alternating sum may leave tiny negative values
     return total.clamp_(min=0)
-
-
-def _moved(x: Tensor, offset: tuple[int, int]) -> Tensor:
-    """(H, W) moved down and right by `offset`, zeros moving in."""
-    height, width = x.shape
-    dy, dx = offset
-    return F.pad(x, (max(dx, 0), max(-dx, 0), max(dy, 0), 0))[:height, max(-dx, 0) : max(-dx, 0) + width]

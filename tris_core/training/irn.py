@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tris_core import distributed
 from tris_core.images import normalise, read_image, to_tensor
 from tris_core.models.irn import IRN
-from tris_core.models.irn_backbone import backbone_taps, boundaries
+from tris_core.models.irn_backbone import backbone_taps, displacements
 from tris_core.params.train_irn import TrainIrnParams
 from tris_core.refinement.affinity import irn_losses
 from tris_core.refinement.crf import IGNORE, decode_label
@@ -91,7 +91,7 @@ def mean_displacement(visual: nn.Module, irn: IRN, paths: list[Path], device: to
 
     def of_one(path: Path) -> Tensor:
         image = normalise(to_tensor(read_image(path))[None].to(device))[0]
-        return boundaries(visual, irn, image)[1].mean((1, 2)).cpu()
+        return displacements(visual, irn, image).mean((1, 2)).cpu()
 
     means = list(distributed.spread(paths, of_one))
     return torch.stack(means).mean(0) if means else torch.zeros(2)
