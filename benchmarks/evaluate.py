@@ -23,11 +23,11 @@ IMAGES, PER_IMAGE, HEIGHT, WIDTH, GRID, SIZE, THRESHOLD = 12, 6, 480, 640, 10, 3
 
 def main() -> None:
     responses, truth = data()
-    ours = score_responses(responses, truth, size=SIZE, threshold=THRESHOLD, box_input="binary")
+    ours = score_responses([responses], truth, size=SIZE, threshold=THRESHOLD, box_input="binary")
     plain = one_by_one(responses, truth)
     for column in plain:
         assert (ours[column].to_numpy() == plain[column].to_numpy()).all(), column
-    spent = seconds(lambda: score_responses(responses, truth, size=SIZE, threshold=THRESHOLD, box_input="binary"))
+    spent = seconds(lambda: score_responses([responses], truth, size=SIZE, threshold=THRESHOLD, box_input="binary"))
     twin = seconds(lambda: one_by_one(responses, truth), repeats=1)
     maps = len(responses) * HEIGHT * WIDTH * (4 * 4 + 2)  # up-sampled, divided, compared; two masks
     show([row(f"evaluate {len(responses)} expressions", spent, twin=twin, floor=maps / bandwidth())])

@@ -4,8 +4,6 @@ from collections import deque
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from stages._inputs import expressions_with_images, open_images, tokenize
 from stages._paths import IMAGES, RESPONSES, STEP1
@@ -13,21 +11,18 @@ from stages._spread import spread_stage
 from stages._stage import PARAMS, stage_app
 from tris_core.data.supplied import supplied_responses
 from tris_core.distributed import rank
-from tris_core.files import replacing
 from tris_core.models.checkpoints import load_weights, read_config
 from tris_core.models.step1 import build_step1
 from tris_core.params.base import load_section
 from tris_core.params.dump_responses import DumpResponsesParams
 from tris_core.params.runtime import RuntimeParams
 from tris_core.progress import progress
-from tris_core.responses import response_maps
+from tris_core.response_file import raw_maps, write_responses
+from tris_core.responses import response_maps, rows_of_images
 from tris_core.runtime import pick_device, place
 
 app = stage_app()
-SCHEMA = pa.schema(
-    [("expression_id", pa.int64()), ("ref_id", pa.int64()), ("image_id", pa.int64()), ("split", pa.string()),
-     ("height", pa.int32()), ("width", pa.int32()), ("map", pa.list_(pa.float32()))]
-)  # fmt: skip
+IMAGES_AT_ONCE = 16
 
 
 @app.command()
@@ -43,14 +38,15 @@ def main() -> None:
     with spread_stage("dump_responses") as say:
         params = load_section(PARAMS, DumpResponsesParams)
         table, image_of = expressions_with_images(pd.read_parquet(IMAGES))
+        columns = table[["expression_id", "ref_id", "image_id", "split"]]
         if params.source is not None:
             if rank():
                 return
             maps = supplied_responses(Path(params.source), table)
-            written = maps.join(table.set_index("expression_id")[["ref_id", "image_id", "split"]], on="expression_id")
-            with replacing(RESPONSES) as temporary:
-                pq.write_table(pa.Table.from_pandas(written, SCHEMA, preserve_index=False), temporary)
-            say(f"{RESPONSES}: {len(written)} maps taken from {params.source}")
+            with write_responses(RESPONSES) as write:
+                for rows in rows_of_images(image_of, IMAGES_AT_ONCE):
+                    write(columns.iloc[rows], raw_maps(maps.iloc[rows]).numpy())
+            say(f"{RESPONSES}: {len(maps)} maps taken from {params.source}")
             return
         device = pick_device(load_section(PARAMS, RuntimeParams))
         config = read_config(STEP1)
@@ -59,21 +55,13 @@ def main() -> None:
         load_weights(model, STEP1)
         place(model, device)
         tokens = tokenize(table["text"].tolist(), config["clip"]["vocabulary"], config["text"])
-        maps = response_maps(model, packed, image_of, tokens, device=device, precision=params.precision)
+        maps = response_maps(model, packed, image_of, tokens, device=device, precision=params.precision, batch=IMAGES_AT_ONCE)
         if rank():
             deque(maps, maxlen=0)  # its share
             return
-        columns = table[["expression_id", "ref_id", "image_id", "split"]]
-        with (
-            replacing(RESPONSES) as temporary,
-            pq.ParquetWriter(temporary, SCHEMA) as writer,
-            progress(len(table), "responses") as bar,
-        ):
+        with write_responses(RESPONSES) as write, progress(len(table), "responses") as bar:
             for rows, part in maps:
-                frame = columns.iloc[rows].assign(
-                    height=part.shape[1], width=part.shape[2], map=list(part.reshape(len(rows), -1))
-                )
-                writer.write_table(pa.Table.from_pandas(pd.DataFrame(frame), SCHEMA, preserve_index=False))
+                write(columns.iloc[rows], part)
                 bar.update(len(rows))
         say(f"{RESPONSES}: {len(table)} maps of {part.shape[1]} x {part.shape[2]}, {RESPONSES.stat().st_size / 1e6:.1f} MB")
 

@@ -5,10 +5,14 @@ import pandas as pd
 
 from stages._evaluation import unmeasured
 from stages._paths import METRICS, PACKED, PRMS, PSEUDO_LABELS, RESPONSES, TRUTH
-from stages._stage import stage, stage_app
+from stages._stage import PARAMS, stage, stage_app
 from tris_core.data.packed import packed_size
 from tris_core.evaluation import mask_ious, threshold_curve
 from tris_core.files import write_json
+from tris_core.params.base import load_section
+from tris_core.params.runtime import RuntimeParams
+from tris_core.response_file import ResponseFile
+from tris_core.threads import set_threads
 
 app = stage_app()
 
@@ -31,14 +35,13 @@ def main() -> None:
         selected = prms.loc[prms["selected"] & prms["ref_id"].isin(measured.index), "expression_id"]
         train = {}
         if len(measured):
-            responses = pd.read_parquet(RESPONSES)
-            curve = threshold_curve(responses[responses["expression_id"].isin(selected)], truth, size=packed_size(PACKED))
-            best = curve.loc[curve["mIoU"].idxmax()]
+            set_threads(load_section(PARAMS, RuntimeParams))
+            curve = threshold_curve(ResponseFile(RESPONSES, selected), truth, size=packed_size(PACKED))["train"]
             train["train"] = {
-                "response_mIoU": round(best["mIoU"], 4),
+                "response_mIoU": round(curve.max(), 4),
                 "pseudo_mIoU": round(float(np.mean(mask_ious(measured, truth))), 4),
             }
-            say(f"train: maps at their best threshold ({best['threshold']:.2f}) {best['mIoU']:.3f}")
+            say(f"train: maps at their best threshold ({curve.idxmax():.2f}) {curve.max():.3f}")
             say(f"pseudo-labels {train['train']['pseudo_mIoU']:.3f}")
         write_json(METRICS / "pseudo_labels.json", train)
         for clause in unmeasured(len(labels), len(measured), "refs"):

@@ -3,14 +3,17 @@
 import pandas as pd
 
 from stages._evaluation import unmeasured, write_evaluation
-from stages._paths import CURVES, EVALUATION, METRICS, PACKED, RESPONSES, TRUTH
+from stages._paths import CURVES, EVALUATION, EXPRESSIONS, METRICS, PACKED, RESPONSES, TRUTH
 from stages._stage import PARAMS, stage, stage_app
 from tris_core.data.packed import packed_size
-from tris_core.evaluation import THRESHOLDS, in_order, score_responses, threshold_curve
+from tris_core.evaluation import score_responses, threshold_curve
 from tris_core.files import replacing
 from tris_core.params.base import load_section
 from tris_core.params.evaluate_step1 import EvaluateStep1Params
+from tris_core.params.runtime import RuntimeParams
 from tris_core.params.train_step1 import TrainStep1Params
+from tris_core.response_file import ResponseFile
+from tris_core.threads import set_threads
 
 app = stage_app()
 
@@ -30,9 +33,11 @@ def main() -> None:
         params = load_section(PARAMS, EvaluateStep1Params)
         size = packed_size(PACKED)
         truth = pd.read_parquet(TRUTH).set_index("ref_id")
-        responses = pd.read_parquet(RESPONSES)
-        measured = responses[responses["ref_id"].isin(truth.index)]
-        records = score_responses(measured, truth, size=size, threshold=params.threshold, box_input=params.box_input)
+        set_threads(load_section(PARAMS, RuntimeParams))
+        expressions = pd.read_parquet(EXPRESSIONS)
+        measured = expressions.loc[expressions["ref_id"].isin(truth.index), "expression_id"]
+        responses = ResponseFile(RESPONSES, measured)
+        records = score_responses(responses, truth, size=size, threshold=params.threshold, box_input=params.box_input)
         about = {
             "threshold": params.threshold,
             "rule": "response / maximum > threshold, at the image's own size",
@@ -48,15 +53,13 @@ def main() -> None:
             about,
             min_box_fraction=params.min_box_fraction,
         )
-        wide = pd.DataFrame(index=pd.Index(THRESHOLDS, name="threshold"), columns=["train", "val"], dtype=float)  # as plotted
-        for split in in_order(measured["split"]):
-            curve = threshold_curve(measured[measured["split"] == split], truth, size=size)
-            wide[split] = curve["mIoU"].to_numpy()
+        curve = threshold_curve(responses, truth, size=size)
+        plotted = curve.reindex(columns=list(dict.fromkeys(["train", "val", *curve])))  # dvc.yaml names these two
         with replacing(CURVES / "step1_thresholds.csv") as temporary:
-            wide.round(4).to_csv(temporary)
+            plotted.round(4).to_csv(temporary)
         for split, metrics in summary.items():
             say(f"{split}: mIoU {metrics['mIoU']:.3f}, PointM {metrics['PointM']:.3f}")
-        for clause in unmeasured(len(responses), len(measured)):
+        for clause in unmeasured(len(expressions), len(measured)):
             say(clause)
 
 

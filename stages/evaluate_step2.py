@@ -24,6 +24,7 @@ from tris_core.params.train_step1 import TrainStep1Params
 from tris_core.params.train_step2 import TrainStep2Params
 from tris_core.predictions import predict_by_image, to_rows
 from tris_core.progress import progress
+from tris_core.response_file import ResponseFile
 from tris_core.runtime import pick_device, place
 from tris_core.sheets import SheetRow, write_sheet
 
@@ -101,7 +102,7 @@ def main() -> None:
 
 def draw_sheets(table: pd.DataFrame, images: pd.DataFrame, truth: pd.DataFrame, predictions: pd.DataFrame, size: int) -> None:
     """One sheet per split: expressions evenly spread over its images, the first of each image's."""
-    responses, labels = pd.read_parquet(RESPONSES), pd.read_parquet(PSEUDO_LABELS).set_index("ref_id")
+    labels = pd.read_parquet(PSEUDO_LABELS).set_index("ref_id")
     paths = images.set_index("image_id")["path"]
     sizes = table[["ref_id", "image_id"]].drop_duplicates("ref_id").merge(images, on="image_id").set_index("ref_id")
 
@@ -113,21 +114,22 @@ def draw_sheets(table: pd.DataFrame, images: pd.DataFrame, truth: pd.DataFrame, 
         for split, part in table.groupby("split"):
             firsts = part.drop_duplicates("image_id")
             shown = firsts.iloc[np.unique(np.linspace(0, len(firsts) - 1, SHEET_ROWS).round().astype(int))]
-            rows = []
-            for found, maps in by_image(responses[responses["expression_id"].isin(shown["expression_id"])], sizes, size):
-                row = shown[shown["expression_id"] == found["expression_id"].iloc[0]].iloc[0]
+            texts = shown.set_index("expression_id")["text"]
+
+            def draw(found: pd.DataFrame, maps: Tensor, texts: pd.Series = texts) -> SheetRow:  # type: ignore[type-arg]
+                row = found.iloc[0]
                 label = labels.loc[row["ref_id"]] if row["ref_id"] in labels.index else None
-                rows.append(
-                    SheetRow(
-                        sentence=row["text"],
-                        image=read_image(image_folder() / paths[row["image_id"]]),
-                        response=maps[0].numpy(),
-                        pseudo_label=None if label is None else mask(label),
-                        prediction=mask(predictions.loc[row["expression_id"]]),
-                        truth=mask(truth.loc[row["ref_id"]]) if row["ref_id"] in truth.index else None,
-                    )
+                return SheetRow(
+                    sentence=texts[row["expression_id"]],
+                    image=read_image(image_folder() / paths[row["image_id"]]),
+                    response=maps[0].numpy(),
+                    pseudo_label=None if label is None else mask(label),
+                    prediction=mask(predictions.loc[row["expression_id"]]),
+                    truth=mask(truth.loc[row["ref_id"]]) if row["ref_id"] in truth.index else None,
                 )
-            write_sheet(folder / f"{split}.png", rows)
+
+            found = ResponseFile(RESPONSES, shown["expression_id"])
+            write_sheet(folder / f"{split}.png", list(by_image(found, sizes, size, draw)))
 
 
 if __name__ == "__main__":

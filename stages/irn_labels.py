@@ -55,9 +55,9 @@ def main() -> None:
             return
         images, refs = pd.read_parquet(IMAGES), pd.read_parquet(REFS)
         train = refs.loc[refs["split"] == "train", "ref_id"]
-        maps = SelectedMaps(pd.read_parquet(RESPONSES), pd.read_parquet(PRMS), train, images, size=packed_size(PACKED))
+        maps = SelectedMaps(RESPONSES, pd.read_parquet(PRMS), train, images, size=packed_size(PACKED))
         folder = image_folder()
-        jobs: Iterator[tuple[int, Path, Selected]] = ((s.image_id, folder / s.path, s) for s in maps)
+        jobs: Iterator[tuple[int, Path, Selected]] = ((s.image_id, folder / s.path, s) for group in maps for s in group)
         work = partial(seed, **params.model_dump())
         with progress(len(train), "CRF seeds") as bar:
             rows = []

@@ -54,11 +54,11 @@ def main() -> None:
         place(irn.eval(), device)
         visual = place(freeze_at_stride_16(load_clip(config["clip"]).visual), device)
         train = refs.loc[refs["split"] == "train", "ref_id"]
-        maps = SelectedMaps(pd.read_parquet(RESPONSES), pd.read_parquet(PRMS), train, images, size=packed_size(PACKED))
+        maps = SelectedMaps(RESPONSES, pd.read_parquet(PRMS), train, images, size=packed_size(PACKED))
         folder = image_folder()
         walk = params.model_dump(exclude={"threshold", "source"})
 
-        def refine(selected: Selected) -> list[dict[str, object]]:
+        def refine_image(selected: Selected) -> list[dict[str, object]]:
             image = normalise(to_tensor(read_image(folder / selected.path))[None].to(device))[0]
             edge, displacement = boundaries(visual, irn, image)
             walked = refine_maps(torch.from_numpy(selected.maps).to(device), edge, displacement, **walk)
@@ -68,6 +68,9 @@ def main() -> None:
                 {"ref_id": ref_id, "height": height, "width": width, "counts": encode(mask)}
                 for ref_id, mask in zip(selected.ref_ids, masks, strict=True)
             ]
+
+        def refine(group: list[Selected]) -> list[dict[str, object]]:
+            return [label for selected in group for label in refine_image(selected)]
 
         rows = []
         with progress(len(train), "walk") as bar:

@@ -1,11 +1,7 @@
 """Select one response map per object."""
 
-from itertools import pairwise
-
-import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from stages._inputs import expressions_with_images, open_images, read_clip, tokenize
 from stages._paths import PRMS, RESPONSES
@@ -21,11 +17,11 @@ from tris_core.params.runtime import RuntimeParams
 from tris_core.params.score_prms import ScorePrmsParams
 from tris_core.prms import cumulative_scores, masked_by_responses, similarities
 from tris_core.progress import progress
+from tris_core.response_file import ResponseFile, raw_maps
 from tris_core.runtime import pick_device, place
 from tris_core.training.step1 import sentence_table
 
 app = stage_app()
-OBJECTS = 32  # scored at once
 
 
 @app.command()
@@ -48,31 +44,24 @@ def main() -> None:
         tokens = tokenize(table["text"].tolist(), clip["scorer"]["vocabulary"], clip["text"]).to(device)
         sentences = sentence_table(lambda t: sentence_feature(scorer, encode_words(scorer, t), t), tokens)
         size = clip["scorer"]["config"]["vision_cfg"]["image_size"]
-        responses = pd.read_parquet(RESPONSES).set_index("expression_id").loc[table["expression_id"]]
-        maps = torch.from_numpy(np.stack(responses["map"].to_list())).view(len(table), responses["height"].iloc[0], -1)
+        place_of = pd.Series(range(len(table)), index=table["expression_id"])
 
-        objects = table["ref_id"].to_numpy()
-        order = np.argsort(objects, kind="stable")
-        bounds = [*np.unique(objects[order], return_index=True)[1][::OBJECTS], len(order)]
-
-        def score(span: tuple[int, int]) -> NDArray[np.float32]:
-            rows = order[slice(*span)]
+        def score(group: pd.DataFrame) -> pd.DataFrame:
+            rows = place_of.loc[group["expression_id"]].to_numpy()
             image = normalise(packed[image_of[rows]].to(device))
-            masked = masked_by_responses(image, maps[rows].to(device), size=size, mask=params.mask)
+            masked = masked_by_responses(image, raw_maps(group).to(device), size=size, mask=params.mask)
             similarity = similarities(scorer, masked, sentences[rows])
-            scores: NDArray[np.float32] = (
-                cumulative_scores(similarity, torch.from_numpy(objects[rows]).to(device)).cpu().numpy()
-            )
-            return scores
+            objects = torch.from_numpy(group["ref_id"].to_numpy()).to(device)
+            return group[["ref_id", "expression_id"]].assign(score=cumulative_scores(similarity, objects).cpu().numpy())
 
         scores = []
         with progress(len(table), "PRMS") as bar:
-            for part in spread(list(pairwise(bounds)), score):
+            for part in spread(ResponseFile(RESPONSES), score):
                 scores.append(part)
                 bar.update(len(part))
         if rank():
             return
-        made = table.iloc[order][["ref_id", "expression_id"]].assign(score=np.concatenate(scores))
+        made = pd.concat(scores).sort_values("ref_id", kind="stable", ignore_index=True)
         best = made.groupby("ref_id")["score"].transform("idxmax")  # the first of equals
         made["selected"] = made.index == best
         with replacing(PRMS) as temporary:

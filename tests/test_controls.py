@@ -29,11 +29,11 @@ def responses() -> pd.DataFrame:
 
 def test_controls_are_those_of_loops(responses: pd.DataFrame) -> None:
     threshold = 0.3
-    table = controls(responses, TRUTH, size=SIZE, threshold=threshold).set_index(["split", "control"])
+    table = controls([responses], TRUTH, size=SIZE, threshold=threshold).set_index(["split", "control"])
     val = responses[responses["split"] == "val"]
     ious: dict[int, list[float]] = {}
     whole, inside, boxed = [], [], []
-    for rows, maps in by_image(val, TRUTH, SIZE):
+    for rows, maps in by_image([val], TRUTH, SIZE, lambda *made: made):
         for row, response in zip(rows.itertuples(), maps.numpy(), strict=True):
             true = TRUTH.loc[row.ref_id]
             mask = decode(true["counts"], true["height"], true["width"])
@@ -51,7 +51,7 @@ def test_controls_are_those_of_loops(responses: pd.DataFrame) -> None:
     assert table.loc[("val", "whole image"), "mIoU"] == pytest.approx(np.mean(whole))
     assert table.loc[("val", "centre"), "PointM"] == pytest.approx(np.mean(inside))
     assert table.loc[("val", "centre"), "PointIt"] == pytest.approx(np.mean(boxed))
-    curve = threshold_curve(val, TRUTH, size=SIZE).set_index("threshold")["mIoU"]
+    curve = threshold_curve([val], TRUTH, size=SIZE)["val"]
     row = table.loc[("val", "best threshold")]
     assert (row["threshold"], row["mIoU"]) == (curve.idxmax(), pytest.approx(curve.max()))
     assert table.index.get_level_values("split").unique().tolist() == ["train", "val"]
@@ -80,7 +80,7 @@ def test_command(responses: pd.DataFrame, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     rows = json.loads((tmp_path / "out.json").read_text())["controls"]
-    expected = controls(responses, TRUTH, size=SIZE, threshold=1e-9)
+    expected = controls([responses], TRUTH, size=SIZE, threshold=1e-9)
     assert [row["mIoU"] for row in rows] == pytest.approx([None if np.isnan(v) else v for v in expected["mIoU"]])
     assert rows[0]["oIoU"] is None
     assert "best expression" in result.output

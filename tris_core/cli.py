@@ -306,14 +306,16 @@ def controls(
         from tris_core.data.packed import packed_size
         from tris_core.evaluation import digests
         from tris_core.files import write_json
+        from tris_core.response_file import ResponseFile
 
         truth_file = index / "truth.parquet"
         for path in (responses, truth_file, packed):
             if not path.is_file():
                 raise InputError(f"{path}: not found; run the pipeline (`dvc repro evaluate_step1`) or name the file")
         truth = pd.read_parquet(truth_file).set_index("ref_id")
-        maps = pd.read_parquet(responses)
-        table = measure(maps[maps["ref_id"].isin(truth.index)], truth, size=packed_size(packed), threshold=threshold)
+        of = pd.read_parquet(responses, columns=["expression_id", "ref_id"])
+        maps = ResponseFile(responses, of.loc[of["ref_id"].isin(truth.index), "expression_id"])
+        table = measure(maps, truth, size=packed_size(packed), threshold=threshold)
         typer.echo(table.to_string(index=False, float_format="{:.4g}".format, na_rep=""))
         if out is not None:
             rows = json.loads(table.to_json(orient="records"))

@@ -9,41 +9,48 @@ centre           the point in the middle of the image
 And of Step-2: the truth in the place of its pseudo-labels.
 """
 
+from collections.abc import Iterable
 from math import ceil, floor
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from torch import Tensor
 
 from tris_core.data.rle import encode
 from tris_core.evaluation import THRESHOLDS, by_image, in_order, true_boxes, true_masks
 from tris_core.metrics import iou_per_threshold, score_masks, summarise
 
 
-def controls(responses: pd.DataFrame, truth: pd.DataFrame, *, size: int, threshold: float) -> pd.DataFrame:
+def controls(responses: Iterable[pd.DataFrame], truth: pd.DataFrame, *, size: int, threshold: float) -> pd.DataFrame:
     """One row per split and control: columns split, control, mIoU, oIoU, PointM, PointIt, threshold, uses_truth.
 
-    `responses` as `tris_core.evaluation.by_image` takes them, with split; `truth` by ref_id; `size` the training size;
-    `threshold` of Step-1. What a control does not define is missing. Every mean is over expressions.
+    `responses` as `tris_core.evaluation.by_image` takes them; `truth` by ref_id; `size` the training size; `threshold` of
+    Step-1. What a control does not define is missing. Every mean is over expressions.
     """
-    parts = [_of_split(responses[responses["split"] == s], truth, size, threshold) for s in in_order(responses["split"])]
-    return pd.concat(parts, keys=in_order(responses["split"]), names=["split"]).reset_index("split")
 
-
-def _of_split(responses: pd.DataFrame, truth: pd.DataFrame, size: int, threshold: float) -> pd.DataFrame:
-    ious, blind = [], []
-    for rows, maps in by_image(responses, truth, size):
+    def judge(rows: pd.DataFrame, maps: Tensor) -> tuple[pd.DataFrame, pd.DataFrame]:
         ref_ids = rows["ref_id"].to_numpy()
         masks = true_masks(truth, ref_ids)
         found = iou_per_threshold(maps.numpy(), masks, [threshold, *THRESHOLDS])
-        ious.append(rows[["expression_id", "ref_id"]].assign(iou=found[:, 0], curve=list(found[:, 1:])))
+        ious = rows[["split", "expression_id", "ref_id"]].assign(iou=found[:, 0], curve=list(found[:, 1:]))
         centre = np.tile([masks.shape[2] // 2, masks.shape[1] // 2], (len(rows), 1))
         everything = np.ones_like(masks)
-        blind.append(score_masks(rows["expression_id"].to_numpy(), centre, everything, masks, true_boxes(truth, ref_ids)))
-    table = pd.concat(ious)
+        return ious, score_masks(rows["expression_id"].to_numpy(), centre, everything, masks, true_boxes(truth, ref_ids))
+
+    ious, blind = (pd.concat(tables) for tables in zip(*by_image(responses, truth, size, judge), strict=True))
+    splits = in_order(ious["split"])
+    parts = []
+    for split in splits:
+        table = ious[ious["split"] == split]
+        parts.append(_of_split(table, blind[blind["expression_id"].isin(table["expression_id"])], threshold))
+    return pd.concat(parts, keys=splits, names=["split"]).reset_index("split")
+
+
+def _of_split(table: pd.DataFrame, blind: pd.DataFrame, threshold: float) -> pd.DataFrame:
     curve = np.stack(table["curve"].to_list()).mean(0)
-    trivial = summarise(pd.concat(blind))
+    trivial = summarise(blind)
     best = int(curve.argmax())
     upper = float(table.groupby("ref_id")["iou"].transform("max").mean())
     return pd.DataFrame(

@@ -4,13 +4,12 @@ The truth (`truth.parquet`: ref_id, x0, y0, x1, y1, area, height, width, counts)
 without truth are not in it; whoever calls here hands in those that are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,7 +18,10 @@ from tris_core.errors import InputError
 from tris_core.files import sha256_of_file
 from tris_core.maps import binarise, normalise, response_to_original
 from tris_core.metrics import iou_per_threshold, score_image, score_masks, summarise
+from tris_core.response_file import raw_maps
+from tris_core.threads import map_in_threads
 
+R = TypeVar("R")
 NO_RECORDS = score_image([], np.zeros((0, 1, 1)), np.zeros((0, 1, 1)), np.zeros((0, 1, 1)), np.zeros((0, 4)))
 THRESHOLDS = np.round(np.arange(0, 1, 0.02), 2)
 SPLIT_ORDER = ("train", "val", "test", "testA", "testB")
@@ -35,33 +37,38 @@ def true_boxes(truth: pd.DataFrame, ref_ids: NDArray[np.int64]) -> NDArray[np.fl
     return truth.loc[ref_ids, ["x0", "y0", "x1", "y1"]].to_numpy()
 
 
-def by_image(responses: pd.DataFrame, sizes: pd.DataFrame, size: int) -> Iterator[tuple[pd.DataFrame, Tensor]]:
-    """Rows of one image at a time, with their maps (N, H, W) at the image's own size, divided by their maxima (D49, D50).
+def by_image(
+    responses: Iterable[pd.DataFrame], sizes: pd.DataFrame, size: int, work: Callable[[pd.DataFrame, Tensor], R]
+) -> Iterator[R]:
+    """What `work` makes of an image's rows and their maps (N, H, W), divided by their maxima, at the image's size (D49, D50).
 
-    `responses` has expression_id, ref_id, image_id, height, width (of the map) and map; `sizes` the
-    height and width of the image by ref_id, as `truth` has; `size` is the training size.
+    `responses` are tables of whole images (`tris_core.response_file`); `sizes` the height and width of the image by ref_id, as
+    `truth` has; `size` is the training size. Every thread of torch works at another image.
     """
-    for _, rows in responses.groupby("image_id", sort=True):
-        raw = torch.from_numpy(np.stack(rows["map"].to_list())).view(len(rows), rows["height"].iloc[0], -1)
-        size_of = sizes.loc[rows["ref_id"].iloc[0], ["height", "width"]]
-        yield rows, normalise(response_to_original(raw, size=size, height=size_of["height"], width=size_of["width"]))
+
+    def of_image(rows: pd.DataFrame) -> R:
+        height, width = sizes.loc[rows["ref_id"].iloc[0], ["height", "width"]]
+        return work(rows, normalise(response_to_original(raw_maps(rows), size=size, height=height, width=width)))
+
+    return map_in_threads(of_image, (rows for table in responses for _, rows in table.groupby("image_id", sort=True)))
 
 
 def score_responses(
-    responses: pd.DataFrame,
+    responses: Iterable[pd.DataFrame],
     truth: pd.DataFrame,
     *,
     size: int,
     threshold: float,
     box_input: Literal["binary", "heatmap"],
 ) -> pd.DataFrame:
-    """One record per expression (columns of `tris_core.metrics`) for Step-1's response maps."""
-    records = [NO_RECORDS]
-    for rows, maps in by_image(responses, truth, size):
-        ref_ids, mask = rows["ref_id"].to_numpy(), binarise(maps, threshold).numpy()
+    """One record per expression (columns of `tris_core.metrics`) for response maps, given as `by_image` takes them."""
+
+    def score(rows: pd.DataFrame, maps: Tensor) -> pd.DataFrame:
+        ref_ids, ids = rows["ref_id"].to_numpy(), rows["expression_id"].to_numpy()
         masks, boxes = true_masks(truth, ref_ids), true_boxes(truth, ref_ids)
-        records.append(score_image(rows["expression_id"].to_numpy(), maps.numpy(), mask, masks, boxes, box_input=box_input))
-    return pd.concat(records, ignore_index=True)
+        return score_image(ids, maps.numpy(), binarise(maps, threshold).numpy(), masks, boxes, box_input=box_input)
+
+    return pd.concat([NO_RECORDS, *by_image(responses, truth, size, score)], ignore_index=True)
 
 
 def stored_mask(row: Any) -> NDArray[np.bool_]:
@@ -79,15 +86,16 @@ def score_rows(rows: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     else but the truth takes part; boxes are proposed from the masks, as released (D55). Raises `InputError` for runs that
     are no mask.
     """
-    records = [] if len(rows) else [NO_RECORDS]
-    for ref_id, part in rows.groupby("ref_id", sort=True):
-        refs = np.full(len(part), ref_id)
-        masks = [stored_mask(row) for row in part.itertuples()]
+
+    def score(part: pd.DataFrame) -> pd.DataFrame:
+        ref_ids, ids = part["ref_id"].to_numpy(), part["expression_id"].to_numpy()
+        masks = np.stack([stored_mask(row) for row in part.itertuples()])
         points = part[["x", "y"]].to_numpy() if "x" in part else None
-        true = np.repeat(true_masks(truth, refs[:1]), len(part), axis=0)
-        ids = part["expression_id"].to_numpy()
-        records.append(score_masks(ids, points, np.stack(masks), true, true_boxes(truth, refs)))
-    return pd.concat(records, ignore_index=True)
+        true = np.repeat(true_masks(truth, ref_ids[:1]), len(part), axis=0)
+        return score_masks(ids, points, masks, true, true_boxes(truth, ref_ids))
+
+    records = list(map_in_threads(score, (part for _, part in rows.groupby("ref_id", sort=True))))
+    return pd.concat(records or [NO_RECORDS], ignore_index=True)
 
 
 def in_order(splits: "pd.Series[str]") -> list[str]:
@@ -127,13 +135,16 @@ def digests(*paths: Path) -> dict[str, str]:
     return {str(path): sha256_of_file(path) for path in paths}
 
 
-def threshold_curve(responses: pd.DataFrame, truth: pd.DataFrame, *, size: int) -> pd.DataFrame:
-    """mIoU of response maps at every single threshold: columns threshold, mIoU."""
-    ious = [
-        iou_per_threshold(maps.numpy(), true_masks(truth, rows["ref_id"].to_numpy()), THRESHOLDS)
-        for rows, maps in by_image(responses, truth, size)
-    ]
-    return pd.DataFrame({"threshold": THRESHOLDS, "mIoU": np.concatenate(ious).mean(0)})
+def threshold_curve(responses: Iterable[pd.DataFrame], truth: pd.DataFrame, *, size: int) -> pd.DataFrame:
+    """mIoU of response maps at every single threshold: a row per threshold, a column per split that occurs, in their order."""
+
+    def ious(rows: pd.DataFrame, maps: Tensor) -> pd.DataFrame:
+        masks = true_masks(truth, rows["ref_id"].to_numpy())
+        return pd.DataFrame(iou_per_threshold(maps.numpy(), masks, THRESHOLDS), rows["split"], THRESHOLDS)
+
+    nothing = pd.DataFrame(columns=THRESHOLDS, index=pd.Index([], name="split"), dtype=float)
+    table = pd.concat([nothing, *by_image(responses, truth, size, ious)]).groupby(level=0).mean().T
+    return table.rename_axis(index="threshold", columns=None)[in_order(table.columns.to_series())]
 
 
 def mask_ious(labels: pd.DataFrame, truth: pd.DataFrame) -> NDArray[np.float64]:

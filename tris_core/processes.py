@@ -7,7 +7,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -30,14 +30,19 @@ def map_in_processes(work: Callable[[T], R], items: Iterable[T], *, workers: int
     `work` must be importable; it runs in forks, so it should not use torch.
     """
     workers = workers or os.cpu_count() or 1
-    pending: deque[Future[R]] = deque()
     with ProcessPoolExecutor(workers, initializer=end_with_parent) as pool:
-        for item in items:
-            pending.append(pool.submit(work, item))
-            if len(pending) > 8 * workers:
-                yield pending.popleft().result()
-        while pending:
+        yield from in_flight(pool, work, items, 8 * workers)
+
+
+def in_flight(pool: Executor, work: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
+    """`work` of the items in a pool, in their order, `most` of them under way or waiting to be taken."""
+    pending: deque[Future[R]] = deque()
+    for item in items:
+        pending.append(pool.submit(work, item))
+        if len(pending) > most:
             yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
 
 
 def peak_memory() -> float:

@@ -1,7 +1,6 @@
 """Response maps of many expressions: one pass of the image tower per image, every expression in a forward of its own."""
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -32,12 +31,8 @@ def response_maps(
     does its share, and rank 0 gets all of them.
     """
     model.eval()
-    order = np.argsort(image_of, kind="stable")
-    start = np.unique(image_of[order], return_index=True)[1]
-    bounds = [*start[::batch], len(order)]
 
-    def respond(span: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        rows = order[slice(*span)]
+    def respond(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         here, local = np.unique(image_of[rows], return_inverse=True)
         with torch.inference_mode(), autocast(device, precision):
             vis = model.encode_image(normalise(images[here].to(device)))
@@ -45,4 +40,11 @@ def response_maps(
             maps = model.respond_pairs(vis[torch.from_numpy(local).to(device)], lan)
         return rows, maps.float().cpu().numpy()
 
-    return distributed.spread(list(pairwise(bounds)), respond)
+    return distributed.spread(rows_of_images(image_of, batch), respond)
+
+
+def rows_of_images(image_of: NDArray[np.int64], images: int) -> list[NDArray[np.int64]]:
+    """The rows of `image_of` (L,) by image, those of `images` images at a time; an image's rows in their order."""
+    order = np.argsort(image_of, kind="stable")
+    first = np.unique(image_of[order], return_index=True)[1]
+    return np.split(order, first[images::images])

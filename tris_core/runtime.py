@@ -1,6 +1,5 @@
 """Which device to compute on, and how weights lie there."""
 
-import os
 from typing import TypeVar
 
 import torch
@@ -8,6 +7,7 @@ from torch import nn
 
 from tris_core.leases import lease
 from tris_core.params.runtime import RuntimeParams
+from tris_core.threads import set_threads
 from tris_core.training.scratch import scratch_root
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -18,8 +18,7 @@ def pick_device(runtime: RuntimeParams) -> torch.device:
 
     With `auto` and GPUs it is one that no other run on this machine uses, waited for if need be, and this run's to its end.
     """
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    torch.set_num_threads(runtime.threads or max(1, (os.cpu_count() or 1) // here))
+    set_threads(runtime)
     if runtime.device != "auto":
         return torch.device(runtime.device)
     if not torch.cuda.is_available():

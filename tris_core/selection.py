@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from tris_core.maps import normalise, response_to_original
+from tris_core.response_file import ResponseFile, raw_maps
 
 
 @dataclass(frozen=True)
@@ -21,26 +22,26 @@ class Selected:
     maps: NDArray[np.float32]
 
 
-class SelectedMaps(Sequence[Selected]):
-    """The selected maps of the refs asked for, one entry per image, made when it is looked at.
+class SelectedMaps(Sequence[list[Selected]]):
+    """The selected maps of the refs asked for, one entry per row group of the responses, made when it is looked at.
 
     `images` gives path, height and width; `size` is the training size.
     """
 
     def __init__(
-        self, responses: pd.DataFrame, prms: pd.DataFrame, ref_ids: "pd.Series[int]", images: pd.DataFrame, *, size: int
+        self, responses: Path, prms: pd.DataFrame, ref_ids: "pd.Series[int]", images: pd.DataFrame, *, size: int
     ) -> None:
         chosen = prms.loc[prms["selected"] & prms["ref_id"].isin(ref_ids), "expression_id"]
-        rows = responses[responses["expression_id"].isin(chosen)]
-        self._groups = list(rows.groupby("image_id", sort=True))
+        self._responses = ResponseFile(responses, chosen)
         self._images, self._size = images.set_index("image_id"), size
 
     def __len__(self) -> int:
-        return len(self._groups)
+        return len(self._responses)
 
-    def __getitem__(self, number: int) -> Selected:  # type: ignore[override]
-        image_id, group = self._groups[number]
+    def __getitem__(self, number: int) -> list[Selected]:  # type: ignore[override]
+        return [self._of_image(*found) for found in self._responses[number].groupby("image_id", sort=True)]
+
+    def _of_image(self, image_id: int, rows: pd.DataFrame) -> Selected:
         image = self._images.loc[image_id]
-        raw = torch.from_numpy(np.stack(group["map"].to_list())).view(len(group), group["height"].iloc[0], -1)
-        maps = normalise(response_to_original(raw, size=self._size, height=image["height"], width=image["width"]))
-        return Selected(int(image_id), image["path"], group["ref_id"].tolist(), maps.numpy())
+        grown = response_to_original(raw_maps(rows), size=self._size, height=image["height"], width=image["width"])
+        return Selected(int(image_id), image["path"], rows["ref_id"].tolist(), normalise(grown).numpy())

@@ -157,7 +157,7 @@ class _Data:
         parts = []
         for rows, maps in response_maps(model, packed, *inputs, **how):
             found = table.iloc[rows].assign(height=maps.shape[1], width=maps.shape[2], map=list(maps.reshape(len(rows), -1)))
-            parts.append(score_responses(found, self._truth, size=packed.size, threshold=STEP1_THRESHOLD, box_input="binary"))
+            parts.append(score_responses([found], self._truth, size=packed.size, threshold=STEP1_THRESHOLD, box_input="binary"))
         return pd.concat(parts, ignore_index=True)
 
     def _step2(

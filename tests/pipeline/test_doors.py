@@ -29,6 +29,7 @@ from tris_core.data.rle import encode
 from tris_core.files import sha256_of_file
 from tris_core.models.checkpoints import read_config, save_model
 from tris_core.models.clip import pyramid_channels, stage_channels
+from tris_core.response_file import SCHEMA
 
 TRAINED = {
     1: {"hidden": 8, "alpha": 0.1, "beta": 0.1, "temperature": 0.07, "learn_temperature": False},
@@ -98,7 +99,7 @@ def test_supplied_responses_are_joined_with_the_index(place: Path) -> None:
     set_param("dump_responses.from", "theirs.parquet")
     run(stages.dump_responses)
     written = pd.read_parquet("data/responses.parquet").set_index("expression_id")
-    assert list(pd.read_parquet("data/responses.parquet").columns) == stages.dump_responses.SCHEMA.names
+    assert list(pd.read_parquet("data/responses.parquet").columns) == SCHEMA.names
     for row in responses().itertuples():
         assert np.array_equal(written.at[row.expression_id, "map"], row.map)
     assert written["ref_id"].to_dict() == {0: 10, 1: 11, 2: 11, 3: 13, 4: 12, 5: 12}

@@ -24,7 +24,7 @@ class PixelAttention(nn.Module):
         self.ins_q, self.ins_w = nn.InstanceNorm2d(visual, affine=True), nn.InstanceNorm2d(visual, affine=True)
 
     def forward(self, vis_BCHW: Tensor, words_BCT: Tensor) -> Tensor:
-        """(B, C, H, W) language-aware pixels; one image (1, C, H, W) with B expressions too. Padded words take part, as released."""
+        """(B, C, H, W) language-aware pixels, of B images or of one (1, C, H, W). Padded words take part, as released."""
         query = self.ins_q(self.Wq(vis_BCHW)).flatten(2).transpose(1, 2)
         attention = torch.softmax(query @ self.Wk(words_BCT) / math.sqrt(vis_BCHW.shape[1]), dim=2)
         gathered = (attention @ self.Wv(words_BCT).transpose(1, 2)).transpose(1, 2).unflatten(2, vis_BCHW.shape[2:])

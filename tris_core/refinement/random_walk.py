@@ -75,7 +75,8 @@ def chebyshev_coefficients(power: int, tolerance: float = 1e-5) -> list[float]:
     """Coefficients c_k with z ** power = sum_k c_k T_k(z) on [-1, 1], cut where the rest adds less than `tolerance`.
 
     c_k = 2 ** (1 - n) C(n, (n - k) / 2) for k of the parity of n, c_0 half of it: the chance that n fair steps of +-1
-    end k from the start. For n = 256, k up to 70 remain: 70 matrix products replace 256, at a truncation below float32 rounding.
+    end k from the start. For n = 256, k up to 70 remain: 70 matrix products replace 256, and what is
+    cut off is less than float32 rounds away.
     """
     k = np.arange(power + 1)
     log_choose = gammaln(power + 1) - gammaln((power - k) / 2 + 1) - gammaln((power + k) / 2 + 1)

@@ -1,0 +1,61 @@
+"""`data/responses.parquet`: the response map of every expression, in row groups that each hold all maps of some images.
+
+Columns expression_id, ref_id, image_id, split; height and width of the map; map, row-major float32. Writer and reader hold a
+row group at a time, so that what they need does not grow with the data set.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tris_core.files import replacing
+
+SCHEMA = pa.schema(
+    [("expression_id", pa.int64()), ("ref_id", pa.int64()), ("image_id", pa.int64()), ("split", pa.string()),
+     ("height", pa.int32()), ("width", pa.int32()), ("map", pa.list_(pa.float32()))]
+)  # fmt: skip
+
+
+@contextmanager
+def write_responses(path: Path) -> Iterator[Callable[[pd.DataFrame, NDArray[np.float32]], None]]:
+    """A function that writes the next row group: rows (expression_id, ref_id, image_id, split) and their maps (P, H, W).
+
+    All rows of an image belong into one call. The file appears when the block ends without error.
+    """
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, SCHEMA) as writer:
+
+        def write(rows: pd.DataFrame, maps: NDArray[np.float32]) -> None:
+            frame = rows.assign(height=maps.shape[1], width=maps.shape[2], map=list(maps.reshape(len(maps), -1)))
+            writer.write_table(pa.Table.from_pandas(frame, SCHEMA, preserve_index=False))
+
+        yield write
+
+
+class ResponseFile(Sequence[pd.DataFrame]):
+    """The row groups of a file, each read when it is looked at; of `expression_ids` alone where they are given."""
+
+    def __init__(self, path: Path, expression_ids: "pd.Series[int] | None" = None) -> None:
+        self._file = pq.ParquetFile(path)
+        self._wanted = None if expression_ids is None else pd.Index(expression_ids)
+
+    def __len__(self) -> int:
+        return self._file.num_row_groups
+
+    def __getitem__(self, number: int) -> pd.DataFrame:  # type: ignore[override]
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        rows = self._file.read_row_group(number).to_pandas()
+        return rows if self._wanted is None else rows[self._wanted.get_indexer(rows["expression_id"]) >= 0]
+
+
+def raw_maps(rows: pd.DataFrame) -> Tensor:
+    """The maps (N, H, W) float32 of rows of the file, all of one size."""
+    return torch.from_numpy(np.stack(rows["map"].to_list())).view(len(rows), rows["height"].iloc[0], -1)
