@@ -12,7 +12,7 @@ from torchvision.ops import box_iou as torchvision_box_iou
 from torchvision.ops import nms
 
 from tris_core import boxes as module
-from tris_core.boxes import box_iou, hit_box_iou, propose, select, suppress
+from tris_core.boxes import box_iou, hit_box_iou, mean_grey, propose, select, suppress
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -22,6 +22,11 @@ def mask_of(*rectangles, shape=(60, 80)):
     for x, y, width, height in rectangles:
         mask[y : y + height, x : x + width] = True
     return mask
+
+
+def scored(response):
+    boxes, grey = propose(response)
+    return boxes, mean_grey(boxes, grey)
 
 
 @pytest.mark.parametrize("column", ["box_hit_from_heatmap", "box_hit_from_binary"])
@@ -42,12 +47,12 @@ def test_grey_levels_run_from_black_to_white():
 
 def test_mask_gives_the_same_as_the_float_map_of_it():
     mask = np.random.default_rng(0).random((40, 50)) > 0.6
-    for ours, other in zip(propose(mask), propose(mask.astype(np.float32)), strict=True):
+    for ours, other in zip(scored(mask), scored(mask.astype(np.float32)), strict=True):
         np.testing.assert_array_equal(ours, other)
 
 
 def test_rectangles_are_found_with_their_scores():
-    boxes, scores = propose(mask_of((5, 10, 20, 30), (50, 3, 12, 8)))
+    boxes, scores = scored(mask_of((5, 10, 20, 30), (50, 3, 12, 8)))
     assert sorted(boxes.tolist()) == [[5, 10, 20, 30], [50, 3, 12, 8]]
     np.testing.assert_allclose(scores, 1)
 
@@ -55,7 +60,7 @@ def test_rectangles_are_found_with_their_scores():
 def test_holes_propose_boxes_and_lower_the_score():
     mask = mask_of((10, 10, 40, 40))
     mask[20:40, 20:40] = False
-    boxes, scores = propose(mask)
+    boxes, scores = scored(mask)
     by_width = {int(box[2]): score for box, score in zip(boxes, scores, strict=True)}
     assert by_width[40] == pytest.approx(1 - 400 / 1600)
     assert by_width[22] == pytest.approx(1 - 400 / 484)  # the contour of a hole runs on the pixels around it
@@ -65,7 +70,7 @@ def test_scores_are_plain_means_of_grey():
     heat = np.random.default_rng(1).random((30, 40)).astype(np.float32)
     grey = module._to_grey(heat).astype(np.float64)
     grey[grey <= int(grey.max() / 2)] = 0
-    for (x, y, width, height), score in zip(*propose(heat), strict=True):
+    for (x, y, width, height), score in zip(*scored(heat), strict=True):
         assert score == pytest.approx(grey[y : y + height, x : x + width].mean() / 255, rel=1e-12)
 
 
@@ -76,7 +81,7 @@ def test_what_is_under_half_the_brightest_proposes_nothing():
 
 @pytest.mark.parametrize("constant", [np.zeros((9, 9), bool), np.ones((9, 9), bool), np.full((9, 9), 0.4, np.float32)])
 def test_constant_maps_propose_nothing_and_hit_nothing(constant):
-    boxes, scores = propose(constant)
+    boxes, scores = scored(constant)
     assert boxes.shape == (0, 4)
     assert scores.shape == (0,)
     assert select(boxes, scores).shape == (0,)
@@ -144,7 +149,7 @@ def test_any_of_several_boxes_hits():
 
 def test_a_suppressed_box_does_not_hit():
     mask = mask_of((0, 0, 30, 30), (40, 0, 8, 40))
-    boxes, scores = propose(mask)
+    boxes, scores = scored(mask)
     kept = boxes[select(boxes, scores)].tolist()
     for x, y, width, height in boxes.tolist():
         assert hit_box_iou(mask, np.array([x, y, x + width, y + height])) == ([x, y, width, height] in kept)

@@ -38,8 +38,8 @@ def _to_grey(response: NDArray[np.generic]) -> NDArray[np.uint8]:
     return levels[np.minimum((scaled * 256).astype(np.int64), 255)]
 
 
-def propose(response: NDArray[np.generic]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Bounding rectangles of all contours: boxes (K, 4) int64 as x, y, width, height, and scores (K,) in [0, 1].
+def propose(response: NDArray[np.generic]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Bounding rectangles of all contours: boxes (K, 4) int64 as x, y, width, height, and the grey levels they lie in.
 
     `response` is (H, W), bool or float. One that is the same everywhere has no proposal. (The release divides by zero
     there and falls back on the one pixel at the origin, which can hit nothing but a true box of that pixel.)
@@ -47,16 +47,20 @@ def propose(response: NDArray[np.generic]) -> tuple[NDArray[np.int64], NDArray[n
     if response.ndim != 2:
         raise ValueError(f"a map must be (H, W), this one is {response.shape}")
     if response.min() == response.max():
-        return np.empty((0, 4), np.int64), np.empty(0)
+        return np.empty((0, 4), np.int64), np.zeros(response.shape, np.uint8)
     grey = _to_grey(response)
     if response.dtype != np.bool_:  # of a mask only black and white are there
         grey[grey <= int(GREY_SHARE * grey.max())] = 0
     contours, _ = cv2.findContours(grey, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
-    boxes = np.array([cv2.boundingRect(contour) for contour in contours], dtype=np.int64)
+    return np.array([cv2.boundingRect(contour) for contour in contours], dtype=np.int64), grey
+
+
+def mean_grey(boxes: NDArray[np.int64], grey: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The score of every box (K, 4): the mean grey level inside it, (K,) in [0, 1]."""
     x, y, width, height = boxes.T
     sums = cv2.integral(grey, sdepth=cv2.CV_64F)
     total = sums[y + height, x + width] - sums[y, x + width] - sums[y + height, x] + sums[y, x]
-    return boxes, total / (width * height) / 255
+    return np.asarray(total / (width * height) / 255, dtype=np.float64)
 
 
 def suppress(corners: NDArray[np.int64], scores: NDArray[np.float64], threshold: float) -> NDArray[np.int64]:
@@ -106,8 +110,8 @@ def hit_box_iou(response: NDArray[np.generic], box: NDArray[np.int64]) -> bool:
 
     `box` is int64, x1, y1, x2, y2 in pixels.
     """
-    boxes, scores = propose(response)
+    boxes, grey = propose(response)
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     hits = box_iou(corners, box) > HIT_IOU
-    # A speckled mask has thousands of proposals; where none of them hits, which stay is of no interest.
-    return bool(hits.any() and hits[select(boxes, scores)].any())
+    # Where none hits, which of them stay is of no interest; a speckled mask has thousands.
+    return bool(hits.any() and hits[select(boxes, mean_grey(boxes, grey))].any())

@@ -67,10 +67,11 @@ def score_masks(
         shapes = (predicted.shape, truth.shape)
         raise ValueError(f"expressions {list(expression_ids)}: {len(corners)} boxes, masks of shapes {shapes}")
     proposers = predicted if proposers is None else np.asarray(proposers)
+    intersection = _areas(predicted & truth)
     columns: dict[str, NDArray[np.generic]] = {
         "expression_id": np.asarray(expression_ids, dtype=np.int64),
-        "intersection": _areas(predicted & truth),
-        "union": _areas(predicted | truth),
+        "intersection": intersection,
+        "union": _areas(predicted) + _areas(truth) - intersection,
     }
     if points is not None:
         x, y = np.asarray(points, dtype=np.int64).reshape(-1, 2).T
