@@ -28,7 +28,9 @@ def spread_stage(name: str) -> Iterator[Callable[[str], None]]:
         end_with_parent()
         os.environ.setdefault("OMP_NUM_THREADS", str(runtime.threads or 1))  # else torchrun warns; `pick_device` decides
         try:
-            torchrun(["--standalone", f"--nproc-per-node={runtime.processes}", "-m", f"stages.{name}"])
+            torchrun(
+                ["--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={runtime.processes}", "-m", f"stages.{name}"]
+            )
         except ChildFailedError:  # it has said why
             raise typer.Exit(1) from None
         raise typer.Exit

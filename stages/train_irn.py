@@ -19,6 +19,7 @@ from tris_core.params.train_irn import TrainIrnParams
 from tris_core.runtime import pick_device, place
 from tris_core.training.engine import fit, poly, seed_everything
 from tris_core.training.irn import crop_losses, mean_displacement, sgd
+from tris_core.training.loggers import open_log
 from tris_core.training.scratch import scratch_folder, training_digest
 
 app = stage_app()
@@ -52,10 +53,10 @@ def main() -> None:
         steps = params.epochs * max(1, len(labels) // params.batch)
         losses = crop_losses(visual, irn, labels, folder, params, device)
         digest = training_digest(params.model_dump(), [IMAGES, IRN_LABELS, CLIP])
-        with scratch_folder("irn", digest) as scratch:
+        with scratch_folder("irn", digest) as scratch, open_log(runtime.logger, "irn") as log:
             history = fit(
                 irn, sgd(irn, params), losses, steps=steps, scratch=scratch, name="IRN",
-                rate=lambda step: poly(step, steps), checkpoint_seconds=runtime.checkpoint_seconds,
+                rate=lambda step: poly(step, steps), checkpoint_seconds=runtime.checkpoint_seconds, log=log,
             )  # fmt: skip
             paths = [folder / path for path in labels["path"].unique()]
             irn.set_mean_shift(mean_displacement(visual, irn, paths, device))

@@ -22,6 +22,7 @@ from tris_core.params.runtime import RuntimeParams
 from tris_core.params.train_step1 import TrainStep1Params
 from tris_core.runtime import pick_device, place
 from tris_core.training.engine import Selection, fit, poly, seed_everything
+from tris_core.training.loggers import open_log
 from tris_core.training.optimizers import adamw
 from tris_core.training.scratch import scratch_folder, training_digest
 from tris_core.training.step1 import sentence_table, step1_losses
@@ -82,11 +83,11 @@ def main() -> None:
         if params.selection == "val_mIoU":
             val = validation(params, images, packed, tokens, device)
             selection = Selection(max(1, len(refs.image) // params.batch), lambda: val.step1(model))
-        with scratch_folder("step1", digest) as scratch:
+        with scratch_folder("step1", digest) as scratch, open_log(runtime.logger, "step1") as log:
             history = fit(
                 model, adamw(model, params), losses, steps=steps, scratch=scratch, name="Step-1",
                 rate=lambda step: poly(step, steps) if params.schedule == "poly" else 1.0,
-                checkpoint_seconds=runtime.checkpoint_seconds, selection=selection,
+                checkpoint_seconds=runtime.checkpoint_seconds, log=log, selection=selection,
             )  # fmt: skip
             keep(model, config, STEP1, history, "step1")
         say(f"{STEP1}: {steps} steps of {params.batch} on {len(refs.image)} refs")

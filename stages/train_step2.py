@@ -22,6 +22,7 @@ from tris_core.params.runtime import RuntimeParams
 from tris_core.params.train_step2 import TrainStep2Params
 from tris_core.runtime import pick_device
 from tris_core.training.engine import Selection, fit, poly, seed_everything
+from tris_core.training.loggers import open_log
 from tris_core.training.optimizers import adamw
 from tris_core.training.scratch import scratch_folder, training_digest
 from tris_core.training.step2 import running_average, step2_losses
@@ -71,12 +72,12 @@ def main() -> None:
         if params.selection == "val_mIoU":
             val = validation(params, images, packed, tokens, device)
             selection = Selection(max(1, len(refs.image) // params.batch), lambda: val.step2(model))
-        with scratch_folder("step2", digest) as scratch:
+        with scratch_folder("step2", digest) as scratch, open_log(runtime.logger, "step2") as log:
             history = fit(
                 nn.ModuleList([model] if average is None else [model, average]),
                 adamw(model, params, full_rate="positional_embedding"), losses, steps=steps, scratch=scratch, name="Step-2",
                 rate=lambda step: poly(step, steps) if params.schedule == "poly" else 1.0,
-                checkpoint_seconds=runtime.checkpoint_seconds, selection=selection,
+                checkpoint_seconds=runtime.checkpoint_seconds, log=log, selection=selection,
             )  # fmt: skip
             keep(model, config, STEP2, history, "step2")
         say(f"{STEP2}: {steps} steps of {params.batch} on {len(refs.image)} refs")

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from tris_core.training.engine import Selection, fit, poly
+from tris_core.training.loggers import Log
 
 
 class Interrupted(Exception):
@@ -32,12 +33,18 @@ def losses_of(model: nn.Module, stop_at: int | None = None) -> Callable[[int], d
     return losses
 
 
-def run(scratch: Path, stop_at: int | None = None, steps: int = 60) -> tuple[dict[str, torch.Tensor], pd.DataFrame]:
+def unheard(step: int, row: dict[str, float]) -> None:
+    """For trainings whose log nobody reads."""
+
+
+def run(
+    scratch: Path, stop_at: int | None = None, steps: int = 60, log: Log = unheard
+) -> tuple[dict[str, torch.Tensor], pd.DataFrame]:
     model, optimizer = toy()
     scratch.mkdir(exist_ok=True)
     history = fit(
         model, optimizer, losses_of(model, stop_at), steps=steps, rate=lambda s: poly(s, steps), scratch=scratch,
-        checkpoint_seconds=0, name="toy",
+        checkpoint_seconds=0, name="toy", log=log,
     )  # fmt: skip
     return model.state_dict(), history
 
@@ -54,6 +61,15 @@ def test_an_interrupted_training_ends_with_the_same_bits(tmp_path: Path) -> None
     assert curve["step"].tolist() == [10, 20, 30, 40, 50, 60]
 
 
+def test_the_log_gets_the_rows_of_the_curve_as_they_come(tmp_path: Path) -> None:
+    logged: list[dict[str, float]] = []
+    with pytest.raises(Interrupted):
+        run(tmp_path / "a", stop_at=37, log=lambda step, row: logged.append({"step": step, **row}))
+    assert [row["step"] for row in logged] == [10, 20, 30]
+    _, curve = run(tmp_path / "a", log=lambda step, row: logged.append({"step": step, **row}))
+    pd.testing.assert_frame_equal(pd.DataFrame(logged), curve)
+
+
 def test_another_seed_of_data_ends_elsewhere(tmp_path: Path) -> None:
     a, _ = run(tmp_path / "a")
     b, _ = run(tmp_path / "b", steps=59)
@@ -68,7 +84,17 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_steps(tmp_pa
         return {"total": out * float("nan") if step == 13 else out}
 
     with pytest.raises(FloatingPointError, match="steps 11 to 20"):
-        fit(model, optimizer, losses, steps=40, rate=lambda _: 1.0, scratch=tmp_path, checkpoint_seconds=0, name="toy")
+        fit(
+            model,
+            optimizer,
+            losses,
+            steps=40,
+            rate=lambda _: 1.0,
+            scratch=tmp_path,
+            checkpoint_seconds=0,
+            name="toy",
+            log=unheard,
+        )
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["done"] == 10
 
 
@@ -104,7 +130,7 @@ def test_selection_keeps_the_weights_of_the_best_score(tmp_path: Path, stop_at: 
 
         fit(
             model, optimizer, losses, steps=60, rate=lambda s: poly(s, 60), scratch=tmp_path, checkpoint_seconds=0,
-            name="toy", selection=Selection(20, score),
+            name="toy", log=unheard, selection=Selection(20, score),
         )  # fmt: skip
         return model.state_dict()
 

@@ -13,7 +13,8 @@ class RuntimeParams(Section):
     `device`: `auto` takes a GPU that no other run uses, and waits for one, where there are GPUs at all.
 
     `threads` of torch and `workers` for CPU work; 0 means every core. `checkpoint_seconds`: how often a training keeps what it
-    needs to go on after an interruption.
+    needs to go on after an interruption. `logger`: where losses go besides metrics/curves while a training runs, see
+    `tris_core.training.loggers`.
     """
 
     key: ClassVar[str] = "runtime"
@@ -23,3 +24,4 @@ class RuntimeParams(Section):
     threads: int = Field(ge=0)
     workers: int = Field(ge=0)
     checkpoint_seconds: float = Field(ge=0)
+    logger: Literal["csv", "tensorboard", "wandb"]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tris_core import distributed
 from tris_core.files import replacing
 from tris_core.progress import progress
+from tris_core.training.loggers import Log
 
 LOG_EVERY = 10
 Losses = dict[str, Tensor]
@@ -59,9 +60,10 @@ def fit(
     scratch: Path,
     checkpoint_seconds: float,
     name: str,
+    log: Log,
     selection: Selection | None = None,
 ) -> pd.DataFrame:
-    """Train for `steps` steps and return the loss curve: one row every ten steps, averaged over them.
+    """Train for `steps` steps and return the loss curve: one row every ten steps, averaged over them, which `log` gets too.
 
     `losses(step)` draws the step's batch as a function of the step alone and returns named scalars, `total` among them;
     `rate(step)` scales the learning rates the optimizer was built with. The newest checkpoint in `scratch` is continued
@@ -99,6 +101,7 @@ def fit(
             if not all(math.isfinite(value) for value in row.values()):
                 raise FloatingPointError(f"{name}: loss not finite in steps {done - len(recent) + 1} to {done}: {row}")
             history.append({"step": done, **row})
+            log(done, row)
             recent = []
             bar.set_postfix_str(", ".join(f"{key} {value:.3f}" for key, value in row.items()), refresh=False)
             if leads and time.monotonic() - saved >= checkpoint_seconds and done < steps:
