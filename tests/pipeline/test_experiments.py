@@ -1,0 +1,65 @@
+"""docs/experiments.md and the script that queues its tables: every line names parameters and stages that exist."""
+
+import os
+import re
+import shlex
+import subprocess
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.pipeline.closure import ROOT
+
+PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
+STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+NAMES = {
+    "1": ["refcocog-umd", "refcocog-google", "refcoco", "refcoco+", "referit", "referit-imagenet"],
+    "3": ["full", "no-t2v", "no-v2t", "no-pos", "no-neg", "cls", "cls-t2v", "cls-both"],
+    "4": ["prms"],
+    "5": [*(f"n-{n}" for n in (0, 1, 5, 11, 23, 47, 59)), *(f"k-{k}" for k in (3, 6, 12))],
+}
+
+
+def queued(tables: list[str], folder: Path) -> list[list[str]]:
+    """What the script calls `uv` with."""
+    calls = folder / "calls"
+    (folder / "uv").write_text(f'#!/bin/sh\nfor word; do printf "%s\\n" "$word"; done >> {calls}\necho ---- >> {calls}\n')
+    (folder / "uv").chmod(0o755)
+    env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+    subprocess.run(["bash", ROOT / "docs" / "queue_tables.sh", *tables], env=env, check=True)
+    return [call.splitlines() for call in calls.read_text().split("----\n")[:-1]]
+
+
+@pytest.mark.parametrize("table", NAMES)
+def test_a_table_is_queued_as_written(table: str, tmp_path: Path) -> None:
+    calls = queued([table], tmp_path)
+    assert [call[call.index("-n") + 1] for call in calls] == NAMES[table]
+    for call in calls:
+        assert call[:5] == ["run", "dvc", "exp", "run", "--queue"]
+        assert "train_step1.seed=0,1,2" in call
+
+
+def test_tables_together(tmp_path: Path) -> None:
+    assert len(queued(list(NAMES), tmp_path)) == sum(map(len, NAMES.values()))
+
+
+def test_no_table_is_refused() -> None:
+    done = subprocess.run(["bash", ROOT / "docs" / "queue_tables.sh"], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "which tables" in done.stderr
+
+
+def test_parameters_and_stages_exist(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "experiments.md").read_text()
+    single = [shlex.split(line) for line in re.findall(r"^uv run (?:dvc exp run .*)$", text, re.MULTILINE)]
+    for call in [*queued(list(NAMES), tmp_path), *(call[1:] for call in single)]:
+        assignments = [word for before, word in pairwise(call) if before == "-S"]
+        for path in (assignment.split("=")[0] for assignment in assignments):
+            at = PARAMS
+            for key in path.split("."):
+                assert key in at, path
+                at = at[key]
+        if call[-2] not in ("-S", "-n") and call[1:4] == ["dvc", "exp", "run"]:
+            assert call[-1] in STAGES, call
