@@ -23,6 +23,8 @@ def set_threads(runtime: RuntimeParams) -> None:
 def map_in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """`map` over as many threads as torch has, one core each, in order: for work too small to be divided by itself."""
     threads = torch.get_num_threads()
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from in_flight(pool, work, items, 2 * threads)
-    torch.set_num_threads(threads)  # new threads begin with what was set last, whichever set it
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield from in_flight(pool, work, items, 2 * threads)
+    finally:
+        torch.set_num_threads(threads)  # new threads begin with what was set last, whichever set it
