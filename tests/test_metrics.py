@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tris_core.maps import binarise, normalise, response_to_original, to_original
+from tris_core.maps import binarise, divide_by_maximum_, response_to_original, to_original
 from tris_core.metrics import iou_per_threshold, score_image, summarise
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -41,7 +41,7 @@ def golden_records(golden):
         height, width = map(int, golden[f"size_{k}"])
         truth = np.unpackbits(golden[f"mask_{k}"], axis=1)[None, :, :width].astype(bool)
         raw = torch.from_numpy(golden["raw"][k : k + 1])
-        maps = normalise(response_to_original(raw, size=320, height=height, width=width))
+        maps = divide_by_maximum_(response_to_original(raw, size=320, height=height, width=width))
         frames.append(score_image([k], maps, binarise(maps), truth, golden["box_xyxy"][k : k + 1]))
     return pd.concat(frames, ignore_index=True)
 
@@ -84,7 +84,7 @@ def test_summary_as_released(golden, golden_records):
 def test_heat_maps_of_the_release_scored_in_one_call(box_input, column):
     with np.load(GOLDEN / "metrics.npz") as stored:
         heat, truth, boxes, rows, names = (stored[k] for k in ("heat", "mask", "box_xyxy", "rows", "columns"))
-    maps = normalise(torch.from_numpy(heat))
+    maps = divide_by_maximum_(torch.from_numpy(heat))
     records = score_image(range(len(heat)), maps, binarise(maps), truth, boxes, box_input=box_input)
     for name, ours in {**GOLDEN_NAMES, column: "acc_box"}.items():
         if name in names:
@@ -137,7 +137,7 @@ def test_to_original_keeps_the_corners():
 
 def test_normalise_and_binarise():
     maps = torch.tensor([[[0.0, 2.0], [4.0, 1e-9]], [[0.0, 0.0], [0.0, 0.0]]])
-    normal = normalise(maps)
+    normal = divide_by_maximum_(maps.clone())
     torch.testing.assert_close(normal[0], maps[0] / (4 + 1e-5))
     assert torch.equal(normal[1], torch.zeros(2, 2))
     assert binarise(normal).tolist() == [[[False, True], [True, False]], [[False, False], [False, False]]]
@@ -149,7 +149,7 @@ def test_normalise_refuses_what_would_flip_or_poison(value):
     maps = torch.ones(3, 2, 2)
     maps[1] = value
     with pytest.raises(ValueError, match="map 1 has maximum"):
-        normalise(maps)
+        divide_by_maximum_(maps)
 
 
 def test_columns_and_types_also_of_no_expression():
@@ -270,7 +270,7 @@ def test_iou_per_threshold_agrees_with_the_records(golden, golden_records):
     height, width = map(int, golden["size_0"])
     truth = np.unpackbits(golden["mask_0"], axis=1)[None, :, :width].astype(bool)
     raw = torch.from_numpy(golden["raw"][:1])
-    maps = normalise(response_to_original(raw, size=320, height=height, width=width))
+    maps = divide_by_maximum_(response_to_original(raw, size=320, height=height, width=width))
     record = golden_records.iloc[0]
     assert iou_per_threshold(maps, truth, [0.4, 1e-9])[0, 1] == record["intersection"] / record["union"]
     with pytest.raises(ValueError, match=r"\(N, H, W\)"):

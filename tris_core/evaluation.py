@@ -16,7 +16,7 @@ from torch import Tensor
 from tris_core.data.rle import decode
 from tris_core.errors import InputError
 from tris_core.files import sha256_of_file
-from tris_core.maps import binarise, normalise, response_to_original
+from tris_core.maps import binarise, divide_by_maximum_, response_to_original
 from tris_core.metrics import iou_per_threshold, score_image, score_masks, summarise
 from tris_core.response_file import raw_maps
 from tris_core.threads import map_in_threads
@@ -34,7 +34,7 @@ def true_masks(truth: pd.DataFrame, ref_ids: NDArray[np.int64]) -> NDArray[np.bo
 
 def true_boxes(truth: pd.DataFrame, ref_ids: NDArray[np.int64]) -> NDArray[np.float64]:
     """Boxes (N, 4) x0, y0, x1, y1 of refs."""
-    return truth.loc[ref_ids, ["x0", "y0", "x1", "y1"]].to_numpy()
+    return np.array([[truth.at[i, side] for side in ("x0", "y0", "x1", "y1")] for i in ref_ids])
 
 
 def by_image(
@@ -47,8 +47,9 @@ def by_image(
     """
 
     def of_image(rows: pd.DataFrame) -> R:
-        height, width = sizes.loc[rows["ref_id"].iloc[0], ["height", "width"]]
-        return work(rows, normalise(response_to_original(raw_maps(rows), size=size, height=height, width=width)))
+        ref_id = rows["ref_id"].iloc[0]
+        height, width = sizes.at[ref_id, "height"], sizes.at[ref_id, "width"]
+        return work(rows, divide_by_maximum_(response_to_original(raw_maps(rows), size=size, height=height, width=width)))
 
     return map_in_threads(of_image, (rows for table in responses for _, rows in table.groupby("image_id", sort=True)))
 

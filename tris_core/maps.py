@@ -29,11 +29,11 @@ def response_to_original(maps: Tensor, *, size: int | tuple[int, int], height: i
         raise ValueError(f"responses must be (N, 1, h, w) or (N, h, w), these are {tuple(maps.shape)}")
     at_training_size = (size, size) if isinstance(size, int) else size
     trained = F.interpolate(maps, at_training_size, mode="bilinear", align_corners=False)
-    return to_original(trained.relu()[:, 0], height=height, width=width)
+    return to_original(trained.relu_()[:, 0], height=height, width=width)
 
 
-def normalise(maps: Tensor) -> Tensor:
-    """Maps (N, H, W), none negative throughout, each divided by (its maximum + 1e-5); a map of zeros stays so.
+def divide_by_maximum_(maps: Tensor) -> Tensor:
+    """Maps (N, H, W), none negative throughout, each divided in place by (its maximum + 1e-5); a map of zeros stays so.
 
     Raises ValueError for a map whose maximum is negative or not a number: dividing by it would turn the whole image
     into foreground. Logits of a segmentation network are not normalised but compared with 0.
@@ -42,7 +42,7 @@ def normalise(maps: Tensor) -> Tensor:
     wrong = torch.nonzero(~(largest.flatten() >= 0)).flatten().tolist()
     if wrong:
         raise ValueError(f"map {wrong[0]} has maximum {largest[wrong[0]].item()}; apply ReLU, or compare logits with 0")
-    return maps / (largest + EPSILON)
+    return maps.div_(largest + EPSILON)
 
 
 def binarise(maps: Tensor, threshold: float = ANY_RESPONSE) -> Tensor:

@@ -22,8 +22,7 @@ from torch import Tensor, nn
 
 from tris_core.errors import InputError
 from tris_core.images import normalise, resize_square, to_tensor
-from tris_core.maps import first_maxima, response_to_original, to_original
-from tris_core.maps import normalise as divide_by_maximum
+from tris_core.maps import divide_by_maximum_, first_maxima, response_to_original, to_original
 from tris_core.models.checkpoints import load_weights, read_config
 from tris_core.models.clip import Tokenizer
 from tris_core.models.step1 import Step1, build_step1
@@ -141,7 +140,7 @@ class Predictor:
         started = time.monotonic()
         reader1, reader2 = self._reader1, self._reader2
         raw = self._step1.respond_pairs(visual, self._step1.encode_text(reader1.tokens(text))).cpu()
-        response = divide_by_maximum(response_to_original(raw, size=reader1.size, height=height, width=width))[0]
+        response = divide_by_maximum_(response_to_original(raw, size=reader1.size, height=height, width=width))[0]
         small = self._step2.decode(stages, reader2.tokens(text), reader2.size)[0][:, 0].cpu()
         logits = to_original(small, height=height, width=width)
         mask = logits[0] > threshold

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tris_core.maps import normalise, response_to_original
+from tris_core.maps import divide_by_maximum_, response_to_original
 from tris_core.response_file import ResponseFile, raw_maps
 
 
@@ -44,4 +44,4 @@ class SelectedMaps(Sequence[list[Selected]]):
     def _of_image(self, image_id: int, rows: pd.DataFrame) -> Selected:
         image = self._images.loc[image_id]
         grown = response_to_original(raw_maps(rows), size=self._size, height=image["height"], width=image["width"])
-        return Selected(int(image_id), image["path"], rows["ref_id"].tolist(), normalise(grown).numpy())
+        return Selected(int(image_id), image["path"], rows["ref_id"].tolist(), divide_by_maximum_(grown).numpy())

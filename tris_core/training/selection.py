@@ -15,7 +15,7 @@ from torch import Tensor
 from tris_core.data.packed import PackedImages
 from tris_core.data.rle import decode
 from tris_core.errors import InputError
-from tris_core.maps import binarise, normalise, response_to_original, to_original
+from tris_core.maps import binarise, divide_by_maximum_, response_to_original, to_original
 from tris_core.models.step1 import Step1
 from tris_core.models.step2 import Step2
 from tris_core.predictions import predict_by_image
@@ -61,7 +61,7 @@ class Validation:
                 grown = response_to_original(
                     torch.from_numpy(raw)[None], size=self.images.size, height=true.shape[0], width=true.shape[1]
                 )
-                ious.append(_iou(binarise(normalise(grown))[0].numpy(), true))
+                ious.append(_iou(binarise(divide_by_maximum_(grown))[0].numpy(), true))
         return _mean(ious)
 
     def step2(self, model: Step2) -> float:
