@@ -74,7 +74,9 @@ def test_auto_takes_the_first_free_gpu_of_those_visible(tmp_path: Path, monkeypa
     other = start(1, tmp_path, 60)  # holds GPU-0
     assert other.stdout is not None
     assert other.stdout.readline() == "leased 0\n"
-    device = runtime.pick_device(RuntimeParams(processes=1, device="auto", threads=0, workers=0, checkpoint_seconds=1.0))
+    device = runtime.pick_device(
+        RuntimeParams(processes=1, device="auto", threads=0, workers=0, checkpoint_seconds=1.0, logger="csv")
+    )
     other.kill()
     other.wait()
     assert device == torch.device("cuda", 1) == chosen[0]
