@@ -3,6 +3,8 @@
 The second part tells what a smaller `irn_labels.resolution` costs: agreement of its labels with those at full size.
 """
 
+from functools import partial
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,7 @@ def main() -> None:
     rows: list[Row] = [row(f"crf {REFS} refs of 640 x 480, one core", ours / REFS, twin=twin / REFS, agreement=1.0)]
     for resolution in (0.75, 0.5, 0.25):
         small = crf_labels(image, cams, resolution=resolution)
-        spent = seconds(lambda r=resolution: crf_labels(image, cams, resolution=r), repeats=1, warm_up=False)
+        spent = seconds(partial(crf_labels, image, cams, resolution=resolution), repeats=1, warm_up=False)
         rows.append(row(f"crf at resolution {resolution}", spent / REFS, agreement=float((small == full).mean())))
     show(rows)
 

@@ -27,7 +27,8 @@ def main() -> None:
     optimizer = sgd(irn, params)
 
     def step() -> None:
-        losses = irn_losses(*irn(backbone_taps(visual, image)), label, params.radius)
+        edge_logits, displacement = irn(backbone_taps(visual, image))
+        losses = irn_losses(edge_logits, displacement, label, params.radius)
         optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()
         optimizer.step()

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from benchmarks import _inputs
 from benchmarks._measure import device, row, seconds, show
-from stages.dump_responses import SCHEMA
 from tris_core.images import normalise
 from tris_core.models.step1 import Step1
+from tris_core.response_file import SCHEMA
 from tris_core.responses import response_maps
 
 IMAGES, PER_IMAGE, SIZE, HEIGHT, WIDTH = 8, 3, 320, 480, 640
