@@ -54,3 +54,8 @@ def test_a_missing_package_is_named(logger: Logger, logs: Path, monkeypatch: pyt
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
     with pytest.raises(InputError, match=rf"runtime.logger: {logger} needs .*install `tris\[{logger}\]`"):
         write(logger)
+
+
+def test_what_a_training_lacks_is_not_taken_for_the_logger(logs: Path) -> None:
+    with pytest.raises(ModuleNotFoundError, match="pydensecrf"), open_log("tensorboard", "step1"):
+        raise ModuleNotFoundError("pydensecrf", name="pydensecrf")

@@ -3,8 +3,9 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tris_core import distributed
 from tris_core.errors import InputError
@@ -25,16 +26,16 @@ def open_log(logger: Logger, training: str) -> Iterator[Log]:
     if logger == "csv" or distributed.rank():
         yield lambda step, losses: None
         return
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # nothing is sent, not even crashes
     try:
-        yield from (_tensorboard if logger == "tensorboard" else _wandb)(folder, training)
+        package = import_module("torch.utils.tensorboard" if logger == "tensorboard" else "wandb")
     except ModuleNotFoundError as error:
         raise InputError(f"runtime.logger: {logger} needs the package {error.name}; install `tris[{logger}]`") from error
+    yield from (_tensorboard if logger == "tensorboard" else _wandb)(package, folder, training)
 
 
-def _tensorboard(folder: Path, training: str) -> Iterator[Log]:
-    from torch.utils.tensorboard import SummaryWriter
-
-    with SummaryWriter(str(folder)) as writer:
+def _tensorboard(tensorboard: Any, folder: Path, training: str) -> Iterator[Log]:
+    with tensorboard.SummaryWriter(str(folder)) as writer:
 
         def log(step: int, losses: dict[str, float]) -> None:
             for name, value in losses.items():
@@ -43,10 +44,7 @@ def _tensorboard(folder: Path, training: str) -> Iterator[Log]:
         yield log
 
 
-def _wandb(folder: Path, training: str) -> Iterator[Log]:
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # nothing is sent, not even crashes
-    import wandb
-
+def _wandb(wandb: Any, folder: Path, training: str) -> Iterator[Log]:
     folder.mkdir(parents=True, exist_ok=True)
     with wandb.init(mode="offline", project="tris", group=folder.parent.name, name=training, dir=folder) as run:
         yield lambda step, losses: run.log(losses, step=step)
