@@ -56,7 +56,7 @@ def measure(step: str, expressions: int, path: Path) -> dict[str, float]:
     before, started = peak_memory(), time.perf_counter()
     if step == "write":
         with write_responses(path) as write:
-            for rows in rows_of_images(table["image_id"].to_numpy(), 16):
+            for rows in rows_of_images(table["image_id"].to_numpy()):
                 write(table.iloc[rows], rng.normal(size=(len(rows), GRID, GRID)).astype(np.float32))
     elif step == "read":
         assert sum(len(raw_maps(group)) for group in ResponseFile(path)) == expressions

@@ -22,7 +22,6 @@ from tris_core.responses import response_maps, rows_of_images
 from tris_core.runtime import pick_device, place
 
 app = stage_app()
-IMAGES_AT_ONCE = 16
 
 
 @app.command()
@@ -44,7 +43,7 @@ def main() -> None:
                 return
             maps = supplied_responses(Path(params.source), table)
             with write_responses(RESPONSES) as write:
-                for rows in rows_of_images(image_of, IMAGES_AT_ONCE):
+                for rows in rows_of_images(image_of):
                     write(columns.iloc[rows], raw_maps(maps.iloc[rows]).numpy())
             say(f"{RESPONSES}: {len(maps)} maps taken from {params.source}")
             return
@@ -55,7 +54,7 @@ def main() -> None:
         load_weights(model, STEP1)
         place(model, device)
         tokens = tokenize(table["text"].tolist(), config["clip"]["vocabulary"], config["text"])
-        maps = response_maps(model, packed, image_of, tokens, device=device, precision=params.precision, batch=IMAGES_AT_ONCE)
+        maps = response_maps(model, packed, image_of, tokens, device=device, precision=params.precision)
         if rank():
             deque(maps, maxlen=0)  # its share
             return

@@ -1,5 +1,7 @@
 """Predict with Step-2 and judge it."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -65,9 +67,9 @@ def main() -> None:
             ids = part["expression_id"].to_numpy()
             return to_rows(ids, logits.cpu(), height=height, width=width, threshold=params.threshold)
 
-        how = {"device": device, "precision": params.precision}
+        kept = predict_by_image(model, packed, image_of, tokens, keep, device=device, precision=params.precision)
         with progress(len(table), "predictions") as bar:
-            for made in predict_by_image(model, packed, image_of, tokens, keep, **how):
+            for made in kept:
                 predictions.append(made)
                 bar.update(len(made))
         if rank():
@@ -102,34 +104,34 @@ def main() -> None:
 
 def draw_sheets(table: pd.DataFrame, images: pd.DataFrame, truth: pd.DataFrame, predictions: pd.DataFrame, size: int) -> None:
     """One sheet per split: expressions evenly spread over its images, the first of each image's."""
-    labels = pd.read_parquet(PSEUDO_LABELS).set_index("ref_id")
+    labels, texts = pd.read_parquet(PSEUDO_LABELS).set_index("ref_id"), table.set_index("expression_id")["text"]
     paths = images.set_index("image_id")["path"]
     sizes = table[["ref_id", "image_id"]].drop_duplicates("ref_id").merge(images, on="image_id").set_index("ref_id")
 
-    def mask(row: pd.Series) -> NDArray[np.bool_]:  # type: ignore[type-arg]
+    def mask(row: pd.Series) -> NDArray[np.bool_]:
         return decode(row["counts"], row["height"], row["width"])
 
+    def draw(found: pd.DataFrame, maps: Tensor) -> list[tuple[str, SheetRow]]:
+        return [(row.split, draw_row(row, response.numpy())) for row, response in zip(found.itertuples(), maps, strict=True)]
+
+    def draw_row(row: Any, response: NDArray[np.float32]) -> SheetRow:
+        return SheetRow(
+            sentence=texts[row.expression_id],
+            image=read_image(image_folder() / paths[row.image_id]),
+            response=response,
+            pseudo_label=mask(labels.loc[row.ref_id]) if row.ref_id in labels.index else None,
+            prediction=mask(predictions.loc[row.expression_id]),
+            truth=mask(truth.loc[row.ref_id]) if row.ref_id in truth.index else None,
+        )
+
+    shown = []
+    for _, firsts in table.drop_duplicates(["split", "image_id"]).groupby("split"):
+        shown.append(firsts["expression_id"].iloc[np.unique(np.linspace(0, len(firsts) - 1, SHEET_ROWS).round().astype(int))])
+    drawn = [row for rows in by_image(ResponseFile(RESPONSES, pd.concat(shown)), sizes, size, draw) for row in rows]
     with replacing(SHEETS) as folder:
         folder.mkdir()
-        for split, part in table.groupby("split"):
-            firsts = part.drop_duplicates("image_id")
-            shown = firsts.iloc[np.unique(np.linspace(0, len(firsts) - 1, SHEET_ROWS).round().astype(int))]
-            texts = shown.set_index("expression_id")["text"]
-
-            def draw(found: pd.DataFrame, maps: Tensor, texts: pd.Series = texts) -> SheetRow:  # type: ignore[type-arg]
-                row = found.iloc[0]
-                label = labels.loc[row["ref_id"]] if row["ref_id"] in labels.index else None
-                return SheetRow(
-                    sentence=texts[row["expression_id"]],
-                    image=read_image(image_folder() / paths[row["image_id"]]),
-                    response=maps[0].numpy(),
-                    pseudo_label=None if label is None else mask(label),
-                    prediction=mask(predictions.loc[row["expression_id"]]),
-                    truth=mask(truth.loc[row["ref_id"]]) if row["ref_id"] in truth.index else None,
-                )
-
-            found = ResponseFile(RESPONSES, shown["expression_id"])
-            write_sheet(folder / f"{split}.png", list(by_image(found, sizes, size, draw)))
+        for split in table["split"].unique():
+            write_sheet(folder / f"{split}.png", [row for of, row in drawn if of == split])
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -24,7 +25,7 @@ from tris_core.selection import Selected, SelectedMaps
 app = stage_app()
 
 
-def seed(job: tuple[int, Path, Selected], **crf: float) -> list[dict[str, object]]:
+def seed(job: tuple[int, Path, Selected], **crf: Any) -> list[dict[str, object]]:
     """Rows of irn_labels.parquet for all refs of one image. Runs in a worker process, without torch."""
     image_id, path, selected = job
     labels = crf_labels(read_image(path), selected.maps, **crf)

@@ -33,8 +33,7 @@ def write_responses(path: Path) -> Iterator[Callable[[pd.DataFrame, NDArray[np.f
     with replacing(path) as temporary, pq.ParquetWriter(temporary, SCHEMA) as writer:
 
         def write(rows: pd.DataFrame, maps: NDArray[np.float32]) -> None:
-            frame = rows.assign(height=maps.shape[1], width=maps.shape[2], map=list(maps.reshape(len(maps), -1)))
-            writer.write_table(pa.Table.from_pandas(frame, SCHEMA, preserve_index=False))
+            writer.write_table(pa.Table.from_pandas(with_maps(rows, maps), SCHEMA, preserve_index=False))
 
         yield write
 
@@ -54,6 +53,11 @@ class ResponseFile(Sequence[pd.DataFrame]):
             raise IndexError(number)
         rows = self._file.read_row_group(number).to_pandas()
         return rows if self._wanted is None else rows[self._wanted.get_indexer(rows["expression_id"]) >= 0]
+
+
+def with_maps(rows: pd.DataFrame, maps: NDArray[np.float32]) -> pd.DataFrame:
+    """`rows` with the columns height, width and map, from their maps (N, H, W)."""
+    return rows.assign(height=maps.shape[1], width=maps.shape[2], map=list(maps.reshape(len(maps), -1)))
 
 
 def raw_maps(rows: pd.DataFrame) -> Tensor:

@@ -22,7 +22,6 @@ def response_maps(
     *,
     device: torch.device,
     precision: str,
-    batch: int = 16,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Raw responses (before ReLU and up-sampling, Eq. 2) of expressions, some images at a time.
 
@@ -40,10 +39,10 @@ def response_maps(
             maps = model.respond_pairs(vis[torch.from_numpy(local).to(device)], lan)
         return rows, maps.float().cpu().numpy()
 
-    return distributed.spread(rows_of_images(image_of, batch), respond)
+    return distributed.spread(rows_of_images(image_of), respond)
 
 
-def rows_of_images(image_of: NDArray[np.int64], images: int) -> list[NDArray[np.int64]]:
+def rows_of_images(image_of: NDArray[np.int64], images: int = 16) -> list[NDArray[np.int64]]:
     """The rows of `image_of` (L,) by image, those of `images` images at a time; an image's rows in their order."""
     order = np.argsort(image_of, kind="stable")
     first = np.unique(image_of[order], return_index=True)[1]

@@ -32,6 +32,7 @@ from tris_core.models.step1 import build_step1
 from tris_core.models.step2 import build_step2
 from tris_core.paper import TABLE1, label
 from tris_core.predictions import predict_by_image, to_rows
+from tris_core.response_file import with_maps
 from tris_core.responses import response_maps
 from tris_core.runtime import place
 
@@ -156,7 +157,7 @@ class _Data:
     def _step1(self, model: Any, packed: PackedImages, table: pd.DataFrame, *inputs: Any, **how: Any) -> pd.DataFrame:
         parts = []
         for rows, maps in response_maps(model, packed, *inputs, **how):
-            found = table.iloc[rows].assign(height=maps.shape[1], width=maps.shape[2], map=list(maps.reshape(len(rows), -1)))
+            found = with_maps(table.iloc[rows], maps)
             parts.append(score_responses([found], self._truth, size=packed.size, threshold=STEP1_THRESHOLD, box_input="binary"))
         return pd.concat(parts, ignore_index=True)
 

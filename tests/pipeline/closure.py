@@ -57,5 +57,5 @@ def _key_of(cls: str) -> str:
     for file in (ROOT / "tris_core" / "params").glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ClassDef) and node.name == cls:
-                return next(a.value.value for a in node.body if isinstance(a, ast.AnnAssign) and a.target.id == "key")  # type: ignore[attr-defined, union-attr]
+                return next(a.value.value for a in node.body if isinstance(a, ast.AnnAssign) and a.target.id == "key")  # type: ignore[union-attr]
     raise AssertionError(f"no section class {cls}")
