@@ -2,16 +2,19 @@
 
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from stages._inputs import expressions_with_images, open_images, tokenize
+from stages._inputs import expressions_with_images, open_images, read_clip, tokenize
 from stages._paths import IMAGES, RESPONSES, STEP1
 from stages._spread import spread_stage
 from stages._stage import PARAMS, stage_app
 from tris_core.data.supplied import supplied_responses
 from tris_core.distributed import rank
+from tris_core.models.baselines import BASELINES
 from tris_core.models.checkpoints import load_weights, read_config
+from tris_core.models.clip_sources import load_clip
 from tris_core.models.step1 import build_step1
 from tris_core.params.base import load_section
 from tris_core.params.dump_responses import DumpResponsesParams
@@ -28,9 +31,10 @@ app = stage_app()
 def main() -> None:
     """Compute the response map of every expression of every split (Eq. 2).
 
-    Inputs: data/index/{images,refs,expressions}.parquet, data/packed.json, models/step1, params dump_responses. Output:
-    data/responses.parquet, one row per expression; `map` is row-major float32 at stride 32 (of a ViT the side of its patches),
-    before ReLU and up-sampling. With dump_responses.from responses made elsewhere are checked and copied instead.
+    Inputs: data/index/{images,refs,expressions}.parquet, data/packed.json, models/step1 (of a baseline
+    models/clip.json), params dump_responses. Output: data/responses.parquet, one row per expression; `map` is row-major float32
+    at stride 32 (of a ViT the side of its patches), before ReLU and up-sampling. With dump_responses.from responses made
+    elsewhere are checked and copied instead.
 
     1. Encode every image once. 2. Score every expression in a forward of its own. 3. Write row groups as they come.
     """
@@ -48,12 +52,10 @@ def main() -> None:
             say(f"{RESPONSES}: {len(maps)} maps taken from {params.source}")
             return
         device = pick_device(load_section(PARAMS, RuntimeParams))
-        config = read_config(STEP1)
         _, packed = open_images()
-        model = build_step1(config)
-        load_weights(model, STEP1)
+        model, clip, text = responder(params)
         place(model, device)
-        tokens = tokenize(table["text"].tolist(), config["clip"]["vocabulary"], config["text"])
+        tokens = tokenize(table["text"].tolist(), clip["vocabulary"], text)
         maps = response_maps(model, packed, image_of, tokens, device=device, precision=params.precision)
         if rank():
             deque(maps, maxlen=0)  # its share
@@ -63,6 +65,18 @@ def main() -> None:
                 write(columns.iloc[rows], part)
                 bar.update(len(rows))
         say(f"{RESPONSES}: {len(table)} maps of {part.shape[1]} x {part.shape[2]}, {RESPONSES.stat().st_size / 1e6:.1f} MB")
+
+
+def responder(params: DumpResponsesParams) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """The network that `method` names, the description of its CLIP, and how its text is tokenized."""
+    if params.method == "step1":
+        config = read_config(STEP1)
+        model = build_step1(config)
+        load_weights(model, STEP1)
+        return model, config["clip"], config["text"]
+    described = read_clip()
+    backbone = described["backbone"]
+    return BASELINES[params.method](load_clip(backbone), backbone["name"]), backbone, described["text"]
 
 
 if __name__ == "__main__":

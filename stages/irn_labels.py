@@ -40,19 +40,19 @@ def main() -> None:
     """Turn the selected response map of every training ref into seeds with a dense CRF at two confidences.
 
     Inputs: data/index/{images,refs}.parquet, the image files, data/responses.parquet, data/prms.parquet,
-    data/packed.json (the training size), params irn_labels and refine.from. Output: data/irn_labels.parquet (ref_id, image_id,
-    label: PNG of 0 background, 1 foreground, 255 ignore, at the image's own size); without rows where refine.from gives the
-    pseudo-labels.
+    data/packed.json (the training size), params irn_labels, refine.method and refine.from. Output: data/irn_labels.parquet
+    (ref_id, image_id, label: PNG of 0 background, 1 foreground, 255 ignore, at the image's own size); without rows where the
+    pseudo-labels come from elsewhere.
 
     1. Take the selected maps to the image's size. 2. Run the CRF from the confident and from the generous foreground.
     3. What the first keeps is foreground, what the second rejects is background, the rest is ignored.
     """
     with stage("irn_labels") as say:
         params, runtime = load_section(PARAMS, IrnLabelsParams), load_section(PARAMS, RuntimeParams)
-        supplied = load_section(PARAMS, RefineParams).source
-        if supplied is not None:
+        instead = load_section(PARAMS, RefineParams).instead_of_irn
+        if instead is not None:
             write_labels([])
-            say(f"{IRN_LABELS}: no seeds, refine.from is {supplied}")
+            say(f"{IRN_LABELS}: no seeds, {instead}")
             return
         images, refs = pd.read_parquet(IMAGES), pd.read_parquet(REFS)
         train = refs.loc[refs["split"] == "train", "ref_id"]

@@ -29,24 +29,27 @@ app = stage_app()
 def main() -> None:
     """Train the boundary and displacement branches of IRN on the seeds; the backbone stays frozen.
 
-    Inputs: data/index/images.parquet, the image files, data/irn_labels.parquet, models/clip.json, params train_irn and
-    refine.from. Outputs: models/irn, metrics/curves/irn.csv. Where refine.from gives the pseudo-labels, nothing is trained.
+    Inputs: data/index/images.parquet, the image files, data/irn_labels.parquet, models/clip.json, params train_irn,
+    refine.method and refine.from. Outputs: models/irn, metrics/curves/irn.csv. Where the pseudo-labels come from elsewhere,
+    nothing is trained.
 
     1. Cut random crops of images and seeds. 2. Train on pairs of pixels within the radius. 3. Measure the mean displacement
     over the training images; the network subtracts it from then on.
     """
     with spread_stage("train_irn") as say:
         params, runtime = load_section(PARAMS, TrainIrnParams), load_section(PARAMS, RuntimeParams)
-        supplied = load_section(PARAMS, RefineParams).source
-        if supplied is not None:
-            say(skip_training(IRN, "irn", f"refine.from is {supplied}"))
+        instead = load_section(PARAMS, RefineParams).instead_of_irn
+        if instead is not None:
+            say(skip_training(IRN, "irn", instead))
             return
         device = pick_device(runtime)
         seed_everything(params.seed)
         images, clip, folder = pd.read_parquet(IMAGES), read_clip(), image_folder()
         labels = pd.read_parquet(IRN_LABELS).merge(images[["image_id", "path"]], on="image_id")
         if labels.empty:
-            raise InputError(f"{IRN_LABELS}: no seeds, as refine.from was set when it was made; run `dvc repro`")
+            raise InputError(
+                f"{IRN_LABELS}: no seeds, as refine.method or refine.from was another when it was made; run `dvc repro`"
+            )
         config = {"clip": clip["backbone"], "model": {"channels": list(pyramid_channels(clip["backbone"]))}}
         visual = place(freeze_at_stride_16(load_clip(clip["backbone"]).visual), device)
         irn = place(build_irn(config).train(), device)

@@ -34,9 +34,9 @@ app = stage_app()
 def main() -> None:
     """Train the response network (Eq. 1-9) on images and sentences of the train split. No mask or box is opened.
 
-    Inputs: data/index/{images,refs,expressions}.parquet, data/packed.json, models/clip.json, params train_step1 and
-    dump_responses.from. Outputs: models/step1, metrics/curves/step1.csv. With train_step1.weights a network trained elsewhere
-    is checked and copied instead; where dump_responses.from gives the responses, there is no network.
+    Inputs: data/index/{images,refs,expressions}.parquet, data/packed.json, models/clip.json, params train_step1,
+    dump_responses.method and dump_responses.from. Outputs: models/step1, metrics/curves/step1.csv. With train_step1.weights a
+    network trained elsewhere is checked and copied instead; where responses come from elsewhere, there is no network.
     `selection: val_mIoU` alone opens data/index/truth.parquet, which is no dependency: rerun with `dvc repro -f` if it changed.
 
     1. Initialise from CLIP. 2. Encode every sentence once with the frozen scorer. 3. Train; a checkpoint outside DVC lets the
@@ -44,9 +44,9 @@ def main() -> None:
     """
     with spread_stage("train_step1") as say:
         params, runtime = load_section(PARAMS, TrainStep1Params), load_section(PARAMS, RuntimeParams)
-        supplied = load_section(PARAMS, DumpResponsesParams).source
-        if supplied is not None:
-            say(skip_training(STEP1, "step1", f"dump_responses.from is {supplied}"))
+        instead = load_section(PARAMS, DumpResponsesParams).instead_of_step1
+        if instead is not None:
+            say(skip_training(STEP1, "step1", instead))
             return
         if params.weights is not None:
             say(take_weights(Path(params.weights), {1: build_step1}, STEP1, "step1"))

@@ -23,8 +23,14 @@ def written(tmp_path: Path, old: str, new: str) -> Path:
     ("old", "new", "message"),
     [
         ("beta: 10.0", "beta: -1.0", "refine.beta = -1.0: Input should be greater than 0"),
-        ("radius: 5,", "radios: 5,", "refine.radios: unknown parameter"),
-        ("radius: 5,", "radios: 5,", "refine.radius: this parameter is missing"),
+        ("  radius: 5\n  beta", "  radios: 5\n  beta", "refine.radios: unknown parameter"),
+        ("method: irn", "method: sam", "method sam needs sam_weights"),
+        (
+            "method: step1, precision: fp32, from: null",
+            "method: grad_cam, precision: fp32, from: x",
+            "takes the place of method",
+        ),
+        ("  radius: 5\n  beta", "  radios: 5\n  beta", "refine.radius: this parameter is missing"),
         ("runtime:", "runtme:", "runtme: unknown section"),
         ("runtime:", "runtme:", "runtime: this section is missing"),
         ("name: shapes", "name: cocoo", "dataset.name = 'cocoo'"),

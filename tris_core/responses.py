@@ -1,6 +1,7 @@
 """Response maps of many expressions: one pass of the image tower per image, every expression in a forward of its own."""
 
 from collections.abc import Iterator
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -10,12 +11,20 @@ from torch import Tensor
 from tris_core import distributed
 from tris_core.data.packed import PackedImages
 from tris_core.images import normalise
-from tris_core.models.step1 import Step1
 from tris_core.training.engine import autocast
 
 
+class Responder(Protocol):
+    """A network that responds to expressions: `Step1`, or a baseline in its place. Shapes as in `Step1`."""
+
+    def eval(self) -> Any: ...
+    def encode_image(self, image: Tensor) -> Tensor: ...
+    def encode_text(self, tokens: Tensor) -> Tensor: ...
+    def respond_pairs(self, vis_PCHW: Tensor, lan_PC: Tensor) -> Tensor: ...
+
+
 def response_maps(
-    model: Step1,
+    model: Responder,
     images: PackedImages,
     image_of: NDArray[np.int64],
     tokens: Tensor,

@@ -1,0 +1,132 @@
+"""Pseudo-labels by every refiner, and responses by every baseline, through the stages on a tiny data set."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import stages.dump_responses
+import stages.index
+import stages.irn_labels
+import stages.pack_images
+import stages.prepare_clip
+import stages.refine
+import stages.train_irn
+import stages.train_step1
+from stages._inputs import read_clip
+from tests.data.builders import TinyRefer
+from tests.pipeline.in_process import enter, run, write_params
+from tests.refinement.test_sam import write_sam
+from tris_core.data.packed import PackedImages
+from tris_core.data.rle import decode
+from tris_core.images import normalise, read_image
+from tris_core.models.baselines import BASELINES
+from tris_core.models.clip import Tokenizer
+from tris_core.models.clip_sources import load_clip
+from tris_core.refinement.crf import BinaryCRF
+from tris_core.refinement.sam import load_sam, segment
+from tris_core.selection import SelectedMaps
+
+DATASET = {"name": "refcocog", "split_by": "umd", "root": "root", "annotations": "refer/refcocog"}
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Index, packed images, CLIPs, responses with a blob each, and a selection."""
+    folder = tmp_path_factory.mktemp("refiners")
+    TinyRefer().write(folder / "root")
+    rng = np.random.default_rng(0)
+    maps = [rng.normal(size=36).astype(np.float32) for _ in range(6)]
+    pd.DataFrame({"expression_id": range(6), "height": 6, "width": 6, "map": maps}).to_parquet(folder / "theirs.parquet")
+    with pytest.MonkeyPatch.context() as patch:
+        enter(patch, folder)
+        settings({"dump_responses": {"from": "theirs.parquet"}})
+        for module in (stages.index, stages.pack_images, stages.prepare_clip, stages.dump_responses):
+            run(module)
+        prms = pd.read_parquet("data/responses.parquet", columns=["ref_id", "expression_id"])
+        prms["selected"] = ~prms["ref_id"].duplicated()
+        prms.to_parquet("data/prms.parquet", index=False)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    enter(monkeypatch, place)
+
+
+def settings(changes: dict[str, dict[str, object]]) -> None:
+    write_params({"dataset": DATASET, "pack_images": {"size": SIZE}, **changes})
+
+
+def refined(changes: dict[str, object]) -> dict[int, np.ndarray]:
+    """Pseudo-labels by ref, the stages before `refine` having nothing to do."""
+    settings({"refine": changes})
+    assert f"no seeds, refine.method is {changes['method']}" in run(stages.irn_labels)
+    assert f"not trained, refine.method is {changes['method']}" in run(stages.train_irn)
+    assert f"2 pseudo-labels by {changes['method']}" in run(stages.refine)
+    table = pd.read_parquet("data/pseudo_labels.parquet")
+    return {row.ref_id: decode(row.counts, row.height, row.width) for row in table.itertuples()}
+
+
+def selected() -> tuple[np.ndarray, list[int], np.ndarray]:
+    """The one training image of the tiny data set, its refs and their maps."""
+    images = pd.read_parquet("data/index/images.parquet")
+    maps = SelectedMaps(
+        Path("data/responses.parquet"), pd.read_parquet("data/prms.parquet"), pd.Series([10, 11]), images, size=SIZE
+    )
+    ((only,),) = list(maps)
+    return read_image(Path("root/train2014") / only.path), only.ref_ids, only.maps
+
+
+def test_threshold() -> None:
+    labels = refined({"method": "threshold", "threshold": 0.35})
+    _, refs, maps = selected()
+    assert sorted(labels) == sorted(refs)
+    for ref_id, response in zip(refs, maps, strict=True):
+        assert 0 < labels[ref_id].mean() < 1
+        assert np.array_equal(labels[ref_id], response > 0.35)
+
+
+def test_crf() -> None:
+    labels = refined({"method": "crf", "threshold": 0.35, "crf": {"gt_prob": 0.6, "iterations": 4}})
+    image, refs, maps = selected()
+    for ref_id, response in zip(refs, maps, strict=True):
+        assert np.array_equal(labels[ref_id], BinaryCRF(image)(response > 0.35, iterations=4, gt_prob=0.6))
+
+
+def test_sam(place: Path) -> None:
+    pytest.importorskip("transformers")
+    write_sam(place / "sam")
+    labels = refined({"method": "sam", "threshold": 0.35, "sam_weights": "sam"})
+    image, refs, maps = selected()
+    expected = segment(*load_sam(Path("sam")), image, maps, threshold=0.35)
+    for ref_id, mask in zip(refs, expected, strict=True):
+        assert np.array_equal(labels[ref_id], mask)
+
+
+@pytest.mark.parametrize("method", ["dense_clip", "grad_cam"])
+def test_baselines_take_the_place_of_step1(method: str, place: Path) -> None:
+    settings({"dump_responses": {"method": method}})
+    assert f"not trained, dump_responses.method is {method}" in run(stages.train_step1)
+    before = Path("data/responses.parquet").read_bytes()
+    try:
+        run(stages.dump_responses)
+        made = pd.read_parquet("data/responses.parquet").set_index("expression_id")["map"]
+    finally:
+        Path("data/responses.parquet").write_bytes(before)
+    clip = read_clip()
+    images, expressions = pd.read_parquet("data/index/images.parquet"), pd.read_parquet("data/index/expressions.parquet")
+    image_of = expressions.merge(pd.read_parquet("data/index/refs.parquet"), on="ref_id")["image_id"]
+    packed = PackedImages(Path("data/packed.json"), images, Path("root/train2014"), place / "scratch", workers=1)
+    network = BASELINES[method](load_clip(clip["backbone"]), "demo").eval()
+    tokenizer = Tokenizer(clip["backbone"]["vocabulary"])
+    for row, (expression_id, text) in enumerate(expressions[["expression_id", "text"]].itertuples(index=False)):
+        number = images.index[images["image_id"] == image_of[row]].to_numpy()
+        with torch.no_grad():
+            vis = network.encode_image(normalise(packed[number]))
+            response = network.respond_pairs(vis, network.encode_text(tokenizer([text], 20)))[0]
+        assert response.std() > 0
+        np.testing.assert_allclose(made[expression_id], response.flatten().numpy(), rtol=1e-3, atol=1e-5)

@@ -1,0 +1,94 @@
+"""SAM behind the refiners' interface: a tiny one with random weights, saved and read as transformers does it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tris_core.errors import InputError
+from tris_core.refinement.sam import load_sam, prompts, segment
+
+transformers = pytest.importorskip("transformers", reason="the extra tris[sam] is not installed")
+SIZE = 64
+
+
+def write_sam(folder: Path) -> Path:
+    torch.manual_seed(0)
+    config = transformers.SamConfig(
+        vision_config={
+            "hidden_size": 16, "output_channels": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": SIZE,
+            "patch_size": 8, "window_size": 4, "global_attn_indexes": [1], "num_pos_feats": 8, "mlp_dim": 32,
+        },
+        prompt_encoder_config={"hidden_size": 16, "image_size": SIZE, "patch_size": 8, "mask_input_channels": 4},
+        mask_decoder_config={
+            "hidden_size": 16, "mlp_dim": 32, "num_attention_heads": 2, "iou_head_hidden_dim": 16, "iou_head_depth": 2,
+        },
+    )  # fmt: skip
+    transformers.SamModel(config).save_pretrained(folder)
+    sizes = {"size": {"longest_edge": SIZE}, "pad_size": {"height": SIZE, "width": SIZE}}
+    transformers.SamProcessor(transformers.SamImageProcessor(**sizes)).save_pretrained(folder)
+    if not (folder / "preprocessor_config.json").is_file():  # newer releases keep it in processor_config.json
+        transformers.SamImageProcessor(**sizes).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sam(tmp_path_factory.mktemp("sam"))
+
+
+def test_prompts_are_the_peak_and_the_box_around_the_response() -> None:
+    response = np.zeros((5, 8), np.float32)
+    response[1:4, 2:6] = 0.4
+    response[2, 5] = 1.0
+    assert prompts(response, 0.3) == ([5.0, 2.0], [2.0, 1.0, 6.0, 4.0])
+    assert prompts(response, 0.5) == ([5.0, 2.0], [5.0, 2.0, 6.0, 3.0])
+
+
+def test_masks_are_those_of_every_map_by_itself(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (40, 60, 3), np.uint8)
+    maps = np.zeros((3, 40, 60), np.float32)
+    maps[0, 5:15, 5:20], maps[0, 10, 10] = 0.6, 1
+    maps[2, 20:38, 30:58], maps[2, 30, 40] = 0.6, 1
+    model, processor = load_sam(folder)
+    masks = segment(model, processor, image, maps, threshold=0.5)
+    assert masks.shape == maps.shape
+    assert masks.dtype == bool
+    assert not masks[1].any(), "a map without response has no prompt"
+    for row in (0, 2):
+        (alone,) = segment(model, processor, image, maps[row : row + 1], threshold=0.5)
+        assert np.array_equal(masks[row], alone)
+        assert np.array_equal(masks[row], by_hand(model, processor, image, maps[row]))
+    assert 0 < masks[0].mean() < 1
+
+
+@torch.no_grad()
+def by_hand(
+    model: transformers.SamModel, processor: transformers.SamProcessor, image: np.ndarray, response: np.ndarray
+) -> np.ndarray:
+    """The best of the three masks, from the parts of the model: prompts scaled, mask grown to the image bilinearly."""
+    point, box = prompts(response, 0.5)
+    height, width = (round(side * SIZE / max(image.shape[:2])) for side in image.shape[:2])
+    scale = torch.tensor([width / image.shape[1], height / image.shape[0]])
+    pixels = processor.image_processor(image, return_tensors="pt")["pixel_values"]
+    out = model(
+        image_embeddings=model.get_image_embeddings(pixels),
+        input_points=torch.tensor(point)[None, None, None] * scale,
+        input_labels=torch.ones(1, 1, 1, dtype=torch.int64),
+        input_boxes=torch.tensor(box)[None, None] * scale.repeat(2),
+    )
+    best = out.pred_masks[0, 0, out.iou_scores[0, 0].argmax()]
+    grown = torch.nn.functional.interpolate(best[None, None], (SIZE, SIZE), mode="bilinear")
+    return (torch.nn.functional.interpolate(grown[..., :height, :width], image.shape[:2], mode="bilinear")[0, 0] > 0).numpy()
+
+
+def test_a_folder_without_a_sam_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"config\.json: not found; refine\.sam_weights is the folder"):
+        load_sam(tmp_path)
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "model.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(InputError, match="not a SAM that transformers can read"):
+        load_sam(tmp_path)
