@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from torch import Tensor
 
 from stages._paths import CLIP, EXPRESSIONS, IMAGES, PACKED, REFS
 from stages._stage import PARAMS
 from tris_core.data.layout import IMAGE_FOLDERS
 from tris_core.data.packed import PackedImages
-from tris_core.models.clip import Tokenizer
 from tris_core.params.base import load_section
 from tris_core.params.dataset import DatasetParams
 from tris_core.params.runtime import RuntimeParams
@@ -44,10 +42,3 @@ def read_clip() -> dict[str, Any]:
     """`models/clip.json`: backbone, scorer, text."""
     content: dict[str, Any] = json.loads(CLIP.read_text())
     return content
-
-
-def tokenize(texts: list[str], vocabulary: list[int] | None, text: dict[str, Any]) -> Tensor:
-    """Token ids (L, max_tokens), and a line on the share of words that the vocabulary does not hold."""
-    tokenizer = Tokenizer(vocabulary)
-    print(f"{tokenizer.unknown_share(texts):.1%} of the words unknown", flush=True)
-    return tokenizer(texts, text["max_tokens"], overflow=text["overflow"])

@@ -6,10 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from stages._inputs import expressions_with_images, open_images, read_clip, tokenize
+from stages._inputs import expressions_with_images, open_images, read_clip
 from stages._paths import IMAGES, RESPONSES, STEP1
 from stages._spread import spread_stage
 from stages._stage import PARAMS, stage_app
+from stages._text import tokenize
 from tris_core.data.supplied import supplied_responses
 from tris_core.distributed import rank
 from tris_core.models.baselines import BASELINES

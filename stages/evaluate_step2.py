@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages._evaluation import unmeasured, write_evaluation
-from stages._inputs import expressions_with_images, image_folder, open_images, tokenize
+from stages._inputs import expressions_with_images, image_folder, open_images
 from stages._paths import EVALUATION, METRICS, PREDICTIONS, PSEUDO_LABELS, RESPONSES, SHEETS, STEP2, TRUTH
 from stages._spread import spread_stage
 from stages._stage import PARAMS, stage_app
+from stages._text import tokenize
 from tris_core.data.rle import decode
 from tris_core.distributed import rank
 from tris_core.evaluation import by_image, score_rows

@@ -3,10 +3,11 @@
 import pandas as pd
 import torch
 
-from stages._inputs import expressions_with_images, open_images, read_clip, tokenize
+from stages._inputs import expressions_with_images, open_images, read_clip
 from stages._paths import PRMS, RESPONSES
 from stages._spread import spread_stage
 from stages._stage import PARAMS, stage_app
+from stages._text import tokenize
 from tris_core.distributed import rank, spread
 from tris_core.files import replacing
 from tris_core.images import normalise

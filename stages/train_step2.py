@@ -6,11 +6,12 @@ import pandas as pd
 from torch import nn
 
 from stages._doors import take_weights
-from stages._inputs import open_images, read_clip, tokenize
+from stages._inputs import open_images, read_clip
 from stages._paths import CLIP, EXPRESSIONS, IMAGES, PACKED, PSEUDO_LABELS, REFS, STEP2
 from stages._selection import validation
 from stages._spread import spread_stage
 from stages._stage import PARAMS, stage_app
+from stages._text import tokenize
 from stages._training import keep
 from tris_core.data.samples import TrainingRefs
 from tris_core.distributed import synchronise_batch_norm
