@@ -1,6 +1,6 @@
 """Seeds for the boundary network."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,10 @@ import pandas as pd
 
 from stages._inputs import image_folder
 from stages._paths import IMAGES, IRN_LABELS, PACKED, PRMS, REFS, RESPONSES
-from stages._stage import PARAMS, stage, stage_app
+from stages._spread import spread_stage
+from stages._stage import PARAMS, stage_app
 from tris_core.data.packed import packed_size
+from tris_core.distributed import rank, size, spread
 from tris_core.files import replacing
 from tris_core.images import read_image
 from tris_core.params.base import load_section
@@ -25,12 +27,11 @@ from tris_core.selection import Selected, SelectedMaps
 app = stage_app()
 
 
-def seed(job: tuple[int, Path, Selected], **crf: Any) -> list[dict[str, object]]:
-    """Rows of irn_labels.parquet for all refs of one image. Runs in a worker process, without torch."""
-    image_id, path, selected = job
-    labels = crf_labels(read_image(path), selected.maps, **crf)
+def seed(selected: Selected, folder: Path, crf: dict[str, Any]) -> list[dict[str, object]]:
+    """Rows of irn_labels.parquet for all refs of one image, whose file is in `folder`. Uses no torch."""
+    labels = crf_labels(read_image(folder / selected.path), selected.maps, **crf)
     return [
-        {"ref_id": ref_id, "image_id": image_id, "label": encode_label(label)}
+        {"ref_id": ref_id, "image_id": selected.image_id, "label": encode_label(label)}
         for ref_id, label in zip(selected.ref_ids, labels, strict=True)
     ]
 
@@ -47,7 +48,7 @@ def main() -> None:
     1. Take the selected maps to the image's size. 2. Run the CRF from the confident and from the generous foreground.
     3. What the first keeps is foreground, what the second rejects is background, the rest is ignored.
     """
-    with stage("irn_labels") as say:
+    with spread_stage("irn_labels") as say:
         params, runtime = load_section(PARAMS, IrnLabelsParams), load_section(PARAMS, RuntimeParams)
         instead = load_section(PARAMS, RefineParams).instead_of_irn
         if instead is not None:
@@ -57,12 +58,15 @@ def main() -> None:
         images, refs = pd.read_parquet(IMAGES), pd.read_parquet(REFS)
         train = refs.loc[refs["split"] == "train", "ref_id"]
         maps = SelectedMaps(RESPONSES, pd.read_parquet(PRMS), train, images, size=packed_size(PACKED))
-        folder = image_folder()
-        jobs: Iterator[tuple[int, Path, Selected]] = ((s.image_id, folder / s.path, s) for group in maps for s in group)
-        work = partial(seed, **params.model_dump())
+        work = partial(seed, folder=image_folder(), crf=params.model_dump())
+        parts: Iterable[list[dict[str, object]]]
+        if size() > 1:
+            parts = spread(maps, lambda group: [row for selected in group for row in work(selected)])
+        else:
+            parts = map_in_processes(work, (selected for group in maps for selected in group), workers=runtime.workers)
+        rows = []
         with progress(len(train), "CRF seeds") as bar:
-            rows = []
-            for part in map_in_processes(work, jobs, workers=runtime.workers):
+            for part in parts:
                 rows += part
                 bar.update(len(part))
         write_labels(rows)
@@ -70,6 +74,8 @@ def main() -> None:
 
 
 def write_labels(rows: list[dict[str, object]]) -> None:
+    if rank():
+        return
     table = pd.DataFrame(rows, columns=["ref_id", "image_id", "label"])
     with replacing(IRN_LABELS) as temporary:
         table.sort_values("ref_id").to_parquet(temporary, index=False)

@@ -17,13 +17,16 @@ from tests.pipeline.closure import ROOT
 from tests.pipeline.in_process import enter, run, write_params
 
 PREPARED = ("make_shapes", "index", "pack_images", "prepare_clip")
-SHARED = ("dump_responses", "score_prms", "refine", "evaluate_step2")
+SHARED = ("dump_responses", "score_prms", "irn_labels", "refine", "evaluate_step2")
 TRAINED = ("train_step1", "train_irn", "train_step2")
 ORDER = (
     "train_step1", "dump_responses", "evaluate_step1", "score_prms", "irn_labels", "train_irn", "refine", "train_step2",
     "evaluate_step2",
 )  # fmt: skip
-FILES = ("data/responses.parquet", "data/prms.parquet", "data/pseudo_labels.parquet", "data/predictions.parquet")
+FILES = (
+    "data/responses.parquet", "data/prms.parquet", "data/irn_labels.parquet", "data/pseudo_labels.parquet",
+    "data/predictions.parquet",
+)  # fmt: skip
 LOOPBACK = {"PET_LOCAL_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}  # whatever this machine's name resolves to
 SMALL: dict[str, dict[str, Any]] = {
     "make_shapes": {"train": 8, "val": 3, "test": 24},
