@@ -1,7 +1,5 @@
 """Step 1: learn text-to-image responses from sentences alone."""
 
-from pathlib import Path
-
 import pandas as pd
 
 from stages._doors import take_weights
@@ -50,7 +48,7 @@ def main() -> None:
             say(skip_training(STEP1, "step1", instead))
             return
         if params.weights is not None:
-            say(take_weights(Path(params.weights), {1: build_step1}, STEP1, "step1"))
+            say(take_weights(params.weights, {1: build_step1}, STEP1, "step1"))
             return
         device = pick_device(runtime)
         seed_everything(params.seed)

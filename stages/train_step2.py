@@ -1,7 +1,5 @@
 """Step 2: learn to segment from pseudo-labels."""
 
-from pathlib import Path
-
 import pandas as pd
 from torch import nn
 
@@ -46,7 +44,7 @@ def main() -> None:
     with spread_stage("train_step2") as say:
         params, runtime = load_section(PARAMS, TrainStep2Params), load_section(PARAMS, RuntimeParams)
         if params.weights is not None:
-            say(take_weights(Path(params.weights), {2: build_step2}, STEP2, "step2"))
+            say(take_weights(params.weights, {2: build_step2}, STEP2, "step2"))
             return
         device = pick_device(runtime)
         seed_everything(params.seed)

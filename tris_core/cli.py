@@ -90,14 +90,14 @@ def report(
     splits but train; LAVT's numbers, there for scale, are overall IoU. Nothing is checked out: results are read from DVC's
     cache.
     """
-    from tabulate import tabulate
-
-    from tris_core.experiments import experiments, group_of, read_metrics, read_run
-    from tris_core.files import replacing
-    from tris_core.paper import COMPARISONS, LAVT_OIOU, TABLE1, TABLE2, TABLE4
-    from tris_core.report import beside_paper, compare
-
     with plainly():
+        from tabulate import tabulate
+
+        from tris_core.experiments import experiments, group_of, read_metrics, read_run
+        from tris_core.files import replacing
+        from tris_core.paper import COMPARISONS, LAVT_OIOU, TABLE1, TABLE2, TABLE4
+        from tris_core.report import beside_paper, compare
+
         results = {"1": TABLE1[f"step{step}"], "2": TABLE2[f"step{step}"], "4": TABLE4}
         if table is not None and table not in {**results, **COMPARISONS}:
             raise InputError(f"--table {table}: the paper has tables {', '.join(sorted({**results, **COMPARISONS}))}")
@@ -131,7 +131,7 @@ def report(
 
 @app.command()
 def import_weights(
-    file: Annotated[Path, typer.Argument(help="checkpoint file as the authors released it, or a model folder")],
+    file: Annotated[str, typer.Argument(help="checkpoint as released (a path or hf://owner/repo/file), or a model folder")],
     out: Annotated[Path, typer.Option(help="model folder to write")],
     stage: Annotated[int | None, typer.Option(min=1, max=2, help="which step it must be of; default: as its keys say")] = None,
     half: Annotated[bool, typer.Option("--half", help="keep weights as float16: half the size, three digits")] = False,
@@ -154,6 +154,41 @@ def import_weights(
     for line in describe_source(config["source"]):
         typer.echo(line)
     typer.echo(f"{out}: {len(state)} tensors")
+
+
+@app.command()
+def fetch(
+    location: Annotated[str, typer.Argument(help="hf://owner/repo/file, a revision behind it where wanted: ...file@v1.0")],
+) -> None:
+    """Download a file of weights from the Hugging Face hub into the hub's own cache: the one command that downloads.
+
+    Whatever takes a file of weights takes the location too, and reads the file from that cache.
+    """
+    with plainly():
+        from tris_core.files import sha256_of_file
+        from tris_core.models.locations import fetch as download
+
+        path, pinned = download(location)
+        typer.echo(f"{path}: {path.stat().st_size:,} bytes, SHA-256 {sha256_of_file(path)}\nthis very file: {pinned}")
+
+
+@app.command()
+def preset(
+    name: Annotated[str, typer.Argument(help="shapes, paper, release-2024 or paper-literal")],
+    out: Annotated[Path, typer.Option(dir_okay=False, help="parameter file to write")] = Path("params.yaml"),
+) -> None:
+    """Write one of the complete parameter files that come with the package, to start from."""
+    with plainly():
+        from tris_core.files import replacing
+        from tris_core.presets import presets
+
+        if name not in (known := presets()):
+            raise InputError(f"{name}: no such preset; there are {', '.join(sorted(known))}")
+        if out.exists():
+            raise InputError(f"{out}: is there already; move it, or name another file with --out")
+        with replacing(out) as temporary:
+            temporary.write_bytes(known[name].read_bytes())
+        typer.echo(f"{out}: {name}")
 
 
 @app.command()

@@ -8,12 +8,16 @@ import json
 import re
 
 import pandas as pd
-from dvc.api import DVCFileSystem
-from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from tris_core.errors import InputError
 from tris_core.paper import label
+
+try:
+    from dvc.api import DVCFileSystem
+    from dvc.repo import Repo
+except ModuleNotFoundError as error:
+    raise InputError('runs are read from DVC, which is not installed; run `pip install "dvc>=3.60,<4"`') from error
 
 SEED = re.compile(r"-(\d+)$")
 

@@ -13,7 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
+from tests.models.test_locations import put
 from tris_core.errors import InputError
+from tris_core.files import sha256_of_file
 from tris_core.models.archives import read_checkpoint
 from tris_core.models.clip import at_image_size, build_clip, pyramid_channels, stage_channels, stage_features
 from tris_core.models.clip_sources import describe_clip, find_weights, imagenet_tower, load_clip
@@ -202,6 +204,23 @@ def test_a_tag_means_the_downloaded_file_or_says_what_to_download(tmp_path: Path
     snapshot.parent.mkdir(parents=True)
     snapshot.touch()
     assert find_weights("RN50-quickgelu", "openai") == snapshot
+
+
+def test_weights_of_the_hub_are_read_from_its_cache(imagenet: tuple[ResNet, Path], tmp_path: Path) -> None:
+    location, tower = "hf://lab/clip/w.safetensors@v1", "hf://lab/resnet/r.pth"
+    with pytest.raises(InputError, match=f"`tris fetch {location}`"):
+        describe_clip("wide", location)
+    weights = clip_of("wide").state_dict()
+    save_file(weights, tmp_path / "w.safetensors")
+    file = put(tmp_path / "hub", "lab/clip", "w.safetensors", (tmp_path / "w.safetensors").read_bytes(), ref="v1")
+    description = describe_clip("wide", location)
+    assert (description["weights"], description["sha256"]) == (location, sha256_of_file(file))
+    assert same(load_clip(description).state_dict(), weights)
+    with pytest.raises(InputError, match=f"`tris fetch {tower}`"):
+        describe_clip("wide", location, imagenet=tower)
+    put(tmp_path / "hub", "lab/resnet", "r.pth", imagenet[1].read_bytes())
+    clip = load_clip(describe_clip("wide", location, imagenet=tower))
+    assert torch.equal(clip.visual.layer3[0].conv2.weight, imagenet[0].layer3[0].conv2.weight)
 
 
 @pytest.mark.parametrize(

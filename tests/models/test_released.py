@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from tests.golden.formula import weights
 from tests.golden.reference import SHAPES, close, formula_input, golden
+from tests.models.test_locations import put
 from tris_core.cli import app
 from tris_core.errors import InputError
 from tris_core.files import sha256_of_file
@@ -191,6 +192,16 @@ def test_what_is_no_checkpoint_of_that_step_is_refused(tmp_path: Path) -> None:
         open_weights(tmp_path / "bare.pth", BUILDERS)
     with pytest.raises(InputError, match="no such file"):
         open_weights(tmp_path / "nowhere.pth", BUILDERS)
+
+
+def test_a_checkpoint_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    file = released(small(1), tmp_path / "r.pth")
+    put(tmp_path / "hub", "lab/tris", "step1/r.pth", file.read_bytes())
+    state, config = open_weights("hf://lab/tris/step1/r.pth", BUILDERS)
+    theirs, expected = open_weights(file, BUILDERS)
+    assert all(torch.equal(state[key], value) for key, value in theirs.items())
+    assert config == {**expected, "source": {**expected["source"], "file": "hf://lab/tris/step1/r.pth"}}
 
 
 def test_a_model_folder_is_taken_as_it_is(tmp_path: Path) -> None:

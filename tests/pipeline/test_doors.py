@@ -22,7 +22,8 @@ import stages.train_step1
 import stages.train_step2
 from stages._inputs import read_clip
 from tests.data.builders import TinyRefer
-from tests.models.test_released import BUILDERS
+from tests.models.test_locations import put
+from tests.models.test_released import BUILDERS, released, small
 from tests.pipeline.closure import ROOT
 from tests.pipeline.in_process import run
 from tris_core.data.rle import encode
@@ -236,6 +237,17 @@ def test_weights_of_another_size_or_step_are_refused(place: Path) -> None:
     set_param("train_step2.weights", "large")
     refuse(stages.train_step2, "large: holds the network of Step-1, not of Step-2")
     assert not Path("models/step1").exists()
+
+
+def test_weights_of_the_hub_come_from_its_cache(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    for step, module in ((1, stages.train_step1), (2, stages.train_step2)):
+        location = f"hf://lab/tris/step{step}.pth@v1"
+        set_param(f"train_step{step}.weights", location)
+        refuse(module, f"`tris fetch {location}`")
+        file = released(small(step), tmp_path / "theirs.pth")
+        put(tmp_path / "hub", "lab/tris", f"step{step}.pth", file.read_bytes(), ref="v1")
+        refuse(module, f"{location}: trained on squares of 320 pixels, not 64")
 
 
 def test_random_weights_are_warned_of(place: Path) -> None:

@@ -5,7 +5,8 @@ A CLIP is named by
     demo                the one the package carries
     a folder            config.json (embed_dim, vision_cfg, text_cfg, quick_gelu), model.safetensors and, where the token
                         embedding was pruned, vocabulary.json: the BPE ids that were kept
-    an open_clip name   such as RN50-quickgelu, with `weights`: an open_clip tag such as `openai`, a file, or `random`
+    an open_clip name   such as RN50-quickgelu, with `weights`: an open_clip tag such as `openai`, a file (a path or
+                        hf://owner/repo/file, see `locations`), or `random`
 
 Nothing is downloaded. A tag means the file that an earlier download left in the cache of huggingface_hub or of open_clip.
 """
@@ -27,6 +28,7 @@ from tris_core.errors import InputError
 from tris_core.files import sha256_of_file
 from tris_core.models.archives import is_torchscript, read_checkpoint
 from tris_core.models.clip import build_clip
+from tris_core.models.locations import local_file
 
 DEMO = Path(__file__).parents[1] / "assets" / "demo_clip"
 URL_CACHE = Path("~/.cache/clip")  # where open_clip keeps what it downloads by url
@@ -70,7 +72,7 @@ def describe_clip(name: str, weights: str | None, *, imagenet: str | None = None
         "name": name,
         "weights": weights,
         "sha256": None if path is None else sha256_of_file(path),
-        "imagenet": None if imagenet is None else {"file": imagenet, "sha256": _hash(Path(imagenet))},
+        "imagenet": None if imagenet is None else {"file": imagenet, "sha256": _hash(local_file(imagenet))},
         "config": config,
         "vocabulary": vocabulary,
     }
@@ -93,7 +95,7 @@ def load_clip(description: dict[str, Any]) -> CLIP:
         clip = build_clip(description["config"])
         _fill(clip, _clip_tensors(path, name, quick_gelu=description["config"]["quick_gelu"]), path)
     if description["imagenet"] is not None:
-        file = Path(description["imagenet"]["file"])
+        file = local_file(description["imagenet"]["file"])
         if _hash(file) != description["imagenet"]["sha256"]:
             raise InputError(f"{file}: not the file that prepare_clip saw; run `dvc repro -f prepare_clip`")
         clip.visual.load_state_dict(imagenet_tower(_random_clip(description["config"]), file))
@@ -106,8 +108,8 @@ def find_weights(name: str, weights: str | None) -> Path | None:
         return (DEMO if name == "demo" else Path(name)) / "model.safetensors"
     if weights == RANDOM:
         return None
-    if Path(weights).is_file():
-        return Path(weights)
+    if (path := local_file(weights)).is_file():
+        return path
     source = open_clip.get_pretrained_cfg(name, weights)
     if not source:
         bare = name.removesuffix(SUFFIX)
@@ -129,7 +131,7 @@ def _in_caches(name: str, tag: str, source: dict[str, Any]) -> Path:
             if isinstance(cached, str):
                 return Path(cached)
         places.append(
-            f"{files[0]} (or {files[1]}) of huggingface.co/{repository}: `hf download {repository} {files[0]}` puts it in "
+            f"{files[0]} (or {files[1]}) of huggingface.co/{repository}: `tris fetch hf://{repository}/{files[0]}` puts it in "
             f"{constants.HF_HUB_CACHE}, where it is looked for"
         )
     if url := source.get("url"):

@@ -18,6 +18,7 @@ from tris_core.errors import InputError
 from tris_core.files import sha256_of_file
 from tris_core.models.archives import read_checkpoint
 from tris_core.models.checkpoints import read_config
+from tris_core.models.locations import local_file
 
 SIZE = 320  # side of the square the released networks were trained on
 TEXT = {"max_tokens": 20, "overflow": "cut"}
@@ -26,13 +27,15 @@ _ONLY = {1: "attn_fusion.", 2: "attention2."}  # keys that only this stage's net
 _GROUP_KEYS = ("lr", "initial_lr", "weight_decay")
 
 
-def open_weights(path: Path, builders: Builders) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def open_weights(location: str | Path, builders: Builders) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The trained network of a model folder or a released file: its state dict (float32) and its `config.json`.
 
-    The configuration's `source` says which file it is (name, SHA-256) and, of a released file, what else it tells (`found`).
-    Raises `InputError` that names the keys if any is missing, unexpected or of another shape than the network's, or if the
-    network is of a stage without a builder.
+    `location` is a path, or a released file's hf://owner/repo/file (see `locations`). The configuration's `source` says which
+    file it is (location, SHA-256) and, of a released file, what else it tells (`found`). Raises
+    `InputError` that names the keys if any is missing, unexpected or of another shape than the network's, or if the network is
+    of a stage without a builder.
     """
+    path = local_file(str(location))
     if path.is_dir():
         config, file = read_config(path), path / "model.safetensors"
         if not file.is_file():
@@ -54,7 +57,7 @@ def open_weights(path: Path, builders: Builders) -> tuple[dict[str, Tensor], dic
         expected = builders[stage](config).state_dict()
     _check(state, expected, file)
     state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-    return state, {**config, "source": {"file": str(path), "sha256": sha256_of_file(file), **told}}
+    return state, {**config, "source": {"file": str(location), "sha256": sha256_of_file(file), **told}}
 
 
 def describe_source(source: dict[str, Any]) -> list[str]:

@@ -21,7 +21,7 @@ class Training(Section):
     `val_mIoU`, the release's way, the epoch that does best by the masks of the val split (the full metrics then say so).
 
     `weights`: a network trained elsewhere, taken instead of training one: a model folder, or a checkpoint file as the authors
-    released it. A file changed under the same name needs `dvc repro -f` with the stage's name.
+    released it (a path or hf://owner/repo/file). A file changed under the same name needs `dvc repro -f` with the stage's name.
     """
 
     weights: str | None = Field(min_length=1)

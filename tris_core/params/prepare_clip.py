@@ -11,11 +11,13 @@ class PrepareClipParams(Section):
     """`backbone` initialises Step-1 and Step-2, `scorer` is the frozen CLIP of Eq. 9.
 
     Each is `demo`, a CLIP folder, or an open_clip model name (the paper's: RN50-quickgelu, ViT-B-32-quickgelu). A model name
-    needs `backbone_weights` and `scorer_weights`: an open_clip tag (`openai`) whose file is already in the cache, a local
+    needs `backbone_weights` and `scorer_weights`: an open_clip tag (`openai`) whose file is already in the cache, a
     file (OpenAI's archive, a state dict, safetensors), or `random` for dry runs; null with `demo` and folders.
 
     `visual_init: imagenet` gives the backbone's image tower the stages of an ImageNet ResNet instead of CLIP's (Table 2,
     "Ours*"), read from `imagenet_weights`, a file in torchvision's layout; null with `clip`.
+
+    A file is a path, or hf://owner/repo/file[@revision] of the Hugging Face hub, which `tris fetch` puts into the hub's cache.
 
     Sentences have `max_tokens` tokens with start and end; longer ones lose their end (`overflow: keep_eot` keeps the end
     token, `cut` loses it, as released).
