@@ -118,7 +118,16 @@ def test_citation_and_changelog_name_this_version() -> None:
     assert (citation["version"], citation["license"]) == (project["version"], project["license"])
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()
     paper = citation["preferred-citation"]
-    assert [author["family-names"] for author in paper["authors"]] == "Liu Liu Kong Xu Zhang Yin Hancke Lau".split()
+    assert [author["family-names"] for author in paper["authors"]] == [
+        "Liu",
+        "Liu",
+        "Kong",
+        "Xu",
+        "Zhang",
+        "Yin",
+        "Hancke",
+        "Lau",
+    ]
     assert (paper["title"], paper["year"]) == ("Referring Image Segmentation Using Text Supervision", 2023)
     assert (ROOT / "LICENSE").read_text().split()[:4] == ["Apache", "License", "Version", "2.0,"]
     assert f"## [{project['version']}]" in (text := (ROOT / "CHANGELOG.md").read_text()) or "## [Unreleased]" in text

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from tests.models.test_locations import put
+from tests.hub import put
 from tris_core.errors import InputError
 from tris_core.files import sha256_of_file
 from tris_core.models.archives import read_checkpoint

@@ -1,38 +1,22 @@
 """hf:// locations: read from the hub's cache without the network, downloaded by `tris fetch` alone."""
 
 import hashlib
-import os
 import socket
 import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from tests.pipeline.closure import ROOT
+from tests.hub import MAIN, put, run_fetch, serve
 from tris_core.errors import InputError
 from tris_core.models.locations import local_file
 
-MAIN, TAGGED = "a" * 40, "b" * 40
-FILES = {f"/lab/clip/resolve/{revision}/nets/w.safetensors": commit for revision, commit in (("main", MAIN), ("v1", TAGGED))}
-
-
-def put(cache: Path, repository: str, file: str, content: bytes, commit: str = MAIN, ref: str | None = "main") -> Path:
-    """A file in a hub's cache as huggingface_hub lays it out: blobs by digest, a link per snapshot, refs that name commits."""
-    folder = cache / f"models--{repository.replace('/', '--')}"
-    blob = folder / "blobs" / hashlib.sha256(content).hexdigest()
-    link = folder / "snapshots" / commit / file
-    for path in (blob, link):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    blob.write_bytes(content)
-    link.symlink_to(os.path.relpath(blob, link.parent))
-    if ref is not None:
-        (folder / "refs").mkdir(exist_ok=True)
-        (folder / "refs" / ref).write_text(commit)
-    return link
+TAGGED = "b" * 40
+SERVED = {
+    f"/lab/clip/resolve/{revision}/nets/w.safetensors": (commit, commit.encode())
+    for revision, commit in (("main", MAIN), ("v1", TAGGED))
+}
 
 
 @pytest.fixture
@@ -75,48 +59,15 @@ def test_what_names_no_file_of_the_hub_is_refused(location: str, cache: Path) ->
         local_file(location)
 
 
-class Hub(BaseHTTPRequestHandler):
-    """As much of the hub as a download asks for; the content of a file is its commit's name."""
-
-    def _answer(self, *, body: bool) -> None:
-        commit = FILES.get(self.path)
-        content = (commit or "").encode()
-        self.send_response(200 if commit else 404)
-        for name, value in (
-            ("X-Repo-Commit", commit), ("ETag", f'"{commit}"'), ("X-Error-Code", None if commit else "EntryNotFound"),
-            ("Content-Length", str(len(content))),
-        ):  # fmt: skip
-            if value is not None:
-                self.send_header(name, value)
-        self.end_headers()
-        if body:
-            self.wfile.write(content)
-
-    def do_HEAD(self) -> None:
-        self._answer(body=False)
-
-    def do_GET(self) -> None:
-        self._answer(body=True)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def hub() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serve(SERVED) as endpoint:
+        yield endpoint
 
 
 def test_fetch_downloads_and_pins(cache: Path, hub: str) -> None:
-    def fetch(location: str, *, offline: str = "0") -> subprocess.CompletedProcess[str]:
-        place = {"HF_ENDPOINT": hub, "HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": offline, "NO_PROXY": "*"}
-        env = {**os.environ, **place, "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "tris_core.cli", "fetch", location]
-        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    def fetch(location: str, *, offline: bool = False) -> subprocess.CompletedProcess[str]:
+        return run_fetch(location, hub, cache, offline=offline)
 
     location = "hf://lab/clip/nets/w.safetensors"
     done = fetch(f"{location}@v1")
@@ -129,7 +80,7 @@ def test_fetch_downloads_and_pins(cache: Path, hub: str) -> None:
     with pytest.raises(InputError, match="tris fetch"):
         local_file(location)
     absent = fetch("hf://lab/clip/absent.pt")
-    for refused in (absent, fetch(location, offline="1")):
+    for refused in (absent, fetch(location, offline=True)):
         assert refused.returncode == 1
         assert "Traceback" not in refused.stderr
         assert "not downloaded" in refused.stderr

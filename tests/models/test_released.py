@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from tests.golden.formula import weights
 from tests.golden.reference import SHAPES, close, formula_input, golden
-from tests.models.test_locations import put
+from tests.hub import put
 from tris_core.cli import app
 from tris_core.errors import InputError
 from tris_core.files import sha256_of_file

@@ -22,7 +22,7 @@ import stages.train_step1
 import stages.train_step2
 from stages._inputs import read_clip
 from tests.data.builders import TinyRefer
-from tests.models.test_locations import put
+from tests.hub import put
 from tests.models.test_released import BUILDERS, released, small
 from tests.pipeline.closure import ROOT
 from tests.pipeline.in_process import run
