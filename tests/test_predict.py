@@ -27,7 +27,7 @@ from tris_core.models.clip import Tokenizer
 from tris_core.models.step1 import build_step1
 from tris_core.models.step2 import build_step2
 from tris_core.photos import as_displayed, read_photo
-from tris_core.predict import DEMO, Predictor, default_models
+from tris_core.predict import DEMO, Predictor, default_models, mask_of
 from tris_core.prediction_files import STEM_BYTES, names, slug
 from tris_core.predictions import predict_by_image, to_rows
 from tris_core.responses import response_maps
@@ -123,6 +123,17 @@ def test_confidences_are_the_largest_and_the_mean_probability(predictor: Predict
     assert near.mask_score == pytest.approx(near.score, abs=1e-3)
 
 
+def test_another_threshold_needs_no_network(predictor: Predictor) -> None:
+    once = predictor.predict(noise(30, 50), TEXTS)
+    for one in once:
+        threshold = float(np.median(one.logits))
+        again = predictor.predict(noise(30, 50), [one.text], threshold=threshold)[0]
+        assert 0.1 < again.mask.mean() < 0.9
+        mask, mask_score = mask_of(one.logits, height=30, width=50, threshold=threshold)
+        assert np.array_equal(mask, again.mask)
+        assert mask_score == again.mask_score
+
+
 def test_weights_of_half_precision_are_computed_in_single(folders: tuple[Path, Path], tmp_path: Path) -> None:
     torch.manual_seed(0)
     halves = write_tiny_models(tmp_path, torch.float16)
@@ -144,6 +155,8 @@ def test_a_long_sentence_is_cut_and_says_so(predictor: Predictor) -> None:
     assert long.score == kept.score
     assert 0 < other.unknown < 1
     assert kept.unknown == 0
+    assert (long.words_read, kept.words_read, other.words_read) == (6, 6, 2)
+    assert (kept.unknown_words, other.unknown_words) == ((), ("😀",))
 
 
 def colours(image: Image.Image) -> np.ndarray:

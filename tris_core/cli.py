@@ -272,6 +272,26 @@ def predict(
 
 
 @app.command()
+def demo(
+    host: Annotated[str, typer.Option(help="address to listen on; 0.0.0.0 lets other machines in")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0 is any free one")] = 7860,
+    step1: Annotated[Path | None, typer.Option(help="Step-1's folder")] = None,
+    step2: Annotated[Path | None, typer.Option(help="Step-2's folder")] = None,
+    browser: Annotated[bool, typer.Option(help="open the page")] = True,
+) -> None:
+    """Serve a page on which one picks a picture, types sentences and sees what they mark.
+
+    Needs the extra tris[demo]. Models are those `tris predict` takes, and so are the masks. Nothing on the page comes from
+    elsewhere or is sent there; uploads are deleted when the program ends.
+    """
+    with plainly():
+        from tris_core.demo_page.server import listen, serve
+
+        with listen(host, port) as listening:
+            serve(listening, step1, step2, browser=browser, say=typer.echo)
+
+
+@app.command()
 def score(
     file: Annotated[Path, typer.Argument(help="masks: .parquet, COCO results (.json) or a folder of <expression_id>.png")],
     split: Annotated[str, typer.Option(help="whose expressions are to be judged")],

@@ -8,7 +8,8 @@ The numbers are those of the pipeline: the same square, networks, resizing and t
 """
 
 import time
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,19 +43,24 @@ class Prediction:
 
     `mask` (H, W) bool; `response` (H, W) float32 in [0, 1], Step-1's map divided by its maximum; `point` x, y of the pixel
     Step-2 is surest of and `score` its probability; `mask_score` the mean probability over the mask, 0 where that is
-    empty. `tokens`, start and end included, of which models read `max_tokens`; `unknown` the share of the sentence's
-    tokens, in [0, 1], outside the models' vocabulary; `seconds` for this sentence, the image's encoding not counted.
+    empty. `logits` (h, w) float32 are Step-2's as decoded: `mask_of` makes the mask for another threshold of them.
+    `tokens`, start and end included, of which models read `max_tokens`, which hold the first `words_read` of the words
+    between white space whole; `unknown` the share of the sentence's tokens, in [0, 1], outside the models' vocabulary,
+    `unknown_words` the words with such tokens; `seconds` for this sentence, the image's encoding not counted.
     """
 
     text: str
     mask: NDArray[np.bool_]
+    logits: NDArray[np.float32]
     response: NDArray[np.float32]
     point: tuple[int, int]
     score: float
     mask_score: float
     tokens: int
     max_tokens: int
+    words_read: int
     unknown: float
+    unknown_words: tuple[str, ...]
     seconds: float
 
     @property
@@ -92,6 +98,11 @@ class _Reader:
     def length(self, text: str) -> int:
         return len(self._tokenizer.words(text)) + 2
 
+    def words_read(self, text: str) -> int:
+        """How many words, from the first, come whole before the cut."""
+        words, room = text.split(), self.max_tokens - (1 if self._overflow == "cut" else 2)
+        return bisect_right(range(1, len(words) + 1), room, key=lambda n: self.length(" ".join(words[:n])) - 2)
+
     def unknown_share(self, text: str) -> float:
         return self._tokenizer.unknown_share([text])
 
@@ -121,8 +132,12 @@ class Predictor:
         network2, config2 = _load(folder2, build_step2)
         return Predictor(network1, config1, network2, config2, place_of_work)
 
-    @torch.inference_mode()
     def predict(self, image: Path | str | Image.Image, texts: Sequence[str], *, threshold: float = 0.0) -> list[Prediction]:
+        """`each` sentence's `Prediction`, in a list."""
+        return list(self.each(image, texts, threshold=threshold))
+
+    @torch.inference_mode()
+    def each(self, image: Path | str | Image.Image, texts: Sequence[str], *, threshold: float = 0.0) -> Iterator[Prediction]:
         """One `Prediction` per sentence, in their order; the image is encoded once.
 
         `image` is a file or a picture that PIL has opened. A pixel belongs to the mask where Step-2's logit at the image's
@@ -134,7 +149,8 @@ class Predictor:
         pixels = np.asarray(picture)
         visual = self._step1.encode_image(self._reader1.image(pixels))
         stages = self._step2.encode_image(self._reader2.image(pixels))
-        return [self._one(text, visual, stages, pixels.shape[0], pixels.shape[1], threshold) for text in texts]
+        for text in texts:
+            yield self._one(text, visual, stages, pixels.shape[0], pixels.shape[1], threshold)
 
     def _one(self, text: str, visual: Tensor, stages: list[Tensor], height: int, width: int, threshold: float) -> Prediction:
         started = time.monotonic()
@@ -143,20 +159,33 @@ class Predictor:
         response = divide_by_maximum_(response_to_original(raw, size=reader1.size, height=height, width=width))[0]
         small = self._step2.decode(stages, reader2.tokens(text), reader2.size)[0][:, 0].cpu()
         logits = to_original(small, height=height, width=width)
-        mask = logits[0] > threshold
+        mask, mask_score = _over(logits[0], threshold)
         x, y = first_maxima([0], logits.numpy())[0].tolist()
         return Prediction(
             text=text,
-            mask=mask.numpy(),
+            mask=mask,
+            logits=small[0].numpy(),
             response=response.numpy(),
             point=(x, y),
             score=logits.max().sigmoid().item(),
-            mask_score=logits[0][mask].sigmoid().mean().item() if mask.any() else 0.0,
+            mask_score=mask_score,
             tokens=max(reader1.length(text), reader2.length(text)),
             max_tokens=min(reader1.max_tokens, reader2.max_tokens),
+            words_read=min(reader1.words_read(text), reader2.words_read(text)),
             unknown=max(reader1.unknown_share(text), reader2.unknown_share(text)),
+            unknown_words=tuple(w for w in text.split() if reader1.unknown_share(w) or reader2.unknown_share(w)),
             seconds=time.monotonic() - started,
         )
+
+
+def mask_of(logits: NDArray[np.float32], *, height: int, width: int, threshold: float) -> tuple[NDArray[np.bool_], float]:
+    """A prediction's mask (H, W) and `mask_score` for another threshold, from its `logits` (h, w), without a network."""
+    return _over(to_original(torch.from_numpy(logits)[None], height=height, width=width)[0], threshold)
+
+
+def _over(logits: Tensor, threshold: float) -> tuple[NDArray[np.bool_], float]:
+    mask = logits > threshold
+    return mask.numpy(), logits[mask].sigmoid().mean().item() if mask.any() else 0.0
 
 
 def check_texts(texts: Sequence[str]) -> None:

@@ -120,14 +120,14 @@ def _panels(row: SheetRow) -> list[Panel]:
     image = cv2.resize(row.image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR).astype(np.uint8)
     grey = image.mean(axis=2, keepdims=True)
     faded = image + (grey - image) * FADING
-    panels = [image, np.full_like(image, BLANK) if row.response is None else _heat(faded, row.response)]
+    panels = [image, np.full_like(image, BLANK) if row.response is None else heat(faded, row.response)]
     for name, colour in COLOURS.items():
         mask = getattr(row, name)
         panels.append(np.full_like(image, BLANK) if mask is None else tint(faded, mask, colour))
     return panels
 
 
-def _heat(faded: NDArray[np.float64], response: NDArray[np.floating]) -> Panel:
+def heat(faded: NDArray[np.floating], response: NDArray[np.floating]) -> Panel:
     """A `faded` image (h, w, 3) under a heat map of `response`, of any size, more opaque where that is stronger."""
     scaled = cv2.resize(response.astype(np.float32), faded.shape[1::-1])
     opacity = HEAT_OPACITY * np.sqrt(scaled)[..., None]

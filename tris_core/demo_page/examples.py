@@ -1,0 +1,26 @@
+"""Example pictures with sentences, drawn by the generator of the embedded data set."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tris_core.shapes.dataset import SIZES
+from tris_core.shapes.language import draw_expressions
+from tris_core.shapes.scene import render, sample_scene
+
+SEEDS = (1, 2, 3, 4)
+WIDTH, HEIGHT, THINGS, SCALE = 216, 168, 3, 2.0
+
+
+def draw_examples(folder: Path) -> list[list[str]]:
+    """Write pictures to `folder`; per picture its path, and a sentence for each of its first two things, one per line."""
+    examples = []
+    for seed in SEEDS:
+        rng = np.random.default_rng(seed)
+        scene = sample_scene(rng, WIDTH, HEIGHT, THINGS, SIZES)
+        texts = [str(draw_expressions(rng, scene, target, 1)[0]) for target in range(2)]
+        path = folder / f"shapes_{seed}.png"
+        Image.fromarray(render(scene, SCALE)[0]).save(path)
+        examples.append([str(path), "\n".join(texts)])
+    return examples
