@@ -77,15 +77,24 @@ def train_demo_clip(
 
 @app.command()
 def report(
-    runs: Annotated[list[str], typer.Argument(help="`full` (experiments full-0, full-1, ...) or `full=main,full-1,my-branch`")],
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="`full` (experiments full-0, full-1, ...) or `full=main,full-1,my-branch`")
+    ] = None,
     split: Annotated[str, typer.Option(help="which split's expressions")] = "val",
-    step: Annotated[int, typer.Option(min=1, max=2, help="1: response maps, 2: predictions")] = 1,
+    step: Annotated[
+        int | None,
+        typer.Option(min=1, max=2, help="1: response maps (default), 2: predictions (default of --html)"),
+    ] = None,
     baseline: Annotated[str, typer.Option(help="the commit that the experiments started from")] = "HEAD",
     table: Annotated[str | None, typer.Option(help="put the numbers of the paper's table 1 to 5 beside")] = None,
-    out: Annotated[Path | None, typer.Option(help="file to write: .md or .html")] = None,
+    out: Annotated[Path | None, typer.Option(help="file to write the table to: .md or .html")] = None,
+    html: Annotated[Path | None, typer.Option(dir_okay=False, help="write a page about one run or two, no table")] = None,
+    items: Annotated[int, typer.Option(min=1, help="predictions shown in the page; other pictures in proportion")] = 36,
 ) -> None:
     """Compare experiments, branches and commits over their seeds; the first run is what the others are compared with.
 
+    With --html one file holds everything about one run: the experiment, branch or commit named, or without any the current
+    folder (which is also called `workspace`); of two, the second's difference to the first too. It opens without a network.
     With the tables 1, 2 and 4, whose runs are on several data sets, every run stands beside the paper's numbers instead, on all
     splits but train; LAVT's numbers, there for scale, are overall IoU. Nothing is checked out: results are read from DVC's
     cache.
@@ -96,8 +105,16 @@ def report(
         from tris_core.experiments import experiments, group_of, read_metrics, read_run
         from tris_core.files import replacing
         from tris_core.paper import COMPARISONS, LAVT_OIOU, TABLE1, TABLE2, TABLE4
-        from tris_core.report import beside_paper, compare
+        from tris_core.reports.compare import beside_paper, compare
 
+        if html is not None:
+            if table is not None or out is not None:
+                raise InputError("--html: the page has the paper's numbers itself; leave --table and --out out")
+            _write_page(runs or ["workspace"], html, baseline=baseline, step=step, split=split, items=items)
+            return
+        if not runs:
+            raise InputError("which runs: name experiments, or give --html FILE for a page about the current folder")
+        step = step or 1
         results = {"1": TABLE1[f"step{step}"], "2": TABLE2[f"step{step}"], "4": TABLE4}
         if table is not None and table not in {**results, **COMPARISONS}:
             raise InputError(f"--table {table}: the paper has tables {', '.join(sorted({**results, **COMPARISONS}))}")
@@ -127,6 +144,22 @@ def report(
                 temporary.write_text(
                     tabulate(rows, headers="keys", tablefmt=style, showindex=False, disable_numparse=True) + "\n"
                 )
+
+
+def _write_page(runs: list[str], html: Path, *, baseline: str, step: int | None, split: str, items: int) -> None:
+    from contextlib import ExitStack
+
+    from tris_core.experiments import WORKSPACE, experiments, open_files
+    from tris_core.reports.page import write_page
+
+    named = {name: revision or name for name, _, revision in (run.partition("=") for run in runs)}
+    if len(named) != len(runs) or len(runs) > 2:
+        raise InputError(f"--html: a page is about one run or two of different names, not {', '.join(runs)}")
+    known = {} if set(named.values()) == {WORKSPACE} else experiments(baseline)
+    with ExitStack() as opened:
+        files = [opened.enter_context(open_files(name, known.get(r, r))) for name, r in named.items()]
+        write_page(html, files, step=step, split=split, items=items)
+    typer.echo(f"{html}: {html.stat().st_size / 1e6:.1f} MB about {' and '.join(named)}")
 
 
 @app.command()

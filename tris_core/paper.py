@@ -95,3 +95,15 @@ TABLE5: dict[str, Row] = {
 
 # Tables that compare runs of one data set with each other.
 COMPARISONS: dict[str, dict[str, Row]] = {"3": TABLE3, "5": TABLE5}
+
+
+def beside(data: str, split: str, step: int) -> Row:
+    """Every number the paper has for the full method's step on a split of a data set, called as `label` does; often none."""
+    name = f"{data} {split}"
+    of_train = TABLE3["full"] if (name, step) == ("refcocog umd train", 1) else {}
+    return {**TABLE1[f"step{step}"].get(name, {}), **TABLE2[f"step{step}"].get(name, {}), **of_train}
+
+
+def beside_prms(data: str, split: str) -> Row:
+    """What the paper's Table 4 has for a split of a data set; often nothing."""
+    return TABLE4.get(f"{data} {split}", {})

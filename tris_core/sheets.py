@@ -114,17 +114,27 @@ def _wrap(sentence: str) -> list[str]:
 
 def _panels(row: SheetRow) -> list[Panel]:
     """The panels of a row in the order of `TITLES`, all (h, w, 3) uint8 with the longer side `PANEL`."""
-    height, width = row.image.shape[:2]
-    scale = PANEL / max(height, width)
-    size = max(round(width * scale), 1), max(round(height * scale), 1)
-    image = cv2.resize(row.image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR).astype(np.uint8)
-    grey = image.mean(axis=2, keepdims=True)
-    faded = image + (grey - image) * FADING
+    image = fit(row.image, PANEL)
+    faded = fade(image)
     panels = [image, np.full_like(image, BLANK) if row.response is None else heat(faded, row.response)]
     for name, colour in COLOURS.items():
         mask = getattr(row, name)
         panels.append(np.full_like(image, BLANK) if mask is None else tint(faded, mask, colour))
     return panels
+
+
+def fit(image: Panel, side: int) -> Panel:
+    """An image (H, W, 3) at the size whose longer side is `side`."""
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR).astype(np.uint8)
+
+
+def fade(image: Panel) -> NDArray[np.float64]:
+    """An image (h, w, 3) with little of its colour left, to draw upon."""
+    faded: NDArray[np.float64] = image + (image.mean(axis=2, keepdims=True) - image) * FADING
+    return faded
 
 
 def heat(faded: NDArray[np.floating], response: NDArray[np.floating]) -> Panel:

@@ -4,11 +4,9 @@ Which data set a checkpoint is of stands in its name (`stage1_refcocog_umd.pth`)
 receipt: all that somebody else needs to believe the comparison, or to find what differs.
 """
 
-import platform
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from tris_core.data.check import data_sets
 from tris_core.data.index import build_index
 from tris_core.data.layout import IMAGE_FOLDERS
 from tris_core.data.packed import PackedImages, pack_images
+from tris_core.environment import device_name, versions
 from tris_core.errors import InputError
 from tris_core.evaluation import report, score_responses, score_rows
 from tris_core.files import sha256_of_file, write_json
@@ -42,7 +41,6 @@ STEP1_THRESHOLD, STEP2_THRESHOLD = 1e-9, 0.0  # as released (D50, D51)
 MIN_BOX_FRACTION = 0.05  # ReferIt's numbers are over larger boxes only (D56)
 BUILDERS: dict[int, Callable[[dict[str, Any]], nn.Module]] = {1: build_step1, 2: build_step2}
 RELEASED = {"refcocog": ("umd", "google"), "refcoco+": ("unc",), "refcoco": ("unc",), "referit": ("none",)}
-PACKAGES = ("tris", "torch", "open_clip_torch", "numpy", "pillow")
 
 
 def data_set_of(path: Path) -> tuple[str, str]:
@@ -80,8 +78,8 @@ def verify(
     wanted = {path: data_set_of(path) for path in paths}
     there = {(name, split_by): annotations for name, split_by, annotations in data_sets(root)[0]}
     receipt: dict[str, Any] = {
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine(),
+        "versions": versions(),
+        "device": device_name(device),
         "precision": precision,
         "tolerance": TOLERANCE,
         "rows": [],

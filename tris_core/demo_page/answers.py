@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tris_core.predict import Prediction, mask_of
-from tris_core.sheets import COLOURS, FADING, heat, tint
+from tris_core.sheets import COLOURS, fade, heat, tint
 
 SIDE = 800  # pixels: the longer side of what is shown; the mask to download has the picture's own size
 
@@ -59,7 +59,6 @@ def answer(prediction: Prediction, shown: NDArray[np.uint8], name: str) -> Answe
     """Draw the response of one prediction on the faded picture."""
     words = prediction.text.split()
     read = prediction.words_read if prediction.cut else len(words)
-    grey = shown.mean(axis=2, keepdims=True)
     return Answer(
         name=f"{name}_mask.png",
         text=prediction.text,
@@ -68,7 +67,7 @@ def answer(prediction: Prediction, shown: NDArray[np.uint8], name: str) -> Answe
         unknown_words=prediction.unknown_words,
         score=prediction.score,
         logits=prediction.logits,
-        response=_address(heat(shown + (grey - shown) * FADING, prediction.response), "JPEG"),
+        response=_address(heat(fade(shown), prediction.response), "JPEG"),
     )
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from tris_core.cli import app
 from tris_core.errors import InputError
 from tris_core.metrics import summarise
-from tris_core.report import beside_paper, bootstrap_interval, compare, per_expression
+from tris_core.reports.compare import beside_paper, bootstrap_interval, compare, per_expression
 
 
 def records(iou: list[float], images: list[int] | None = None) -> pd.DataFrame:

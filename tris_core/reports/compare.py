@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tris_core.errors import InputError
-from tris_core.metrics import ious
+from tris_core.metrics import HITS, PRECISION_AT, ious, summarise
 from tris_core.paper import Row
 
 COLUMNS = ("mIoU", "PointIt", "P@0.5", "PointM")
@@ -15,11 +15,11 @@ RESAMPLES = 2000
 
 
 def per_expression(records: pd.DataFrame) -> pd.DataFrame:
-    """What every column of `COLUMNS` is the mean of, by expression_id, with image_id."""
+    """What every metric but oIoU is the mean of, by expression_id, with image_id."""
     iou = ious(records)
-    values = {"mIoU": iou, "PointIt": records["hit_box"], "P@0.5": iou >= 0.5, "PointM": records["hit_mask"]}
+    values = {"mIoU": iou, **{f"P@{t}": iou >= t for t in PRECISION_AT}, **{name: records[hit] for name, hit in HITS.items()}}
     frame = pd.DataFrame({"expression_id": records["expression_id"], "image_id": records["image_id"], **values})
-    return frame.astype(dict.fromkeys(COLUMNS, float)).set_index("expression_id").sort_index()
+    return frame.astype(dict.fromkeys(values, float)).set_index("expression_id").sort_index()
 
 
 def bootstrap_interval(difference: pd.DataFrame, *, seed: int = 0, level: float = 0.95) -> dict[str, tuple[float, float]]:
@@ -27,12 +27,39 @@ def bootstrap_interval(difference: pd.DataFrame, *, seed: int = 0, level: float 
 
     Sentences of an image share its objects, so images, not sentences, are what was sampled.
     """
-    grouped = difference.groupby("image_id")
-    totals, counts = grouped.sum(), grouped.size().to_numpy()
-    draws = np.random.default_rng(seed).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=RESAMPLES)
-    means: NDArray[np.float64] = (draws @ totals.to_numpy()) / (draws @ counts)[:, None]
+    sums = resampled_sums(difference.assign(count=1), seed=seed)
+    means = sums.drop(columns="count").div(sums["count"], axis=0)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return {column: (low[i], high[i]) for i, column in enumerate(totals.columns)}
+    return {column: (low[i], high[i]) for i, column in enumerate(means)}
+
+
+def resampled_sums(values: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """Sums of every column but `image_id`, a row per resample of as many images as there are, drawn with replacement."""
+    totals = values.groupby("image_id").sum()
+    n = len(totals)
+    draws: NDArray[np.int64] = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    return pd.DataFrame(draws @ totals.to_numpy(), columns=totals.columns)
+
+
+def differences(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """What one split's records of a second run differ by from a first's: a row per metric of `summarise`, as fractions.
+
+    Columns first, second, difference, low and high: the 95 % interval of a paired bootstrap over images, in which oIoU is
+    taken anew of every resample. Raises `InputError` for records of different expressions.
+    """
+    one, other = per_expression(first), per_expression(second)
+    if not one.index.equals(other.index):
+        raise InputError("the runs were not measured on the same expressions; run them on the same data")
+    interval = bootstrap_interval((other - one).assign(image_id=one["image_id"]))
+    areas = first[["expression_id", "image_id", "intersection", "union"]].merge(
+        second[["expression_id", "intersection", "union"]], on="expression_id", suffixes=("", "_2")
+    )
+    sums = resampled_sums(areas.drop(columns="expression_id"))
+    overall = sums["intersection_2"] / sums["union_2"].clip(lower=1) - sums["intersection"] / sums["union"].clip(lower=1)
+    interval["oIoU"] = tuple(np.quantile(overall, [0.025, 0.975]))
+    values = pd.DataFrame({"first": summarise(first), "second": summarise(second)})
+    values["difference"] = values["second"] - values["first"]
+    return values.assign(**{side: [interval[name][i] for name in values.index] for i, side in enumerate(("low", "high"))})
 
 
 def compare(
