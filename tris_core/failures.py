@@ -75,7 +75,8 @@ def failure_kinds(masks: pd.DataFrame, truth: pd.DataFrame, refs: pd.DataFrame) 
     kinds: dict[int, Kind] = {}
     for ref_id, rows in masks[masks["ref_id"].isin(known["ref_id"])].groupby("ref_id"):
         target = of.loc[ref_id]
-        others = objects[target["image_id"]].query("ann_id != @target.ann_id")
+        others = objects[target["image_id"]]
+        others = others[others["ann_id"] != target["ann_id"]]
         same = [_same(target["category"], category) for category in others["category"]]
         true, *rest = true_masks(truth, np.array([ref_id, *others["ref_id"]]))
         beside = np.stack(rest) if rest else np.zeros((0, *true.shape), bool)

@@ -9,19 +9,10 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-import stages.evaluate_labels
-import stages.evaluate_prms
-import stages.evaluate_step1
-import stages.evaluate_step2
-import stages.index
-import stages.pack_images
-import stages.prepare_clip
-import stages.train_step2
-from stages._paths import EVALUATION, METRICS, PREDICTIONS, PRMS, PSEUDO_LABELS, REFS, RESPONSES, SHEETS, STEP1, TRUTH
-from tests.pipeline.in_process import enter, run, write_params
-from tris_core.data.rle import encode
+from stages._paths import EVALUATION, METRICS, PREDICTIONS, REFS, RESPONSES, SHEETS, TRUTH
+from tests.pipeline.in_process import run
+from tests.pipeline.unevaluated import EVALUATIONS, make_unevaluated
 from tris_core.metrics import summarise
-from tris_core.shapes.dataset import write_shapes
 
 
 def set_parameter(section: str, key: str, value: object) -> None:
@@ -32,32 +23,10 @@ def set_parameter(section: str, key: str, value: object) -> None:
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder in which everything up to evaluation is done: random responses, an untrained Step-2."""
+    """A working folder in which everything up to evaluation is done."""
     folder = tmp_path_factory.mktemp("work")
     with pytest.MonkeyPatch.context() as patch:
-        enter(patch, folder)
-        write_params(
-            {"pack_images": {"size": 64}, "train_step2": {"steps": 0, "width": 8}, "evaluate_step2": {"threshold": -0.1}}
-        )
-        write_shapes(Path("data/shapes"), train=3, val=2, test=2, seed=0)
-        for module in (stages.index, stages.pack_images, stages.prepare_clip):
-            run(module)
-        rng = np.random.default_rng(0)
-        refs = pd.read_parquet(REFS)
-        table = pd.read_parquet("data/index/expressions.parquet").merge(refs, on="ref_id")
-        maps = [rng.normal(size=4).astype(np.float32) for _ in range(len(table))]
-        columns = table[["expression_id", "ref_id", "image_id", "split"]]
-        columns.assign(height=2, width=2, map=maps).to_parquet(RESPONSES)
-        selected = ~table["ref_id"].duplicated()
-        table[["ref_id", "expression_id"]].assign(score=0.0, selected=selected).to_parquet(PRMS)
-        train = refs.loc[refs["split"] == "train", ["ref_id", "image_id"]]
-        sizes = pd.read_parquet("data/index/images.parquet", columns=["image_id", "height", "width"])
-        labels = train.merge(sizes, on="image_id")
-        labels["counts"] = [encode(rng.random((row.height, row.width)) < 0.5) for row in labels.itertuples()]
-        labels.drop(columns="image_id").to_parquet(PSEUDO_LABELS)
-        run(stages.train_step2)
-        STEP1.mkdir()
-        (STEP1 / "config.json").write_text('{"size": 64}')
+        make_unevaluated(patch, folder)
     return folder
 
 
@@ -68,9 +37,6 @@ def place(evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.chdir(shutil.copytree(evaluated, tmp_path / "copy"))
     monkeypatch.setenv("TRIS_SCRATCH", str(tmp_path / "copy" / "scratch"))  # holds the packed images
     return Path()
-
-
-EVALUATIONS = (stages.evaluate_step1, stages.evaluate_prms, stages.evaluate_labels, stages.evaluate_step2)
 
 
 def evaluate() -> tuple[str, dict[str, dict[str, dict[str, float]]]]:

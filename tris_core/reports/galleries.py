@@ -23,7 +23,7 @@ def worst_first(iou: "pd.Series[float]", n: int) -> list[int]:
     if len(order) <= n:
         return [int(i) for i in order]
     worst = n - n // 3
-    rest = np.linspace(worst, len(order) - 1, n - worst).round().astype(int)
+    rest = np.linspace(worst, len(order) - 1, n - worst + 1).round().astype(int)[1:]  # the best among them
     return [int(order[i]) for i in (*range(worst), *rest)]
 
 

@@ -1,0 +1,328 @@
+"""The page about a run: it holds what the run measured, in the order promised, escaped, and says what is missing."""
+
+import json
+import re
+import shutil
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+from stages._paths import EVALUATION, METRICS, PREDICTIONS, REFS, TRUTH
+from tests.reports.conftest import HASH, HOSTILE, judge_truth_for
+from tris_core.cli import app
+from tris_core.experiments import RunFiles
+from tris_core.metrics import ious
+from tris_core.reports.compare import differences
+from tris_core.reports.galleries import worst_first
+from tris_core.reports.page import write_page
+
+
+@dataclass
+class Page(HTMLParser):
+    """Tables by section and caption, rows of cells; articles by section, as title and facts; all text; all tags."""
+
+    tables: dict[tuple[str, str], list[list[str]]] = field(default_factory=dict)
+    articles: dict[str, list[list[str]]] = field(default_factory=dict)
+    text: str = ""
+    tags: set[str] = field(default_factory=set)
+    references: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.section, self.caption, self.stack = "", "", [""]
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.references += [value or "" for name, value in attributes if name in ("src", "href", "xlink:href")]
+        if tag == "section":
+            self.section = dict(attributes)["id"] or ""
+        elif tag == "tr":
+            self.tables.setdefault((self.section, self.caption), []).append([])
+        elif tag == "article":
+            self.articles.setdefault(self.section, []).append([])
+        elif tag in ("th", "td"):
+            self.tables[self.section, self.caption][-1].append("")
+        elif tag == "figcaption":
+            self.caption = ""
+        self.stack.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.stack.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self.stack[-1] in ("th", "td"):
+            self.tables[self.section, self.caption][-1][-1] += data
+        elif self.stack[-1] == "figcaption":
+            self.caption += data
+        elif self.stack[-1] == "h4" or (self.stack[-1] == "p" and "article" in self.stack):
+            self.articles[self.section][-1].append(data)
+
+    def table(self, section: str, caption: str) -> pd.DataFrame:
+        head, *rows = next(rows for (of, name), rows in self.tables.items() if of == section and name.startswith(caption))
+        return pd.DataFrame(rows, columns=head)
+
+
+def report(*arguments: str) -> Page:
+    result = CliRunner().invoke(app, ["report", *arguments, "--html", "page.html"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return parsed(Path("page.html"))
+
+
+def parsed(path: Path) -> Page:
+    page = Page()
+    page.feed(path.read_text())
+    return page
+
+
+@pytest.fixture(scope="module")
+def whole(finished_once: Path) -> Page:
+    """Everything about the train split of the finished run, which is not to be changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(finished_once)
+        return report("--split", "train", "--items", "1000")
+
+
+def test_every_stored_metric_is_in_its_table(whole: Page, finished: Path) -> None:
+    tables = {
+        "step1": "Step-1",
+        "step2": "Step-2",
+        "prms": "mIoU of all response maps",
+        "pseudo_labels": "mIoU of the selected",
+    }
+    assert {path.stem for path in METRICS.glob("*.json")} == set(tables)
+    for name, caption in tables.items():
+        shown = whole.table("metrics", caption).set_index("split")
+        stored = json.loads((METRICS / f"{name}.json").read_text())
+        full = EVALUATION / name / "metrics.json"
+        if full.is_file():
+            everything = json.loads(full.read_text())["metrics"]
+            assert all(len(values) == 10 for values in everything.values())
+            stored = {split: {**everything[split], **values} for split, values in stored.items()}
+        assert list(shown.index) == list(stored) != []
+        for split, values in stored.items():
+            for metric, value in values.items():
+                assert float(shown.loc[split, metric]) == pytest.approx(100 * value, abs=0.0051), (name, split, metric)
+    assert "The paper has no number for shapes." in whole.text
+
+
+def test_the_papers_numbers_stand_below_ours(finished: Path) -> None:
+    content = YAML().load(Path("params.yaml"))
+    content["dataset"].update(name="refcocog", split_by="umd")
+    YAML().dump(content, Path("params.yaml"))
+    page = report()
+    step2 = page.table("metrics", "Step-2").set_index(["split", "run"])
+    assert step2.loc[("val", "paper, refcocog umd"), ["mIoU", "PointM", "oIoU"]].tolist() == ["36.19", "58.84", ""]
+    step1 = page.table("metrics", "Step-1").set_index(["split", "run"])
+    assert step1.loc[("train", "paper, refcocog umd"), ["mIoU", "PointIt", "P@0.5"]].tolist() == ["27.81", "66.99", "12.75"]
+    prms = page.table("metrics", "mIoU of all").set_index(["split", "run"])
+    assert prms.loc[("val", "paper, refcocog umd")].tolist() == ["26.62", "27.06"]
+    assert "its image files are not there" in page.text  # refcocog's lie in another folder
+
+
+def test_parameters_hashes_weights_and_versions(whole: Page, finished: Path) -> None:
+    content = YAML(typ="safe").load(Path("params.yaml"))
+    assert {name for section, name in whole.tables if section == "what"} >= set(content)
+    assert whole.table("what", "train_step2").set_index("parameter").loc["width", "workspace"] == "8"
+    assert whole.table("what", "refine").set_index("parameter").loc["from", "workspace"] == "null"
+    assert whole.table("what", "workspace: data").values.tolist() == [["data/index/refs.parquet", "index", HASH, "12,345"]]
+    clip = json.loads(Path("models/clip.json").read_text())
+    assert clip["backbone"]["sha256"] in whole.table("what", "workspace: CLIP")["value"].tolist()
+    made = whole.table("what", "Where this report").set_index("what")["which"]
+    assert {"python", "torch", "open_clip_torch", "tris", "device"} <= set(made.index)
+
+
+def ious_shown(articles: list[list[str]]) -> list[float]:
+    return [float(found[1]) for article in articles if (found := re.match(r"IoU ([\d.]+) %", article[1]))]
+
+
+def test_predictions_are_shown_worst_first(whole: Page, finished: Path) -> None:
+    records = pd.read_parquet(EVALUATION / "step2" / "records.parquet").query("split == 'train'")
+    expected = sorted(100 * ious(records))
+    assert ious_shown(whole.articles["gallery"]) == pytest.approx(expected, abs=0.051)
+    some = ious_shown(report("--split", "train", "--items", "6").articles["gallery"])
+    assert some[:4] == pytest.approx(expected[:4], abs=0.051)
+    assert some[-1] == pytest.approx(expected[-1], abs=0.051)
+    assert len(some) == 6
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40, unique=True), st.integers(1, 40))
+def test_those_shown_are_the_worst_and_a_spread_of_the_rest(values: list[float], n: int) -> None:
+    iou = pd.Series(values, index=np.arange(len(values)) + 7)
+    chosen = iou[worst_first(iou, n)]
+    assert chosen.is_monotonic_increasing
+    assert chosen.index.is_unique
+    assert len(chosen) == min(n, len(values))
+    assert set(chosen) >= set(sorted(values)[: min(n - n // 3, len(values))])
+    if n >= 3:
+        assert max(chosen) == max(values)
+
+
+def test_sentences_and_file_names_stay_text(whole: Page) -> None:
+    assert "script" not in whole.tags
+    assert "b" not in whole.tags
+    titles = [article[0] for article in whole.articles["gallery"]]
+    assert HOSTILE in titles
+    assert any("<b>shapes_" in article[1] for article in whole.articles["gallery"])
+    assert HOSTILE in whole.text.replace("\n", "")
+    assert all(value.startswith(("data:image/jpeg;base64,", "#")) for value in whole.references)
+
+
+def test_every_kind_is_counted_as_the_metrics_count(whole: Page, finished: Path) -> None:
+    table = whole.table("failures", "Expressions of each kind").set_index("kind")["workspace"]
+    counts = table.str.split(",").str[0].astype(int)
+    metrics = json.loads((EVALUATION / "step2" / "metrics.json").read_text())
+    assert counts.sum() == metrics["counts"]["train"]["expressions"]
+    assert counts["correct"] / counts.sum() == pytest.approx(metrics["metrics"]["train"]["P@0.5"])
+    shown = {article[1].split(" · ")[1] for article in whole.articles["failures"]}
+    assert shown == set(counts.index[counts > 0])
+
+
+def test_prms_choices_and_strips(finished: Path) -> None:
+    page = report("--items", "6")
+    assert len(page.articles["choices"]) == 1
+    assert len(page.articles["strips"]) == 1
+    prms = pd.read_parquet("data/prms.parquet")
+    ref = int(page.articles["choices"][0][0].removeprefix("ref "))
+    source = Path("page.html").read_text()
+    choices = source[source.index('<section id="choices"') : source.index('<section id="strips"')]
+    assert choices.count("<img") == (prms["ref_id"] == ref).sum() + 2  # the image, a map each, the truth
+    assert choices.count('class="chosen"') == 1
+    strips = source[source.index('<section id="strips"') : source.index('<section id="curves"')]
+    assert re.findall("<figcaption>([a-z, -]+)", strips) == [
+        "image", "selected response", "seeds", "walk, pseudo-label", "truth"
+    ]  # fmt: skip
+    assert source.count("<svg") == 2  # step1.csv and the thresholds; step2.csv has no row, irn.csv is not there
+    assert "metrics/curves/step2.csv is empty" in page.text
+    assert "metrics/curves/irn.csv is not there" in page.text
+
+
+def test_a_run_that_stopped_after_step_1(finished: Path) -> None:
+    for gone in ("predictions.parquet", "pseudo_labels.parquet", "irn_labels.parquet"):
+        Path("data", gone).unlink()
+    shutil.rmtree(EVALUATION / "step2")
+    (METRICS / "step2.json").unlink()
+    Path("dvc.lock").unlink()
+    page = report()
+    assert "masks those of Step-1" in page.text
+    assert page.table("metrics", "Step-1")["split"].tolist() == ["train", "val", "test"]
+    assert ious_shown(page.articles["gallery"]) == sorted(ious_shown(page.articles["gallery"]))
+    metrics = json.loads((EVALUATION / "step1" / "metrics.json").read_text())["metrics"]["val"]
+    correct = page.table("failures", "Expressions of each kind")["workspace"][0]
+    assert correct.endswith(f", {100 * metrics['P@0.5']:.2f} %")
+    assert "strips" not in page.articles
+    for missing in ("data/pseudo_labels.parquet", "metrics/step2.json", "dvc.lock"):
+        assert f"{missing} is not there" in page.text
+
+
+def test_nothing_but_parameters_and_metrics(finished: Path) -> None:
+    """What a clone without its data has."""
+    shutil.rmtree("data")
+    shutil.rmtree("models")
+    page = report()
+    stored = json.loads((METRICS / "step2.json").read_text())["val"]["mIoU"]
+    assert page.table("metrics", "Step-2").set_index("split").loc["val", "mIoU"] == f"{100 * stored:.2f}"
+    assert not page.articles
+
+
+def test_refs_without_truth_and_supplied_pseudo_labels(finished: Path) -> None:
+    truth = pd.read_parquet(TRUTH)
+    truth.iloc[:0].to_parquet(TRUTH)
+    records = pd.read_parquet(EVALUATION / "step2" / "records.parquet")
+    for step in ("step1", "step2"):
+        records.iloc[:0].to_parquet(EVALUATION / step / "records.parquet")
+    content = YAML().load(Path("params.yaml"))
+    content["refine"]["from"] = "theirs.parquet"
+    YAML().dump(content, Path("params.yaml"))
+    labels = pd.read_parquet("data/irn_labels.parquet")
+    labels.iloc[:0].to_parquet("data/irn_labels.parquet")
+    page = report()
+    n = (pd.read_parquet(PREDICTIONS)["split"] == "val").sum()
+    assert f"{n} of {n} expressions have no true mask and no IoU." in page.text
+    assert len(page.articles["gallery"]) == min(n, 36)
+    assert "Pseudo-labels were supplied (refine.from: theirs.parquet)" in page.text
+    assert page.articles["strips"]
+    assert "Some refs; none has a true mask" in page.text
+
+
+def test_predictions_made_anew_are_not_shown_beside_old_metrics(finished: Path) -> None:
+    made = pd.read_parquet(PREDICTIONS)
+    made.assign(counts=made["counts"].to_numpy()[::-1]).to_parquet(PREDICTIONS)
+    page = report()
+    assert "gallery" not in page.articles
+    assert "data/predictions.parquet was made anew after it was judged" in page.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--html", "page.html", "--split", "testA"], "--split testA: workspace has train, val, test"),
+        (["--html", "page.html", "--table", "1"], "leave --table and --out out"),
+        (["a=workspace", "b=workspace", "c=workspace", "--html", "page.html"], "a page is about one run or two"),
+        ([], "which runs"),
+    ],
+)
+def test_what_cannot_be_reported_is_said(finished: Path, arguments: list[str], words: str) -> None:
+    result = CliRunner().invoke(app, ["report", *arguments])
+    assert result.exit_code == 1
+    assert words in result.output
+    assert not Path("page.html").exists()
+
+
+class Elsewhere(RunFiles):
+    """The files of a run that lies in another folder."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        super().__init__(name, "workspace", folder)
+        self.place = folder
+
+    def find(self, path: str) -> Path | None:
+        return self.place / path if (self.place / path).is_file() else None
+
+
+def test_two_runs(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "first")
+    ids = pd.read_parquet(PREDICTIONS)["expression_id"]
+    judge_truth_for(ids % 2 == 0)
+    files = [Elsewhere("one", tmp_path / "first"), Elsewhere("two", Path().resolve())]
+    write_page(Path("page.html"), files, step=None, split="train", items=1000)
+    page = parsed(Path("page.html"))
+    owners = pd.read_parquet("data/index/expressions.parquet").merge(pd.read_parquet(REFS), on="ref_id")
+    before, after = (
+        pd.read_parquet(folder / EVALUATION / "step2" / "records.parquet")
+        .query("split == 'train'")
+        .merge(owners[["expression_id", "image_id"]], on="expression_id")
+        for folder in (tmp_path / "first", Path())
+    )
+    shown = page.table("changes", "Step-2").set_index("metric")["train"]
+    expected = differences(before, after)
+    for metric, row in expected.iterrows():
+        numbers = [float(number) for number in re.findall(r"[+-][\d.]+", shown[metric])]
+        assert numbers == pytest.approx([100 * row[name] for name in ("difference", "low", "high")], abs=0.0051)
+    assert set(page.table("changes", "Step-1").set_index("metric")["train"]) == {"+0.00 [+0.00, +0.00] undecided"}
+    assert "All parameters are the same." in page.text
+    won = ((ious(before) < 0.5) & (ious(after) >= 0.5)).sum()
+    assert won > 0
+    assert f"Won: {won} of {len(before)}" in page.text
+    assert f"Lost: 0 of {len(before)}" in page.text
+    assert len(page.articles["flips"]) == won
+
+
+def test_two_runs_of_which_one_has_no_predictions(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "first")
+    (tmp_path / "first" / PREDICTIONS).unlink()
+    files = [Elsewhere("one", tmp_path / "first"), Elsewhere("two", Path().resolve())]
+    write_page(Path("page.html"), files, step=2, split="val", items=6)
+    page = parsed(Path("page.html"))
+    assert page.articles["gallery"]
+    assert "flips" not in page.articles
+    assert page.table("failures", "Expressions of each kind").columns.tolist() == ["kind", "two", "meaning"]
