@@ -143,6 +143,11 @@ def check_report(project: Project) -> None:
     table1 = project.run("tris", "report", "half=other,other", "--table", "1")
     assert f"{100 * full['mIoU']:.2f} ± 0.00" in table1
     assert "LAVT's oIoU" in table1
+    written = project.run("tris", "report", "any=main", "other", "--step", "1", "--html", "page.html")
+    assert "page.html: " in written
+    page = (project.folder / "page.html").read_text()
+    for words in ("another threshold", "first run", "evaluate_step1.threshold", "Expressions of each kind", "Lost: "):
+        assert words in page
     prms = json.loads((project.folder / "metrics/prms.json").read_text())["val"]
     table4 = project.run("tris", "report", "half=other", "--table", "4")
     assert all(f"{100 * prms[column]:.2f}" in table4 for column in ("without", "with"))

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from tris_core.cli import app
 from tris_core.errors import InputError
-from tris_core.metrics import summarise
-from tris_core.reports.compare import beside_paper, bootstrap_interval, compare, per_expression
+from tris_core.metrics import ious, summarise
+from tris_core.reports.compare import beside_paper, bootstrap_interval, compare, differences, per_expression
 
 
 def records(iou: list[float], images: list[int] | None = None) -> pd.DataFrame:
@@ -38,6 +38,34 @@ def test_interval_of_one_sentence_an_image_is_the_textbook_one(seed: int, n: int
     low, high = bootstrap_interval(pd.DataFrame({"image_id": np.arange(n), "x": values}))["x"]
     half = 1.96 * values.std() / np.sqrt(n)
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.35 * half)
+
+
+def test_difference_of_every_metric_and_its_interval_in_closed_form() -> None:
+    """Where all unions are equal oIoU is mIoU, in every resample too; what no sentence changes in has no interval."""
+    rng = np.random.default_rng(3)
+    base = rng.integers(20, 80, 60)
+    images = list(np.repeat(np.arange(30), 2))
+    one, other = (records(list(values / 100), images) for values in (base, base + rng.integers(-10, 20, 60)))
+    table = differences(one, other)
+    assert set(table.index) == set(summarise(one))
+    for metric, value in summarise(other).items():
+        assert table.loc[metric, "second"] == value
+        assert table.loc[metric, "difference"] == pytest.approx(value - summarise(one)[metric])
+    row = table.loc["mIoU"]
+    assert row["low"] < row["difference"] < row["high"]
+    assert table.loc["oIoU"].tolist() == pytest.approx(row.tolist())
+    by_image = (ious(other) - ious(one)).groupby(images).mean()
+    assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * by_image.std() / np.sqrt(30), rel=0.2)
+    assert table.loc["Acc_box", ["difference", "low", "high"]].tolist() == [0, 0, 0]
+
+
+def test_a_resample_weighs_images_by_their_areas_in_oiou() -> None:
+    """Two images, one of which is lost: a resample holds it never, once or twice, and oIoU moves by 0, 1/11 or all of it."""
+    one, other = records([1.0, 1.0]), records([1.0, 0.0])
+    one["union"] = other["union"] = one["intersection"] = [1000, 100]
+    other["intersection"] = [1000, 0]
+    row = differences(one, other).loc["oIoU"]
+    assert row.tolist() == pytest.approx([1, 1000 / 1100, -100 / 1100, -1, 0])
 
 
 def test_interval_is_wider_when_sentences_share_images() -> None:

@@ -21,17 +21,17 @@ SETTINGS: dict[Any, Any] = {
 
 
 def draw_curves(tables: Mapping[str, pd.DataFrame], *, y_label: str) -> Markup:
-    """One line per column but the first, which is the abscissa; lines of a second run are dashed."""
+    """One line per column but the first, which is the abscissa; lines of a second run are dashed, in the first's colours."""
     with rc_context({**SETTINGS, "svg.hashsalt": y_label + "".join(tables)}):
         figure = Figure(figsize=(5.6, 3.2), layout="constrained")
         axes = figure.add_subplot()
         for ground in (figure.patch, axes.patch):
             ground.set_visible(False)
-        for (name, table), style in zip(tables.items(), STYLES, strict=False):
+        for table, style in zip(tables.values(), STYLES, strict=False):
             x, *lines = table.columns
             for number, line in enumerate(lines):
-                called = line if len(tables) == 1 else f"{line}, {name}"
-                axes.plot(table[x], table[line], style, color=f"C{number}", linewidth=1.4, label=called)
+                label = line if style == STYLES[0] else None
+                axes.plot(table[x], table[line], style, color=f"C{number}", linewidth=1.4, label=label)
             axes.set_xlabel(x)
         axes.set_ylabel(y_label)
         axes.spines[["top", "right"]].set_visible(False)

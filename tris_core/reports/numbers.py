@@ -123,6 +123,8 @@ def _step_changes(section: Section, first: Run, second: Run, step: int, title: s
 
 
 def _change(difference: float, low: float, high: float) -> str:
+    if low == difference == high == 0:
+        return "the same"
     undecided = " undecided" if low <= 0 <= high else ""
     return f"{100 * difference:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]{undecided}"
 
