@@ -191,7 +191,7 @@ def import_weights(
 
 @app.command()
 def fetch(
-    location: Annotated[str, typer.Argument(help="hf://owner/repo/file, a revision behind it where wanted: ...file@v1.0")],
+    location: Annotated[str, typer.Argument(help="hf://owner/repo/file, or hf://owner/repo@revision/file")],
 ) -> None:
     """Download a file of weights from the Hugging Face hub into the hub's own cache: the one command that downloads.
 

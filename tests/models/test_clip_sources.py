@@ -207,7 +207,7 @@ def test_a_tag_means_the_downloaded_file_or_says_what_to_download(tmp_path: Path
 
 
 def test_weights_of_the_hub_are_read_from_its_cache(imagenet: tuple[ResNet, Path], tmp_path: Path) -> None:
-    location, tower = "hf://lab/clip/w.safetensors@v1", "hf://lab/resnet/r.pth"
+    location, tower = "hf://lab/clip@v1/w.safetensors", "hf://lab/resnet/r.pth"
     with pytest.raises(InputError, match=f"`tris fetch {location}`"):
         describe_clip("wide", location)
     weights = clip_of("wide").state_dict()

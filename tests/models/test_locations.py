@@ -35,11 +35,11 @@ def test_a_revision_is_a_branch_a_tag_or_a_commit(cache: Path) -> None:
     put(cache, "lab/clip", "nets/w.pt", b"new")
     put(cache, "lab/clip", "nets/w.pt", b"old", TAGGED, "v1")
     for behind, content in (("", b"new"), ("@main", b"new"), ("@v1", b"old"), (f"@{TAGGED}", b"old")):
-        assert local_file(f"hf://lab/clip/nets/w.pt{behind}").read_bytes() == content
+        assert local_file(f"hf://lab/clip{behind}/nets/w.pt").read_bytes() == content
     assert local_file("weights/w.pt") == Path("weights/w.pt")
 
 
-@pytest.mark.parametrize("location", ["hf://lab/clip/w.pt", "hf://lab/clip/nets/w.pt@v2", "hf://lab/other/nets/w.pt"])
+@pytest.mark.parametrize("location", ["hf://lab/clip/w.pt", "hf://lab/clip@v2/nets/w.pt", "hf://lab/other/nets/w.pt"])
 def test_what_is_not_in_the_cache_is_to_be_fetched(location: str, cache: Path) -> None:
     put(cache, "lab/clip", "nets/w.pt", b"new")
     with pytest.raises(InputError, match=f"`tris fetch {location}`") as error:
@@ -50,8 +50,8 @@ def test_what_is_not_in_the_cache_is_to_be_fetched(location: str, cache: Path) -
 @pytest.mark.parametrize(
     "location",
     [
-        "hf://", "hf://lab/clip", "hf://lab/clip/", "hf://lab/clip@v1/w.pt", "hf://lab/clip/w.pt@", "hf://lab/clip//etc/passwd",
-        "hf://lab/clip/../../w.pt", "hf://lab/clip/w.pt@../../w", "hf://lab/cl ip/w.pt", "hf://lab/clip/a\\..\\w.pt",
+        "hf://", "hf://lab/clip", "hf://lab/clip/", "hf://lab/clip/w.pt@v1", "hf://lab/clip@/w.pt", "hf://lab/clip//etc/passwd",
+        "hf://lab/clip/../../w.pt", "hf://lab/clip@../../w", "hf://lab/cl ip/w.pt", "hf://lab/clip/a\\..\\w.pt",
     ],
 )  # fmt: skip
 def test_what_names_no_file_of_the_hub_is_refused(location: str, cache: Path) -> None:
@@ -69,13 +69,13 @@ def test_fetch_downloads_and_pins(cache: Path, hub: str) -> None:
     def fetch(location: str, *, offline: bool = False) -> subprocess.CompletedProcess[str]:
         return run_fetch(location, hub, cache, offline=offline)
 
-    location = "hf://lab/clip/nets/w.safetensors"
-    done = fetch(f"{location}@v1")
+    location, tagged = "hf://lab/clip/nets/w.safetensors", "hf://lab/clip@v1/nets/w.safetensors"
+    done = fetch(tagged)
     assert done.returncode == 0, done.stderr
     assert hashlib.sha256(TAGGED.encode()).hexdigest() in done.stdout
-    pinned = f"{location}@{TAGGED}"
+    pinned = f"hf://lab/clip@{TAGGED}/nets/w.safetensors"
     assert pinned in done.stdout
-    for known in (pinned, f"{location}@v1"):
+    for known in (pinned, tagged):
         assert local_file(known).read_text() == TAGGED
     with pytest.raises(InputError, match="tris fetch"):
         local_file(location)

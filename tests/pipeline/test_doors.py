@@ -242,7 +242,7 @@ def test_weights_of_another_size_or_step_are_refused(place: Path) -> None:
 def test_weights_of_the_hub_come_from_its_cache(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     for step, module in ((1, stages.train_step1), (2, stages.train_step2)):
-        location = f"hf://lab/tris/step{step}.pth@v1"
+        location = f"hf://lab/tris@v1/step{step}.pth"
         set_param(f"train_step{step}.weights", location)
         refuse(module, f"`tris fetch {location}`")
         file = released(small(step), tmp_path / "theirs.pth")

@@ -1,4 +1,4 @@
-"""Where a file of weights is: a path, or `hf://owner/repo/file[@revision]` for a file of a repository of the Hugging Face hub.
+"""Where a file of weights is: a path, or `hf://owner/repo[@revision]/file` for a file of a repository of the Hugging Face hub.
 
 Such a file is read from the hub's cache on this machine and downloaded by `tris fetch` alone. The revision is a branch, a tag
 or a commit, `main` where none is named.
@@ -13,7 +13,7 @@ from huggingface_hub.utils import HFValidationError, validate_repo_id
 from tris_core.errors import InputError
 
 _HUB = "hf://"
-_FORM = re.compile(rf"{_HUB}(?P<repository>[^/@]+/[^/@]+)/(?P<file>[^/@\\][^@\\]*)(@(?P<revision>[^@\\]+))?")
+_FORM = re.compile(rf"{_HUB}(?P<repository>[^/@]+/[^/@]+)(@(?P<revision>[^/@\\]+))?/(?P<file>[^/@\\][^@\\]*)")
 
 
 def local_file(location: str) -> Path:
@@ -45,7 +45,7 @@ def fetch(location: str) -> tuple[Path, str]:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{location}: not downloaded ({reason}); correct the location, or try again later") from error
     commit = path.parents[len(Path(file).parts) - 1].name
-    return path, f"{_HUB}{repository}/{file}@{commit}"
+    return path, f"{_HUB}{repository}@{commit}/{file}"
 
 
 def _parts(location: str) -> tuple[str, str, str | None]:
@@ -53,7 +53,7 @@ def _parts(location: str) -> tuple[str, str, str | None]:
     found = _FORM.fullmatch(location)
     try:
         if found is None or ".." in location.split("/"):
-            raise ValueError("expected hf://owner/repo/file or hf://owner/repo/file@revision")
+            raise ValueError("expected hf://owner/repo/file or hf://owner/repo@revision/file")
         validate_repo_id(found["repository"])
     except (ValueError, HFValidationError) as error:
         raise InputError(f"{location}: names no file of the hub: {error}") from error

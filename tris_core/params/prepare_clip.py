@@ -17,7 +17,7 @@ class PrepareClipParams(Section):
     `visual_init: imagenet` gives the backbone's image tower the stages of an ImageNet ResNet instead of CLIP's (Table 2,
     "Ours*"), read from `imagenet_weights`, a file in torchvision's layout; null with `clip`.
 
-    A file is a path, or hf://owner/repo/file[@revision] of the Hugging Face hub, which `tris fetch` puts into the hub's cache.
+    A file is a path, or hf://owner/repo[@revision]/file of the Hugging Face hub, which `tris fetch` puts into the hub's cache.
 
     Sentences have `max_tokens` tokens with start and end; longer ones lose their end (`overflow: keep_eot` keeps the end
     token, `cut` loses it, as released).
