@@ -18,7 +18,7 @@ from tris_core.params.runtime import RuntimeParams
 from tris_core.params.train_irn import TrainIrnParams
 from tris_core.runtime import pick_device, place
 from tris_core.training.engine import fit, poly, seed_everything
-from tris_core.training.irn import crop_losses, mean_displacement, sgd
+from tris_core.training.irn import batch_rows, crop_losses, mean_displacement, sgd
 from tris_core.training.loggers import open_log
 from tris_core.training.scratch import scratch_folder, training_digest
 
@@ -60,6 +60,7 @@ def main() -> None:
             history = fit(
                 irn, sgd(irn, params), losses, steps=steps, scratch=scratch, name="IRN",
                 rate=lambda step: poly(step, steps), checkpoint_seconds=runtime.checkpoint_seconds, log=log,
+                batch=lambda step: f"ref_id {', '.join(map(str, labels['ref_id'].iloc[batch_rows(labels, params, step)]))}",
             )  # fmt: skip
             paths = [folder / path for path in labels["path"].unique()]
             irn.set_mean_shift(mean_displacement(visual, irn, paths, device))

@@ -87,6 +87,7 @@ def main() -> None:
                 model, adamw(model, params), losses, steps=steps, scratch=scratch, name="Step-1",
                 rate=lambda step: poly(step, steps) if params.schedule == "poly" else 1.0,
                 checkpoint_seconds=runtime.checkpoint_seconds, log=log, selection=selection,
+                batch=lambda step: refs.describe(step, params.batch, params.seed),
             )  # fmt: skip
             keep(model, config, STEP1, history, "step1")
         say(f"{STEP1}: {steps} steps of {params.batch} on {len(refs.image)} refs")

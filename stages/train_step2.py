@@ -77,6 +77,7 @@ def main() -> None:
                 adamw(model, params, full_rate="positional_embedding"), losses, steps=steps, scratch=scratch, name="Step-2",
                 rate=lambda step: poly(step, steps) if params.schedule == "poly" else 1.0,
                 checkpoint_seconds=runtime.checkpoint_seconds, log=log, selection=selection,
+                batch=lambda step: refs.describe(step, params.batch, params.seed),
             )  # fmt: skip
             keep(model, config, STEP2, history, "step2")
         say(f"{STEP2}: {steps} steps of {params.batch} on {len(refs.image)} refs")

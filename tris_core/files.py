@@ -1,5 +1,6 @@
 """Outputs that are either whole or absent, and digests of inputs."""
 
+import errno
 import hashlib
 import json
 import os
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tris_core.errors import InputError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -17,12 +20,25 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.parent / f".{path.name}.tmp"
     _remove(temporary)
     try:
-        yield temporary
+        with plain_when_full(path):
+            yield temporary
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(temporary, path)
     finally:
         _remove(temporary)
+
+
+@contextmanager
+def plain_when_full(path: Path) -> Iterator[None]:
+    """`InputError` for a disk that is full, or a quota or limit reached, while something is written at `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        fix = "free some or raise the limit, then run it again: what is finished stays"
+        raise InputError(f"{path}: no space to write it ({os.strerror(error.errno)}); {fix}") from error
 
 
 def _remove(path: Path) -> None:

@@ -5,6 +5,7 @@ file has them for every mask, score and the point x, y.
 """
 
 import json
+import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tris_core.data import rle
 from tris_core.errors import InputError
 from tris_core.evaluation import stored_mask
 from tris_core.files import replacing
+from tris_core.image_files import MOST_PIXELS, UNREADABLE, open_image
 
 NEEDED, OPTIONAL = ("expression_id", "height", "width", "counts"), ("score", "x", "y")
 INTEGERS = ("expression_id", "height", "width", "x", "y")
@@ -62,7 +64,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 def _read_coco(path: Path) -> pd.DataFrame:
     try:
         records = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error})") from error
     if not isinstance(records, list):
         raise InputError(f"{path}: holds a {type(records).__name__}; COCO results are a list")
@@ -74,8 +76,10 @@ def _row(record: Any, where: str) -> dict[str, Any]:
     if not isinstance(segmentation, dict) or "expression_id" not in record:
         raise InputError(f"{where}: needs expression_id and segmentation with size and counts")
     size = segmentation.get("size")
-    if not isinstance(size, list) or [type(side) for side in size] != [int, int] or min(size) < 1:
-        raise InputError(f"{where}: size is {size}; give [height, width]")
+    if not isinstance(size, list) or [*map(type, size)] != [int, int] or min(size) < 1:
+        raise InputError(f"{where}: size is {reprlib.repr(size)}; give [height, width]")
+    if size[0] * size[1] > MOST_PIXELS:
+        raise InputError(f"{where}: size is {size[0]} x {size[1]}, more than {MOST_PIXELS:,} pixels; give the image's size")
     try:
         counts, _ = rle.from_segmentation(segmentation, size[0], size[1], "drop")
     except ValueError as error:
@@ -97,6 +101,10 @@ def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     counts = [runs.encode() if isinstance(runs, str) else runs for runs in table["counts"]]
     if not all(isinstance(runs, bytes) for runs in counts):
         raise InputError(f"{path}: counts hold {type(table['counts'].iloc[0]).__name__}; needed are COCO's compressed runs")
+    sides = table[["height", "width"]].to_numpy(object)
+    if (vast := np.flatnonzero((sides < 1).any(1) | (sides.prod(1) > MOST_PIXELS))).size:
+        size = " x ".join(map(str, sides[vast[0]]))
+        raise InputError(f"{path}: mask of row {vast[0]} is {size} (height x width), the size of no image; write it again")
     return table.assign(counts=counts).astype({column: "int64" for column in INTEGERS if column in table})
 
 
@@ -109,9 +117,9 @@ def _masks_of(folder: Path) -> Iterator[tuple[int, int, int, bytes]]:
         if path.suffix != ".png" or not path.stem.isdecimal() or str(int(path.stem)) != path.stem:
             raise InputError(f"{path}: is not named <expression_id>.png; the folder is to hold masks only")
         try:
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 pixels = np.asarray(image)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except UNREADABLE as error:
             raise InputError(f"{path}: cannot be read as an image ({error})") from error
         if pixels.ndim != 2:
             raise InputError(f"{path}: has {pixels.shape[2]} channels; a mask has one")

@@ -1,21 +1,20 @@
 """Any picture PIL can read, as it is displayed: what `predict` is given, where the pipeline has checked JPEGs."""
 
-import struct
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from tris_core.errors import InputError
+from tris_core.image_files import UNREADABLE, open_image
 
-UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 WHITE = (255, 255, 255, 255)
 
 
 def check_photo(path: Path) -> None:
     """Look at the header; no pixel is decoded. Raises `InputError` for a file that is missing or no image."""
     try:
-        with Image.open(path):
+        with open_image(path):
             pass
     except FileNotFoundError as error:
         raise InputError(f"{path}: not found; name an image file") from error
@@ -27,7 +26,7 @@ def read_photo(path: Path) -> Image.Image:
     """The first frame of an image file as `as_displayed` gives it. Raises `InputError` if it is missing or broken."""
     check_photo(path)
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return as_displayed(image)
     except UNREADABLE as error:
         raise InputError(f"{path}: is broken ({error})") from error

@@ -11,6 +11,7 @@ from PIL import Image
 
 from tris_core.errors import InputError
 from tris_core.files import replacing
+from tris_core.image_files import readable_formats
 from tris_core.photos import check_photo
 from tris_core.predict import Prediction
 from tris_core.sheets import COLOURS, tint
@@ -20,15 +21,15 @@ STEM_BYTES, SLUG_LETTERS = 100, 40  # file systems end at 255 bytes
 
 
 def requests_of_images(image: Path, texts: Sequence[str]) -> tuple[Requests, list[Path]]:
-    """All `texts` for an image file, or for each image of a folder; and the folder's files that PIL has no reader for.
+    """All `texts` for an image file, or for each image of a folder; and the folder's files that are of no such format.
 
     Raises `InputError` for what is missing, is no image or holds none.
     """
     if not image.is_dir():
         check_photo(image)
         return {image: list(texts)}, []
-    Image.init()
-    readable = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    formats = readable_formats()
+    readable = {suffix for suffix, kind in Image.registered_extensions().items() if kind in formats}
     files = sorted(path for path in image.iterdir() if path.is_file())
     photos = [path for path in files if path.suffix.lower() in readable]
     if not photos:

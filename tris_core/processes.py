@@ -8,7 +8,10 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
+
+from tris_core.errors import InputError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -31,7 +34,13 @@ def map_in_processes(work: Callable[[T], R], items: Iterable[T], *, workers: int
     """
     workers = workers or os.cpu_count() or 1
     with ProcessPoolExecutor(workers, initializer=end_with_parent) as pool:
-        yield from in_flight(pool, work, items, 8 * workers)
+        try:
+            yield from in_flight(pool, work, items, 8 * workers)
+        except BrokenProcessPool as error:
+            raise InputError(
+                f"one of {workers} worker processes was killed, as systems do that run out of memory; lower runtime.workers, "
+                "then run it again"
+            ) from error
 
 
 def in_flight(pool: Executor, work: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:

@@ -1,5 +1,6 @@
 """The training loop: interruption changes nothing, nonsense stops it."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from tests.full_disk import at_most
+from tris_core.errors import InputError
 from tris_core.training.engine import Selection, fit, poly
 from tris_core.training.loggers import Log
 
@@ -44,7 +47,7 @@ def run(
     scratch.mkdir(exist_ok=True)
     history = fit(
         model, optimizer, losses_of(model, stop_at), steps=steps, rate=lambda s: poly(s, steps), scratch=scratch,
-        checkpoint_seconds=0, name="toy", log=log,
+        checkpoint_seconds=0, name="toy", log=log, batch=lambda step: f"rows of {step}",
     )  # fmt: skip
     return model.state_dict(), history
 
@@ -76,26 +79,57 @@ def test_another_seed_of_data_ends_elsewhere(tmp_path: Path) -> None:
     assert not all(torch.equal(a[key], b[key]) for key in a)
 
 
-def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_steps(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_names_step_and_batch_and_the_run_goes_on_without_its_cause(tmp_path: Path) -> None:
+    straight, curve = run(tmp_path / "a")
+    model, optimizer = toy()
+    (tmp_path / "b").mkdir()
+
+    def losses(step: int) -> dict[str, torch.Tensor]:
+        parts = losses_of(model)(step)
+        return {**parts, "part": parts["part"] * float("nan")} if step in (25, 27) else parts
+
+    message = (
+        r"^toy: loss not finite at step 26: total \S+, part nan; its batch: rows of 25; kept is the checkpoint of step 20\. .*"
+        "dvc repro"
+    )
+    with pytest.raises(InputError, match=message):
+        fit(
+            model, optimizer, losses, steps=60, rate=lambda s: poly(s, 60), scratch=tmp_path / "b", checkpoint_seconds=0,
+            name="toy", log=unheard, batch=lambda step: f"rows of {step}",
+        )  # fmt: skip
+    resumed, resumed_curve = run(tmp_path / "b")
+    assert all(torch.equal(straight[key], resumed[key]) for key in straight)
+    pd.testing.assert_frame_equal(curve, resumed_curve)
+
+
+@pytest.mark.parametrize(("bad", "kept"), [(19, 10), (59, 50)])
+def test_weights_that_are_not_finite_are_neither_kept_nor_the_result(tmp_path: Path, bad: int, kept: int) -> None:
     model, optimizer = toy()
 
     def losses(step: int) -> dict[str, torch.Tensor]:
-        out = model(torch.randn(16, 4)).mean()
-        return {"total": out * float("nan") if step == 13 else out}
+        weight = model[0].weight.flatten()[0]
+        total = losses_of(model)(step)["total"]
+        return {"total": total + (0 * weight.detach() * weight).sqrt() if step == bad else total}  # 0, its gradient NaN
 
-    with pytest.raises(FloatingPointError, match="steps 11 to 20"):
+    with pytest.raises(
+        InputError, match=rf"toy: after step {bad + 1}, of rows of {bad}, \S+ is not finite though the losses were"
+    ):
         fit(
-            model,
-            optimizer,
-            losses,
-            steps=40,
-            rate=lambda _: 1.0,
-            scratch=tmp_path,
-            checkpoint_seconds=0,
-            name="toy",
-            log=unheard,
-        )
-    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["done"] == 10
+            model, optimizer, losses, steps=60, rate=lambda s: poly(s, 60), scratch=tmp_path, checkpoint_seconds=0,
+            name="toy", log=unheard, batch=lambda step: f"rows of {step}",
+        )  # fmt: skip
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["done"] == kept
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files there")
+def test_a_checkpoint_that_does_not_fit_leaves_the_last_one(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        run(tmp_path / "a", stop_at=15)
+    before = (tmp_path / "a" / "checkpoint.pt").read_bytes()
+    with at_most(1000), pytest.raises(InputError, match=r"checkpoint\.pt: cannot be written, most likely for want of space"):
+        run(tmp_path / "a")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["checkpoint.pt"]
+    assert (tmp_path / "a" / "checkpoint.pt").read_bytes() == before
 
 
 def test_no_steps_leave_the_weights_alone(tmp_path: Path) -> None:
@@ -130,7 +164,7 @@ def test_selection_keeps_the_weights_of_the_best_score(tmp_path: Path, stop_at: 
 
         fit(
             model, optimizer, losses, steps=60, rate=lambda s: poly(s, 60), scratch=tmp_path, checkpoint_seconds=0,
-            name="toy", log=unheard, selection=Selection(20, score),
+            name="toy", log=unheard, batch=str, selection=Selection(20, score),
         )  # fmt: skip
         return model.state_dict()
 

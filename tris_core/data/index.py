@@ -20,7 +20,7 @@ from tris_core.data.layout import PARTITIONS
 from tris_core.data.pairs import read_pairs
 from tris_core.data.refer import read_refer
 from tris_core.data.referit import read_referit
-from tris_core.data.tables import Tables, image_size
+from tris_core.data.tables import Tables, check_size, image_size
 from tris_core.errors import InputError
 from tris_core.files import replacing
 
@@ -151,6 +151,9 @@ def build_index(
     drops.refs(refs["ref_id"][excluded], sentences, ON_EXCLUDED_IMAGE, dirt=False)
     refs = refs[~excluded]
 
+    used = tables.images[tables.images["image_id"].isin(refs["image_id"])]
+    for image_id, height, width in used[["image_id", "height", "width"]].itertuples(index=False):
+        check_size(height, width, tables.where("image", image_id))
     truth = _truth(tables, refs, mask_overlap, drops)
     unseen = truth.loc[truth["area"] == 0, "ref_id"]
     drops.refs(unseen, sentences, WITHOUT_PIXELS, dirt=True)

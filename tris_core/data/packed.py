@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tris_core.errors import InputError
-from tris_core.files import sha256_of
+from tris_core.files import plain_when_full, sha256_of
 from tris_core.images import read_image, resize_square, to_tensor
 from tris_core.processes import map_in_processes
 from tris_core.progress import progress
@@ -56,12 +56,12 @@ def _write_shards(paths: list[Path], size: int, folder: Path, workers: int) -> I
     for start in range(0, len(paths), SHARD):
         target = folder / f"shard-{start // SHARD:03d}.npy"
         shape = (min(SHARD, len(paths) - start), size, size, 3)
-        shard = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shape)
-        for row in shard:
-            row[:] = next(squares)
-            bar.update()
-        shard.flush()
-        yield {"file": target.name, "rows": len(shard), "sha256": sha256_of([target])}
+        with plain_when_full(target), target.open("wb") as file:  # a memory map would die of SIGBUS on a full disk
+            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            for _ in range(shape[0]):
+                file.write(next(squares).tobytes())
+                bar.update()
+        yield {"file": target.name, "rows": shape[0], "sha256": sha256_of([target])}
     bar.close()
 
 

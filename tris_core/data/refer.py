@@ -76,7 +76,7 @@ def _read_instances(path: Path) -> tuple[list[Row], list[Row], list[Row]]:
         instances = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; unpack refer's download there or correct dataset.annotations") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error}); download the file again") from error
     for key in ("images", "annotations", "categories"):
         if not isinstance(instances, dict) or not isinstance(instances.get(key), list):
@@ -85,7 +85,7 @@ def _read_instances(path: Path) -> tuple[list[Row], list[Row], list[Row]]:
 
 
 def _fault(path: Path, table: str, position: int, row_id: object, problem: str, fix: str) -> InputError:
-    return InputError(f"{path}: {table} row {position} (id {row_id}): {problem}; {fix}")
+    return InputError(f"{path}: {table} row {position} (id {reprlib.repr(row_id)}): {problem}; {fix}")
 
 
 def _check_rows(path: Path, table: str, rows: Sequence[Row], keys: Mapping[str, type], id_key: str) -> None:

@@ -78,13 +78,15 @@ def _rows(path: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:
         for position, row in enumerate(image["annotations"]):
             if not isinstance(row, dict):
                 raise InputError(f"{where}, annotation {position}: is {reprlib.repr(row)}, expected a dict; {REPAIR}")
-            place = f"{where}, annotation {position} (sen_id {row.get('sen_id')})"
+            place = f"{where}, annotation {position} (sen_id {reprlib.repr(row.get('sen_id'))})"
             for key, kind in {"query": str, "bbox": list, "segmentation": list}.items():
                 if not isinstance(row.get(key), kind):
                     value = reprlib.repr(row[key]) if key in row else "missing"
                     raise InputError(f"{place}: {key} is {value}, expected {kind.__name__}; {REPAIR}")
             if row.get("image_id") != name:
-                raise InputError(f"{place}: image_id is {row.get('image_id')!r}, but it stands under {name!r}; {REPAIR}")
+                raise InputError(
+                    f"{place}: image_id is {reprlib.repr(row.get('image_id'))}, but it stands under {name!r}; {REPAIR}"
+                )
             yield place, int(name), row
 
 

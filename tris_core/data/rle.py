@@ -3,6 +3,7 @@
 Runs go down the columns, so a mask (H, W) is handed to pycocotools in Fortran order; nobody else has to know.
 """
 
+import reprlib
 from typing import Any, Literal
 
 import numpy as np
@@ -123,7 +124,9 @@ def _is_coordinate(value: Any) -> bool:
 def _from_runs(runs: dict[str, Any], height: int, width: int) -> bytes:
     counts = runs.get("counts")
     if runs.get("size") != [height, width]:
-        raise ValueError(f"run-length size is {runs.get('size')}, but the image has [{height}, {width}] (height, width)")
+        raise ValueError(
+            f"run-length size is {reprlib.repr(runs.get('size'))}, but the image has [{height}, {width}] (height, width)"
+        )
     if isinstance(counts, list):
         if not all(type(count) is int and count >= 0 for count in counts) or sum(counts) != height * width:
             raise ValueError(f"run lengths do not add up to {height} x {width} pixels")

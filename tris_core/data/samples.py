@@ -48,6 +48,10 @@ class TrainingRefs:
         first = step % per_epoch * size
         return order[first : first + size]
 
+    def describe(self, step: int, size: int, seed: int) -> str:
+        """The batch of a step in words: its refs' ids."""
+        return f"ref_id {', '.join(map(str, self.ref_id[self.batch(step, size, seed)]))}"
+
     def draw_text(self, refs: Rows, rng: np.random.Generator) -> Rows:
         """One expression row per ref, drawn uniformly from the ref's own."""
         return self.start[refs] + (rng.random(len(refs)) * self.count[refs]).astype(np.int64)

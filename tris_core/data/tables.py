@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from PIL import Image
 
 from tris_core.errors import InputError
+from tris_core.image_files import MOST_PIXELS, UNREADABLE, inside, open_image
 
 Box = tuple[float, float, float, float]
 
@@ -49,16 +49,23 @@ class Tables:
 def image_size(image_root: Path, file_name: str, where: str) -> tuple[int, int]:
     """Height and width from the file's header; no pixel is decoded.
 
-    Raises `InputError`, which starts with `where`, if the name leaves `image_root` or no image can be read there.
+    Raises `InputError`, which starts with `where`, if the name leaves `image_root` (`tris_core.image_files.inside`) or no
+    image can be read there.
     """
-    parsed = PureWindowsPath(file_name)  # knows both kinds of slash, and drives
-    if parsed.anchor or ".." in parsed.parts or not parsed.parts:
-        raise InputError(f"{where}: file name {file_name!r} leaves the image folder; name a file inside {image_root}")
-    path = image_root / file_name
     try:
-        with Image.open(path) as image:
+        path = inside(image_root, file_name)
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from error
+    try:
+        with open_image(path) as image:
             return image.height, image.width
     except FileNotFoundError as error:
         raise InputError(f"{where}: image {path} is missing; put it there or correct dataset.root") from error
-    except (OSError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{where}: image {path} cannot be read ({error}); download it again") from error
+
+
+def check_size(height: int, width: int, where: str) -> None:
+    """Raises `InputError`, which starts with `where`, for a size that no image has: its mask would fill the memory."""
+    if min(height, width) < 0 or height * width > MOST_PIXELS:
+        raise InputError(f"{where}: annotated at {width} x {height} (width x height), which is no size of an image; correct it")

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tris_core.data.pickles import PurePickle
 from tris_core.errors import InputError
 
 
@@ -24,6 +25,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        _refuse_bombs(path)
         content = _read_torchscript(path) if is_torchscript(path) else torch.load(path, map_location="cpu", weights_only=True)
     except InputError:
         raise
@@ -33,9 +35,33 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (SafetensorError, RuntimeError, zipfile.BadZipFile, EOFError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: not a readable file of weights ({reason}); download it again") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds a {type(content).__name__}, expected a dict of tensors")
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise InputError(f"{path}: holds a {type(content).__name__}, expected a dict of tensors by name")
+    for key, value in content.items():
+        _refuse_expanded(path, key, value)
     return content
+
+
+def _refuse_bombs(path: Path) -> None:
+    """What torch writes is stored as it is; a small file of packed zeros, or of parts that overlap, could fill the memory."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > path.stat().st_size:
+        raise InputError(f"{path}: {path.stat().st_size} bytes that unpack to {size}; save it again uncompressed")
+
+
+def _refuse_expanded(path: Path, key: str, value: Any) -> None:
+    """A tensor that repeats its few numbers by strides of 0 would fill the memory at the first copy."""
+    for name, part in value.items() if isinstance(value, dict) else [("", value)]:
+        if not isinstance(part, Tensor):
+            continue
+        where = f"{path}: {key}{name and f'.{name}'}"
+        if part.layout is not torch.strided or part.is_quantized or part.device.type != "cpu":
+            raise InputError(f"{where} is no plain tensor; save it dense, unquantised and from the CPU")
+        if part.numel() * part.element_size() > part.untyped_storage().nbytes():
+            raise InputError(f"{where} of shape {list(part.shape)} repeats its numbers; save it contiguous")
 
 
 def is_torchscript(path: Path) -> bool:
@@ -125,12 +151,13 @@ _DTYPES = {
 _LISTS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist", "restore_type_tag")
 
 
-class _ModuleUnpickler(pickle.Unpickler):
+class _ModuleUnpickler(PurePickle):
     """Knows tensors, ordered dicts, typed lists and placeholders for modules; refuses every other name."""
 
     def __init__(self, file: Any, archive: zipfile.ZipFile, folder: str, path: Path) -> None:
         super().__init__(file)
         self._archive, self._folder, self._path = archive, folder, path
+        self._storages: dict[int, bytearray] = {}  # each is read once, however often it is asked for
 
     def find_class(self, module: str, name: str) -> Any:
         if module.split(".")[0] == "__torch__":
@@ -150,7 +177,12 @@ class _ModuleUnpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Tensor:
         kind, dtype, key, _, count = pid
-        data = bytearray(self._archive.read(f"{self._folder}/data/{int(key)}")) if kind == "storage" else bytearray()
+        number = int(key)
+        if kind != "storage":
+            raise ValueError(f"persistent id of kind {kind!r}")
+        if number not in self._storages:
+            self._storages[number] = bytearray(self._archive.read(f"{self._folder}/data/{number}"))
+        data = self._storages[number]
         if len(data) != count * dtype.itemsize:
             raise ValueError(f"storage {key} has {len(data)} bytes, expected {count} numbers of {dtype}")
         return torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)

@@ -8,11 +8,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from tris_core.errors import InputError
 from tris_core.files import replacing
+from tris_core.models.archives import read_checkpoint
 
 
 def save_model(folder: Path, state: dict[str, Tensor], config: dict[str, Any]) -> None:
@@ -36,7 +37,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise InputError(f"{path}: not found; train the model first (`dvc repro`)")
-    content: dict[str, Any] = json.loads(path.read_text())
+    try:
+        content: dict[str, Any] = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON ({error}); train the model again, or copy its folder again") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds a {type(content).__name__}, expected what training writes; copy the folder again")
     if "skipped" in content:
         raise InputError(f"{folder}: holds no model ({content['skipped']}); undo that and run `dvc repro`")
     return content
@@ -45,6 +51,6 @@ def read_config(folder: Path) -> dict[str, Any]:
 def load_weights(model: nn.Module, folder: Path) -> None:
     """Fill a model from its folder, every key accounted for. Raises `InputError` naming keys that differ."""
     path = folder / "model.safetensors"
-    missing, unexpected = model.load_state_dict(load_file(path), strict=False)
+    missing, unexpected = model.load_state_dict(read_checkpoint(path), strict=False)
     if missing or unexpected:
         raise InputError(f"{path}: does not fit config.json; missing {missing[:3]}, unexpected {unexpected[:3]}")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tris_core.errors import InputError
@@ -40,21 +39,26 @@ def open_weights(location: str | Path, builders: Builders) -> tuple[dict[str, Te
         config, file = read_config(path), path / "model.safetensors"
         if not file.is_file():
             raise InputError(f"{file}: not found; a model folder holds config.json and model.safetensors")
-        state: dict[str, Tensor] = load_file(file)
+        state: dict[str, Tensor] = read_checkpoint(file)
         told: dict[str, Any] = {}
     else:
         content, file = read_checkpoint(path), path
         if not isinstance(content.get("model"), dict):
             raise InputError(f"{path}: no released checkpoint: it has no `model`, but {', '.join(map(str, list(content)[:5]))}")
-        state = {key.removeprefix("module."): value for key, value in content["model"].items()}
+        state = {str(key).removeprefix("module."): value for key, value in content["model"].items()}
+        if foreign := [key for key, value in state.items() if not isinstance(value, Tensor)]:
+            raise InputError(f"{path}: `model` holds {foreign[0]}, which is no tensor; expected a state dict")
         told = {"found": _found(content, state)}
     stage = _stage_of(state, file)
     if stage not in builders:
         raise InputError(f"{path}: holds the network of Step-{stage}, not of Step-{' or '.join(map(str, builders))}")
     if not path.is_dir():
         config = _deduced_config(state, stage, path)
-    with torch.device("meta"):
-        expected = builders[stage](config).state_dict()
+    try:
+        with torch.device("meta"):
+            expected = builders[stage](config).state_dict()
+    except (RuntimeError, KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise InputError(f"{path}: no network of Step-{stage} has such a configuration or shapes ({error!r})") from error
     _check(state, expected, file)
     state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     return state, {**config, "source": {"file": str(location), "sha256": sha256_of_file(file), **told}}
@@ -75,12 +79,28 @@ def describe_source(source: dict[str, Any]) -> list[str]:
 
 
 def _found(content: dict[str, Any], state: dict[str, Tensor]) -> dict[str, Any]:
-    groups = content.get("optimizer", {}).get("param_groups", [])
+    """What a file tells beside its weights. Only numbers: nobody checked the rest."""
+    optimizer = content.get("optimizer")
+    groups = optimizer.get("param_groups") if isinstance(optimizer, dict) else None
+    plain = [group for group in groups if isinstance(group, dict)] if isinstance(groups, list) else []
     return {
-        "temperature": math.exp(-float(state["logit_scale"])) if "logit_scale" in state else None,
-        "optimizer": [{**{key: group.get(key) for key in _GROUP_KEYS}, "tensors": len(group["params"])} for group in groups],
-        "epoch": content.get("epoch"),
+        "temperature": _temperature(state) if "logit_scale" in state else None,
+        "optimizer": [
+            {**{key: _number(group.get(key)) for key in _GROUP_KEYS}, "tensors": len(list(group.get("params") or []))}
+            for group in plain
+        ],
+        "epoch": _number(content.get("epoch")),
     }
+
+
+def _number(value: Any) -> float | int | None:
+    return value if isinstance(value, int | float) else None
+
+
+def _temperature(state: dict[str, Tensor]) -> float:
+    """1 / exp(logit_scale); NaN where there is no such number, which `_check` refuses."""
+    scale = state["logit_scale"]
+    return math.exp(-min(max(float(scale), -700.0), 700.0)) if scale.numel() == 1 else math.nan
 
 
 def _stage_of(state: dict[str, Tensor], path: Path) -> int:
@@ -108,7 +128,7 @@ def _deduced_config(state: dict[str, Tensor], stage: int, path: Path) -> dict[st
         "vision_cfg": {
             "layers": [blocks(f"backbone.visual.layer{i}.") for i in (1, 2, 3, 4)],
             "width": shape("backbone.visual.layer1.0.conv1.weight")[0],
-            "image_size": 32 * math.isqrt(positions - 1),
+            "image_size": 32 * math.isqrt(max(0, positions - 1)),
         },
         "text_cfg": {
             "context_length": shape("backbone.positional_embedding")[0],
@@ -128,7 +148,7 @@ def _deduced_config(state: dict[str, Tensor], stage: int, path: Path) -> dict[st
             "hidden": hidden,
             "alpha": 0.1,
             "beta": 0.1,
-            "temperature": math.exp(-float(state["logit_scale"])),
+            "temperature": _temperature(state),
             "learn_temperature": False,
         }
     else:

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from tris_core import distributed
+from tris_core.errors import InputError
 from tris_core.files import replacing
 from tris_core.progress import progress
 from tris_core.training.loggers import Log
@@ -61,6 +63,7 @@ def fit(
     checkpoint_seconds: float,
     name: str,
     log: Log,
+    batch: Callable[[int], str],
     selection: Selection | None = None,
 ) -> pd.DataFrame:
     """Train for `steps` steps and return the loss curve: one row every ten steps, averaged over them, which `log` gets too.
@@ -68,8 +71,9 @@ def fit(
     `losses(step)` draws the step's batch as a function of the step alone and returns named scalars, `total` among them;
     `rate(step)` scales the learning rates the optimizer was built with. The newest checkpoint in `scratch` is continued
     from, to the same result as without the interruption. Without `selection` the last weights are the result. Of several
-    processes (`tris_core.distributed`) rank 0 alone keeps checkpoints and has the result. Raises
-    `FloatingPointError` naming the steps if a loss is not finite; the last good checkpoint stays.
+    processes (`tris_core.distributed`) rank 0 alone keeps checkpoints and has the result. Raises `InputError` that names the
+    step and its batch, in the words of `batch(step)`, if a loss is not finite, or a weight where a checkpoint or the result
+    would be written; the last good checkpoint stays.
     """
     base = [group["lr"] for group in optimizer.param_groups]
     first, history, best = _resume(model, optimizer, scratch)
@@ -94,17 +98,20 @@ def fit(
             print(f"{name}: step {done}, score {score:.4f}, best so far {max(best, score):.4f}", flush=True)
             if score > best:
                 best = score
-                with replacing(scratch / "best.pt") as temporary:
-                    torch.save(model.state_dict(), temporary)
+                _write(model.state_dict(), scratch / "best.pt")
         if done % LOG_EVERY == 0 or done == steps:
             row = {key: distributed.mean(torch.stack([parts[key] for parts in recent]).mean()).item() for key in parts}
             if not all(math.isfinite(value) for value in row.values()):
-                raise FloatingPointError(f"{name}: loss not finite in steps {done - len(recent) + 1} to {done}: {row}")
+                raise _not_finite(name, recent, done, batch, scratch)
             history.append({"step": done, **row})
             log(done, row)
             recent = []
             bar.set_postfix_str(", ".join(f"{key} {value:.3f}" for key, value in row.items()), refresh=False)
-            if leads and time.monotonic() - saved >= checkpoint_seconds and done < steps:
+            due = time.monotonic() - saved >= checkpoint_seconds
+            if (due or done == steps) and (broken := _broken_weight(model)):
+                what = f"after step {done}, of {batch(step)}, {broken} is not finite though the losses were"
+                raise InputError(f"{name}: {what}; {_advice(scratch)}")
+            if leads and due and done < steps:
                 _save(model, optimizer, scratch, done, history, best)
                 saved = time.monotonic()
     bar.close()
@@ -113,12 +120,46 @@ def fit(
     return pd.DataFrame(history, columns=None if history else ["step", "total"])
 
 
+def _not_finite(name: str, recent: list[Losses], done: int, batch: Callable[[int], str], scratch: Path) -> InputError:
+    """The error for the first of the `recent` steps with a loss that is not finite; `done` is the last of them."""
+    means = {key: distributed.mean(torch.stack([parts[key] for parts in recent])).tolist() for key in recent[0]}
+    first = next(i for i in range(len(recent)) if not all(math.isfinite(values[i]) for values in means.values()))
+    step = done - len(recent) + first
+    losses = ", ".join(f"{key} {values[first]:g}" for key, values in means.items())
+    return InputError(f"{name}: loss not finite at step {step + 1}: {losses}; its batch: {batch(step)}; {_advice(scratch)}")
+
+
+def _advice(scratch: Path) -> str:
+    kept = scratch / "checkpoint.pt"
+    done = torch.load(kept, weights_only=True)["done"] if kept.is_file() else 0
+    return (
+        f"kept is the checkpoint of step {done}. Look at these records, at the learning rate and at the machine: the next `dvc repro` goes on from the "
+        "checkpoint, or from the start where parameters, data or code were changed"
+    )
+
+
+def _broken_weight(model: nn.Module) -> str | None:
+    """Name of a weight or batch statistic with a value that is not finite."""
+    state = model.state_dict()
+    return next((key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()), None)
+
+
 def _save(
     model: nn.Module, optimizer: torch.optim.Optimizer, scratch: Path, done: int, history: list[dict[str, float]], best: float
 ) -> None:
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "done": done, "history": history, "best": best}
-    with replacing(scratch / "checkpoint.pt") as temporary:
-        torch.save({**state, "rng": torch.get_rng_state()}, temporary)
+    _write({**state, "rng": torch.get_rng_state()}, scratch / "checkpoint.pt")
+
+
+def _write(state: dict[str, Any], path: Path) -> None:
+    with replacing(path) as temporary:
+        try:
+            torch.save(state, temporary)
+        except RuntimeError as error:  # which says nothing of the disk
+            raise InputError(
+                f"{path}: cannot be written, most likely for want of space ({str(error).splitlines()[0]}); free some, then run it "
+                "again: the last checkpoint stays"
+            ) from error
 
 
 def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, scratch: Path) -> tuple[int, list[dict[str, float]], float]:

@@ -56,11 +56,9 @@ def crop_losses(
     visual: nn.Module, irn: IRN, labels: pd.DataFrame, root: Path, params: TrainIrnParams, device: torch.device
 ) -> Callable[[int], Losses]:
     """The function that `fit` calls, for this process's part. `labels` has path and label (PNG bytes), one row per ref."""
-    per_epoch = max(1, len(labels) // params.batch)
 
     def losses(step: int) -> Losses:
-        order = np.random.default_rng([params.seed, 0, step // per_epoch]).permutation(len(labels))
-        batch = order[step % per_epoch * params.batch :][: params.batch]
+        batch = batch_rows(labels, params, step)
         part = distributed.part(len(batch))
         draws = np.random.default_rng([params.seed, 1, step]).spawn(len(batch))[part]
         rows = labels.iloc[batch[part]].itertuples()
@@ -74,6 +72,13 @@ def crop_losses(
         return irn_losses(edge_logits, displacement, seeds, params.radius)
 
     return losses
+
+
+def batch_rows(labels: pd.DataFrame, params: TrainIrnParams, step: int) -> NDArray[np.int64]:
+    """Positions of the rows of `labels` that a step trains on: epochs are permutations."""
+    per_epoch = max(1, len(labels) // params.batch)
+    order = np.random.default_rng([params.seed, 0, step // per_epoch]).permutation(len(labels))
+    return order[step % per_epoch * params.batch :][: params.batch]
 
 
 def sgd(irn: IRN, params: TrainIrnParams) -> torch.optim.SGD:
