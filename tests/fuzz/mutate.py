@@ -40,7 +40,7 @@ def _once(content: Any, choices: Choices, odd: tuple[Any, ...]) -> Any:
         replace = _setter(parent, key)
     what = choices.ConsumeIntInRange(0, len(odd) + 1)
     if what < len(odd):
-        new = odd[what]
+        new = copy.deepcopy(odd[what])
     elif isinstance(place, list) and place:
         new = place[1:] if what == len(odd) else [*place, place[0]]
     else:

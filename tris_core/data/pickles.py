@@ -32,7 +32,7 @@ def load_plain_pickle(path: Path) -> Any:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; download it or correct the path") from error
     except Exception as error:  # a damaged pickle raises nearly anything: EOFError, KeyError, UnicodeDecodeError, ...
-        raise InputError(f"{path}: not a readable pickle ({reprlib.repr(error)}); download the file again") from error
+        raise InputError(f"{path}: not a readable pickle ({str(error)[:200]}); download the file again") from error
 
 
 _Base: Any = pickle._Unpickler
@@ -81,7 +81,7 @@ class _PlainUnpickler(PurePickle):
         for key in keys:
             flat = key if type(key) is tuple and len(key) <= _LONGEST_KEY else (key,)
             if not all(type(part) in _ATOMS for part in flat):
-                raise ValueError(f"{reprlib.repr(key)} is a key")
+                raise ValueError(f"not a plain key: {reprlib.repr(key)}")
 
     def load_dict(self) -> None:
         self._check_keys(self.stack[::2])

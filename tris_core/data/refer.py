@@ -7,7 +7,6 @@ Only what is structurally wrong is refused here; what merely has to be left out 
 """
 
 import json
-import math
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,10 +16,12 @@ import pandas as pd
 
 from tris_core.data.layout import IMAGE_FOLDERS
 from tris_core.data.pickles import load_plain_pickle
-from tris_core.data.tables import Annotation, Tables
+from tris_core.data.tables import Annotation, Tables, is_coordinate, storable
 from tris_core.errors import InputError
 
 REPAIR = "correct the record or download the file again"
+
+STORED = {int: "int of 64 bits", str: "str in Unicode"}
 
 Row = dict[str, Any]
 IMAGE_KEYS = {"id": int, "file_name": str, "height": int, "width": int}
@@ -85,7 +86,7 @@ def _read_instances(path: Path) -> tuple[list[Row], list[Row], list[Row]]:
 
 
 def _fault(path: Path, table: str, position: int, row_id: object, problem: str, fix: str) -> InputError:
-    return InputError(f"{path}: {table} row {position} (id {reprlib.repr(row_id)}): {problem}; {fix}")
+    return InputError(f"{path}: {table} row {position} (id {row_id}): {problem}; {fix}")
 
 
 def _check_rows(path: Path, table: str, rows: Sequence[Row], keys: Mapping[str, type], id_key: str) -> None:
@@ -95,10 +96,11 @@ def _check_rows(path: Path, table: str, rows: Sequence[Row], keys: Mapping[str, 
             problem = f"is {reprlib.repr(row)}, expected a dict"
             raise _fault(path, table, position, "unknown", problem, REPAIR)
         for key, kind in keys.items():
-            if type(row.get(key)) is not kind:
+            if type(row.get(key)) is not kind or not storable(row[key]):
                 value = reprlib.repr(row[key]) if key in row else "missing"
-                problem = f"{key} is {value}, expected {kind.__name__}"
-                raise _fault(path, table, position, row.get(id_key), problem, REPAIR)
+                expected = kind.__name__ if type(row.get(key)) is not kind else STORED[kind]
+                problem = f"{key} is {value}, expected {expected}"
+                raise _fault(path, table, position, reprlib.repr(row.get(id_key)), problem, REPAIR)
 
 
 def _table(path: Path, table: str, rows: Sequence[Row], keys: Mapping[str, type], id_key: str) -> pd.DataFrame:
@@ -176,7 +178,7 @@ def _used_annotations(
 
 
 def _is_box(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(type(v) in (int, float) and math.isfinite(v) for v in value)
+    return isinstance(value, list) and len(value) == 4 and all(map(is_coordinate, value))
 
 
 def _check_same_image(path: Path, refs: pd.DataFrame, annotations: dict[int, Annotation]) -> None:

@@ -8,7 +8,6 @@ the files in that order (their own `sen_id` only stands in messages). `bbox` is 
 `segmentation` a list of run-length dicts; several of them are united (D53).
 """
 
-import math
 import reprlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ import pandas as pd
 
 from tris_core.data.layout import IMAGE_FOLDERS
 from tris_core.data.pickles import load_plain_pickle
-from tris_core.data.tables import Annotation, Box, Tables
+from tris_core.data.tables import Annotation, Box, Tables, is_coordinate, storable
 from tris_core.errors import InputError
 
 SPLITS = ("train", "val", "test")
@@ -80,7 +79,7 @@ def _rows(path: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:
                 raise InputError(f"{where}, annotation {position}: is {reprlib.repr(row)}, expected a dict; {REPAIR}")
             place = f"{where}, annotation {position} (sen_id {reprlib.repr(row.get('sen_id'))})"
             for key, kind in {"query": str, "bbox": list, "segmentation": list}.items():
-                if not isinstance(row.get(key), kind):
+                if not isinstance(row.get(key), kind) or not storable(row[key]):
                     value = reprlib.repr(row[key]) if key in row else "missing"
                     raise InputError(f"{place}: {key} is {value}, expected {kind.__name__}; {REPAIR}")
             if row.get("image_id") != name:
@@ -100,12 +99,8 @@ def _size(runs: Any, where: str) -> tuple[int, int]:
 
 def _box(boxes: list[Any], where: str) -> Box:
     """The box around all boxes of an annotation."""
-    good = [b for b in boxes if isinstance(b, list) and len(b) == 4 and all(_is_number(v) for v in b)]
+    good = [b for b in boxes if isinstance(b, list) and len(b) == 4 and all(map(is_coordinate, b))]
     if not boxes or len(good) < len(boxes):
         raise InputError(f"{where}: bbox is {reprlib.repr(boxes)}, expected a list of [x0, y0, x1, y1] in pixels; {REPAIR}")
     x0, y0, x1, y1 = zip(*good, strict=True)
     return min(x0), min(y0), max(x1), max(y1)
-
-
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ import pandas as pd
 from tris_core.errors import InputError
 from tris_core.image_files import MOST_PIXELS, UNREADABLE, inside, open_image
 
+FARTHEST = 1e9  # pixels
 Box = tuple[float, float, float, float]
 
 
@@ -69,3 +70,15 @@ def check_size(height: int, width: int, where: str) -> None:
     """Raises `InputError`, which starts with `where`, for a size that no image has: its mask would fill the memory."""
     if min(height, width) < 0 or height * width > MOST_PIXELS:
         raise InputError(f"{where}: annotated at {width} x {height} (width x height), which is no size of an image; correct it")
+
+
+def storable(value: object) -> bool:
+    """Whether an int or str of annotations fits a table's column: 64 bits, no half of a surrogate pair. Other kinds do."""
+    if isinstance(value, str):
+        return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
+
+
+def is_coordinate(value: object) -> bool:
+    """Whether a value of a box is a number that a pixel may have."""
+    return type(value) in (int, float) and abs(value) < FARTHEST  # type: ignore[arg-type]

@@ -52,12 +52,14 @@ def open_weights(location: str | Path, builders: Builders) -> tuple[dict[str, Te
     stage = _stage_of(state, file)
     if stage not in builders:
         raise InputError(f"{path}: holds the network of Step-{stage}, not of Step-{' or '.join(map(str, builders))}")
-    if not path.is_dir():
-        config = _deduced_config(state, stage, path)
     try:
+        if not path.is_dir():
+            config = _deduced_config(state, stage, path)
         with torch.device("meta"):
             expected = builders[stage](config).state_dict()
-    except (RuntimeError, KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+    except InputError:
+        raise
+    except (RuntimeError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError) as error:
         raise InputError(f"{path}: no network of Step-{stage} has such a configuration or shapes ({error!r})") from error
     _check(state, expected, file)
     state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}

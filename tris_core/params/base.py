@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import reprlib
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -40,7 +41,7 @@ def read_params(path: Path) -> dict[str, Section]:
         raise InputError(f"{path}: not found; copy a file of presets/ there")
     try:
         content = YAML(typ="safe").load(path)
-    except YAMLError as error:
+    except (YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes that are no UTF-8
         raise InputError(f"{path}: not YAML: {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected sections, found {type(content).__name__}")
@@ -66,7 +67,7 @@ def _fault(section: str, detail: dict[str, Any]) -> str:
         return f"{where}: unknown parameter; remove it or correct its name"
     if detail["type"] == "missing":
         return f"{where}: this parameter is missing"
-    return f"{where} = {detail['input']!r}: {detail['msg']}"
+    return f"{where} = {reprlib.repr(detail['input'])[:200]}: {detail['msg']}"
 
 
 def load_section(path: Path, cls: type[S]) -> S:

@@ -133,8 +133,8 @@ def _advice(scratch: Path) -> str:
     kept = scratch / "checkpoint.pt"
     done = torch.load(kept, weights_only=True)["done"] if kept.is_file() else 0
     return (
-        f"kept is the checkpoint of step {done}. Look at these records, at the learning rate and at the machine: the next `dvc repro` goes on from the "
-        "checkpoint, or from the start where parameters, data or code were changed"
+        f"kept is the checkpoint of step {done}. Look at these records, at the learning rate and at the machine: the next "
+        "`dvc repro` goes on from the checkpoint, or from the start where parameters, data or code were changed"
     )
 
 
@@ -155,7 +155,7 @@ def _write(state: dict[str, Any], path: Path) -> None:
     with replacing(path) as temporary:
         try:
             torch.save(state, temporary)
-        except RuntimeError as error:  # which says nothing of the disk
+        except RuntimeError as error:  # which does not say why
             raise InputError(
                 f"{path}: cannot be written, most likely for want of space ({str(error).splitlines()[0]}); free some, then run it "
                 "again: the last checkpoint stays"

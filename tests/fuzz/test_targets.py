@@ -1,0 +1,51 @@
+"""The fuzzed readers on a few inputs each: hypothesis draws what atheris would mutate (`python -m tests.fuzz` does it for long)."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.fuzz.targets import only_input_errors, targets
+
+NAMES = ("pickle", "refer", "referit", "list", "rle", "masks", "params", "checkpoint", "script", "legacy", "safetensors", "model",
+         "released")  # fmt: skip
+
+
+class Drawn:
+    """Choices out of bytes, two for each; the least where there are no more."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = iter(data)
+
+    def ConsumeIntInRange(self, least: int, most: int) -> int:
+        drawn = next(self._data, 0) << 8 | next(self._data, 0)
+        return least + drawn % (most - least + 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_whatever_is_read_is_data_or_an_input_error(
+    name: str, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    target, seeds = made(name, tmp_path_factory)
+    drawn = data.draw(st.binary(min_size=60, max_size=60))
+    if seeds:
+        seed = data.draw(st.sampled_from(seeds))
+        start = data.draw(st.integers(0, len(seed)))
+        drawn = seed[:start] + data.draw(st.binary(max_size=4)) + seed[start + data.draw(st.integers(0, 4)) :]
+    only_input_errors(target, drawn, Drawn(drawn))
+
+
+_made: dict[str, object] = {}
+
+
+def made(name: str, factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    if not _made:
+        _made.update(targets(factory.mktemp("fuzz")))
+    return _made[name]
+
+
+def test_every_target_is_tried(tmp_path: Path) -> None:
+    assert set(targets(tmp_path)) == set(NAMES)

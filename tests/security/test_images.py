@@ -1,0 +1,130 @@
+"""Pictures from elsewhere: their names stay in the image folder, and none is decoded that promises more than it may."""
+
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.data.builders import TinyRefer
+from tris_core.data.index import Index, build_index
+from tris_core.data.rle import encode
+from tris_core.data.tables import image_size
+from tris_core.errors import InputError
+from tris_core.image_files import MOST_PIXELS, STORES
+from tris_core.images import read_image
+from tris_core.mask_files import read_masks
+from tris_core.photos import read_photo
+from tris_core.prediction_files import requests_of_images
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width: int, height: int) -> bytes:
+    """A greyscale PNG of a few hundred bytes whose header says whatever is asked, and whose pixels are zeros."""
+    pixels = zlib.compress(bytes(1 << 16), 9)
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+BOMBS = {"beyond PIL's limit": png(60_000, 60_000), "where PIL only warns": png(10_000, MOST_PIXELS // 10_000 + 1)}
+READERS: dict[str, Callable[[Path], object]] = {
+    "index": lambda path: image_size(path.parent, path.name, "row 1"),
+    "training": read_image,
+    "predict": read_photo,
+    "predict, a folder": lambda path: requests_of_images(path.parent, ["dog"]),
+    "score": lambda path: read_masks(path.parent),
+}
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_decompression_bomb_is_refused_by_its_header(reader: str, bomb: str, tmp_path: Path) -> None:
+    path = tmp_path / "7.png"
+    path.write_bytes(BOMBS[bomb])
+    with pytest.raises(InputError, match=r"7\.png.*(exceeds limit|pixels, more than 89,478,485)"):
+        READERS[reader](path)
+
+
+@pytest.mark.parametrize("reader", ["index", "training", "predict"])
+def test_what_would_start_another_program_or_wait_for_one_is_no_image(reader: str, tmp_path: Path) -> None:
+    path = tmp_path / "7.png"
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    with Image.open(path) as image:
+        assert image.format == "EPS"  # which PIL itself would hand to Ghostscript
+    with pytest.raises(InputError, match=r"7\.png cannot be read|7\.png: cannot be read"):
+        READERS[reader](path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="no regular file"):
+        READERS[reader](path)
+
+
+@pytest.mark.parametrize("size", [[10**6, 10**6], [1, MOST_PIXELS + 1]])
+def test_masks_and_annotations_of_a_size_that_no_image_has_are_not_made(size: list[int], tmp_path: Path) -> None:
+    height, width = size
+    (tmp_path / "m.json").write_text(
+        f'[{{"expression_id": 1, "segmentation": {{"size": {size}, "counts": [{height * width}]}}}}]'
+    )
+    table = {"expression_id": [1], "height": [height], "width": [width], "counts": [encode(np.ones((1, 1), bool))]}
+    pd.DataFrame(table).to_parquet(tmp_path / "m.parquet")
+    for name in ("m.json", "m.parquet"):
+        with pytest.raises(InputError, match=f"{height} x {width}"):
+            read_masks(tmp_path / name)
+    tiny = TinyRefer()
+    tiny.images[0].update(height=height, width=width)
+    with pytest.raises(InputError, match=f"image 70: annotated at {width} x {height} .* no size of an image"):
+        build(tiny.write(tmp_path / "root"))
+
+
+def build(root: Path) -> Index:
+    return build_index(root, "refcocog", "umd", "refer/refcocog")
+
+
+def test_the_data_root_and_the_image_folder_may_be_links(tmp_path: Path) -> None:
+    root = TinyRefer().write(tmp_path / "storage")
+    (root / "train2014").rename(tmp_path / "elsewhere")
+    (root / "train2014").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "b.jpg").rename(tmp_path / "elsewhere" / "real.jpg")
+    (tmp_path / "elsewhere" / "b.jpg").symlink_to("real.jpg")  # a link that stays inside
+    (tmp_path / "root").symlink_to(root)
+    assert build(tmp_path / "root").images.num_rows == 2
+
+
+def test_a_link_out_of_the_image_folder_is_refused_until_its_store_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = TinyRefer().write(tmp_path / "root") / "train2014"
+    (tmp_path / "store").mkdir()
+    (photos / "b.jpg").rename(tmp_path / "store" / "b.jpg")
+    (photos / "b.jpg").symlink_to(tmp_path / "store" / "b.jpg")
+    with pytest.raises(InputError, match=rf"image 70: .*b\.jpg is a link to .*export {STORES}={tmp_path}/store"):
+        build(tmp_path / "root")
+    monkeypatch.setenv(STORES, f"/nowhere:{tmp_path}/store")
+    assert build(tmp_path / "root").images.num_rows == 2
+    monkeypatch.setenv(STORES, f"{tmp_path}/stor")
+    with pytest.raises(InputError, match="outside the image folder"):
+        build(tmp_path / "root")
+
+
+def test_a_folder_in_the_way_that_is_a_link_and_a_loop_are_refused(tmp_path: Path) -> None:
+    tiny = TinyRefer()
+    tiny.images[0]["file_name"] = "sub/b.jpg"
+    photos = tiny.write(tmp_path / "root") / "train2014"
+    (tmp_path / "outside").mkdir()
+    (photos / "b.jpg").rename(tmp_path / "outside" / "b.jpg")
+    (photos / "sub").symlink_to(tmp_path / "outside")
+    with pytest.raises(InputError, match="outside the image folder"):
+        build(tmp_path / "root")
+    (photos / "sub").unlink()
+    (photos / "sub").symlink_to("sub")
+    with pytest.raises(InputError, match=r"image 70: .*sub/b\.jpg"):
+        build(tmp_path / "root")

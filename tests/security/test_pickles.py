@@ -1,0 +1,96 @@
+"""Attacks on the pickle readers: nothing runs, nothing grows beyond its file, and the message names the file."""
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.security.attacks import BOMBS, REFUSED, doubled, running
+from tris_core.data.pickles import load_plain_pickle
+from tris_core.data.refer import read_refer
+from tris_core.errors import InputError
+from tris_core.models.archives import read_checkpoint
+
+NAMES = sorted(running(Path("marker")))
+
+
+def in_archive(path: Path, pickled: bytes, *, script: bool) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickled)
+        archive.writestr("archive/version", "3\n")
+        if script:
+            archive.writestr("archive/constants.pkl", b"\x80\x02).")
+    return path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_attack_runs_in_any_reader_of_pickles(name: str, tmp_path: Path) -> None:
+    marker = tmp_path / "executed"
+    attack = running(marker)[name]
+    plain = tmp_path / "refs.p"
+    plain.write_bytes(attack)
+    with pytest.raises(InputError, match=r"refs\.p"):
+        load_plain_pickle(plain)
+    for path in (
+        in_archive(tmp_path / "saved.pt", attack, script=False),
+        in_archive(tmp_path / "script.pt", attack, script=True),
+        plain.rename(tmp_path / "legacy.pth"),
+    ):
+        with pytest.raises(InputError, match=path.name):
+            read_checkpoint(path)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("runpy", "NEWOBJ")])
+def test_the_attacks_are_real(name: str, tmp_path: Path) -> None:
+    """The same bytes do run where Python's own reader gets them: a corpus of duds would prove nothing."""
+    marker = tmp_path / "executed"
+    pickle.loads(running(marker)[name])
+    assert marker.exists()
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_plain_values_do_not_need_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    attack, words = REFUSED[name]
+    (tmp_path / "refs.p").write_bytes(attack)
+    with pytest.raises(InputError, match=r"refs\.p") as error:
+        load_plain_pickle(tmp_path / "refs.p")
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_takes_neither_memory_nor_time(name: str, tmp_path: Path) -> None:
+    bomb, words = BOMBS[name]
+    (tmp_path / "refs.p").write_bytes(bomb)
+    if words is None:
+        assert load_plain_pickle(tmp_path / "refs.p") == 1
+        return
+    with pytest.raises(InputError, match=words):
+        load_plain_pickle(tmp_path / "refs.p")
+
+
+@pytest.mark.parametrize("key", ["ref_id", "sentences", "split", "image_id"])
+def test_a_value_that_would_fill_the_memory_when_written_out_is_shortened(key: str, tmp_path: Path) -> None:
+    folder = tmp_path / "refer" / "refcocog"
+    folder.mkdir(parents=True)
+    (folder / "instances.json").write_text('{"images": [], "annotations": [], "categories": []}')
+    nested = doubled(b"]", 60, b"")[2:]  # tuples of tuples, 2^60 in all
+    (folder / "refs(umd).p").write_bytes(b"\x80\x04]}" + b"\x8c" + bytes([len(key)]) + key.encode() + nested + b"sa.")
+    with pytest.raises(InputError, match="refs row 0") as error:
+        read_refer(tmp_path, "refcocog", "umd", "refer/refcocog")
+    assert len(str(error.value)) < 20_000
+
+
+def test_a_storage_is_read_once_however_often_a_script_asks_for_it(tmp_path: Path) -> None:
+    storage = b"(U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuJ\x00\x00\x10\x00tQ"  # 4 MB
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\x00(K\x01t(K\x01t\x89NtR"
+    pickled = b"\x80\x02c__torch__\nM\n)\x81}(" + b"".join(b"U\x04%04d" % n + tensor for n in range(2000)) + b"ub."
+    path = in_archive(tmp_path / "many.pt", pickled, script=True)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("archive/data/0", bytes(4 << 20))
+    read = read_checkpoint(path)
+    assert len(read) == 2000
+    assert len({tensor.untyped_storage().data_ptr() for tensor in read.values()}) == 1
+    assert torch.equal(read["0000"], torch.zeros(1))

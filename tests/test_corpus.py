@@ -1,0 +1,200 @@
+"""A corpus of broken files, each made here, read as the program reads it, and answered with file, place, value and fix.
+
+What single readers refuse row by row is in their own tests (tests/data, tests/models, tests/test_score.py); here is what anybody may
+come across: downloads cut short, files of another kind, values that no program could use.
+"""
+
+import json
+import re
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save
+
+from tests.data.builders import TinyRefer
+from tests.models.test_released import BUILDERS, CLIP, STEP1, released, small
+from tris_core.data.index import build_index
+from tris_core.errors import InputError
+from tris_core.images import read_image
+from tris_core.mask_files import read_masks
+from tris_core.models.archives import read_checkpoint
+from tris_core.models.released import open_weights
+from tris_core.params.base import read_params
+from tris_core.photos import read_photo
+
+Case = tuple[Callable[[Path], object], str]
+PRESET = (Path(__file__).parents[1] / "presets" / "shapes.yaml").read_text()
+
+
+def refer(change: Callable[[TinyRefer], object] = id, instances: bytes | None = None) -> Callable[[Path], object]:
+    """A data set in refer's layout with rows changed before, or instances.json replaced after it is written."""
+
+    def read(folder: Path) -> object:
+        tiny = TinyRefer()
+        change(tiny)
+        tiny.write(folder)
+        if instances is not None:
+            (folder / "refer/refcocog/instances.json").write_bytes(instances)
+        return build_index(folder, "refcocog", "umd", "refer/refcocog")
+
+    return read
+
+
+def cut(name: str, keep: float) -> Callable[[Path], object]:
+    """A data set of which only the beginning of a file arrived."""
+
+    def read(folder: Path) -> object:
+        path = TinyRefer().write(folder) / name
+        path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
+        build_index(folder, "refcocog", "umd", "refer/refcocog")
+        return read_image(path)
+
+    return read
+
+
+def holding(name: str, content: bytes, read: Callable[[Path], object]) -> Callable[[Path], object]:
+    def make(folder: Path) -> object:
+        (folder / name).write_bytes(content)
+        return read(folder / name)
+
+    return make
+
+
+def photo(name: str, keep: float) -> Callable[[Path], object]:
+    def make(folder: Path) -> object:
+        Image.effect_noise((80, 60), 90).save(folder / name)
+        (folder / name).write_bytes((folder / name).read_bytes()[: int(keep * (folder / name).stat().st_size)])
+        return read_photo(folder / name)
+
+    return make
+
+
+def params(old: str, new: str) -> Callable[[Path], object]:
+    assert old in PRESET
+    return holding("params.yaml", PRESET.replace(old, new, 1).encode(), read_params)
+
+
+def saved(content: Any) -> Callable[[Path], object]:
+    def make(folder: Path) -> object:
+        torch.save(content, folder / "w.pt")
+        return read_checkpoint(folder / "w.pt")
+
+    return make
+
+
+def zipped(method: int, size: int) -> Callable[[Path], object]:
+    def make(folder: Path) -> object:
+        with zipfile.ZipFile(folder / "w.pt", "w", method) as archive:
+            archive.writestr("archive/data.pkl", b"\x80\x02}.")
+            archive.writestr("archive/data/0", bytes(size))
+        return read_checkpoint(folder / "w.pt")
+
+    return make
+
+
+def model(config: bytes | None = None, weights: bytes | None = None) -> Callable[[Path], object]:
+    def make(folder: Path) -> object:
+        whole = {"clip": {"config": CLIP, "vocabulary": None}, "text": {}, "size": 96, "model": STEP1}
+        (folder / "config.json").write_bytes(json.dumps(whole).encode() if config is None else config)
+        (folder / "model.safetensors").write_bytes(save(small(1)) if weights is None else weights)
+        return open_weights(folder, BUILDERS)
+
+    return make
+
+
+def checkpoint(**changes: Any) -> Callable[[Path], object]:
+    """A released checkpoint with some of its weights changed."""
+
+    def make(folder: Path) -> object:
+        return open_weights(released({**small(1), **changes}, folder / "r.pth"), BUILDERS)
+
+    return make
+
+
+def header(text: bytes, length: int | None = None) -> bytes:
+    return struct.pack("<Q", len(text) if length is None else length) + text
+
+
+LAUGHS = "\n".join(f"b{n}: &b{n} [{', '.join([f'*b{n - 1}' if n else 'ha'] * 9)}]" for n in range(30))
+CORPUS: dict[str, Case] = {
+    "annotations cut short": (cut("refer/refcocog/instances.json", 0.5), "instances.json: not JSON"),
+    "refs cut short": (cut("refer/refcocog/refs(umd).p", 0.5), "refs(umd).p: not a readable pickle"),
+    "annotations nested too deeply": (refer(instances=b"[" * 10**5), "instances.json: not JSON (maximum recursion"),
+    "annotations that are a page": (refer(instances=b"<!DOCTYPE html>"), "instances.json: not JSON (Expecting value"),
+    "an id beyond 64 bits": (
+        refer(lambda t: t.refs[0].update(ref_id=2**63)),
+        "refs(umd).p: refs row 0 (id 9223372036854775808): ref_id is 9223372036854775808, expected int of 64 bits",
+    ),
+    "half a letter": (
+        refer(lambda t: t.images[0].update(file_name="b\ud83d.jpg")),
+        "instances.json: images row 0 (id 70): file_name is 'b\\ud83d.jpg', expected str in Unicode",
+    ),
+    "a name with a zero byte": (
+        refer(lambda t: t.images[0].update(file_name="b.jpg\0.png")), "image 70: file name 'b.jpg\\x00.png' leaves the image",
+    ),
+    "a name that is too long": (refer(lambda t: t.images[0].update(file_name="b" * 300)), "image 70: image "),
+    "a size below zero": (refer(lambda t: t.images[0].update(height=-40)), "image 70: annotated at 60 x -40 (width x height)"),
+    "a polygon in the clouds": (
+        refer(lambda t: t.annotations[0].update(segmentation=[[0, 0, 1e9, 0, 5, 5]])), "annotation 1: a polygon is not a flat",
+    ),
+    "an image cut short": (cut("train2014/b.jpg", 0.6), "b.jpg: cannot be read as an image (image file is truncated"),
+    "an image without pixels": (cut("train2014/b.jpg", 0.02), "b.jpg cannot be read"),
+    "an empty image": (cut("train2014/b.jpg", 0), "b.jpg cannot be read"),
+    "a photo cut short": (photo("a.png", 0.5), "a.png: is broken ("),
+    "a photo of a header alone": (photo("a.png", 0.004), "a.png: cannot be read as an image"),
+    "a text called photo": (holding("a.jpg", b"hello", read_photo), "a.jpg: cannot be read as an image"),
+    "masks nested too deeply": (holding("m.json", b"[" * 10**5, read_masks), "m.json: not JSON"),
+    "masks that are no Parquet": (holding("m.parquet", b"PAR1PAR1", read_masks), "m.parquet: not a Parquet file"),
+    "parameters in tabs": (params("index: {", "index:\n\t{"), "params.yaml: not YAML"),
+    "a section twice": (params("refine:", "index:"), "params.yaml: not YAML"),
+    "a section that is a number": (params("make_shapes: {train: 400, val: 120, test: 60, seed: 0}", "make_shapes: 5"),
+                                   "params.yaml: make_shapes = 5: Input should be a valid dictionary"),
+    "parameters that make an object": (params("name: shapes", "name: !!python/object/apply:os.getcwd []"), "not YAML"),
+    "parameters that are bytes": (holding("params.yaml", b"\xff\xfe\x00\xd8", read_params), "params.yaml: not YAML"),
+    "parameters nested too deeply": (holding("params.yaml", b"[" * 10**4, read_params), "params.yaml: not YAML"),
+    "parameters that multiply": (holding("params.yaml", (LAUGHS + "\nrefine: *b29").encode(), read_params), "refine = [[[["),
+    "weights cut short": (holding("w.pt", b"PK\x03\x04" + bytes(40), read_checkpoint), "w.pt: "),
+    "weights that are a page": (holding("w.pt", b"<!DOCTYPE html>", read_checkpoint), "w.pt: holds more than tensors"),
+    "weights that unpack to more": (zipped(zipfile.ZIP_DEFLATED, 10**7), "that unpack to 10000004; save it again uncompressed"),
+    "a tensor of one number repeated": (
+        saved({"a": torch.zeros(1).expand(10**6, 10**6)}), "w.pt: a of shape [1000000, 1000000] repeats its numbers",
+    ),
+    "a sparse tensor": (saved({"model": {"a": torch.eye(2).to_sparse()}}), "w.pt: model.a is no plain tensor"),
+    "weights without names": (saved({1: torch.zeros(1)}), "w.pt: holds a dict, expected a dict of tensors by name"),
+    "safetensors cut short": (model(weights=save(small(1))[:-4]), "model.safetensors: not a readable file of weights"),
+    "safetensors with a header of 2^60 bytes": (model(weights=header(b"{}", 1 << 60)), "model.safetensors: not a readable"),
+    "safetensors beyond their file": (
+        model(weights=header(b'{"a":{"dtype":"F32","shape":[1000000,1000000],"data_offsets":[0,4000000000000]}}')),
+        "model.safetensors: not a readable file of weights",
+    ),
+    "a model's config cut short": (model(config=b'{"clip": {'), "config.json: not JSON"),
+    "a model's config of another kind": (model(config=b"[]"), "config.json: holds a list"),
+    "a model's config without a network": (model(config=b'{"clip": {"config": {}}}'), "no network of Step-1 has such"),
+    "a model of another width": (
+        model(config=json.dumps({"clip": {"config": CLIP}, "model": {**STEP1, "hidden": 13}}).encode()), "of another shape",
+    ),
+    "a checkpoint that holds a number": (checkpoint(**{"vis_project.weight": 3}), "`model` holds vis_project.weight, which is no"),
+    "a checkpoint of a tensor too flat": (
+        checkpoint(**{"backbone.token_embedding.weight": torch.zeros(4)}), "r.pth: the released Step-1 has backbone.token_embedding",
+    ),
+    "a checkpoint with a NaN": (
+        checkpoint(**{"lan_project.bias": torch.full((12,), float("nan"))}), "lan_project.bias holds values that are not finite",
+    ),
+    "a checkpoint of no temperature": (checkpoint(logit_scale=torch.zeros(2)), "of another shape: logit_scale"),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("case", CORPUS)
+def test_a_broken_file_is_answered_with_what_to_do(case: str, tmp_path: Path) -> None:
+    read, message = CORPUS[case]
+    with pytest.raises(InputError, match=re.escape(message)) as error:
+        read(tmp_path)
+    assert str(tmp_path) in str(error.value)
+    assert len(str(error.value)) < 5000
