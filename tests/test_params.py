@@ -35,7 +35,7 @@ def written(tmp_path: Path, old: str, new: str) -> Path:
         ("runtime:", "runtme:", "runtime: this section is missing"),
         ("name: shapes", "name: cocoo", "dataset.name = 'cocoo'"),
         ("learnable: false", "learnable: maybe", "train_step1.temperature.learnable = 'maybe'"),
-        ("crop: 192", "crop: 190", "train_irn.crop = 190: Input should be a multiple of 16"),
+        ("crop: 128", "crop: 190", "train_irn.crop = 190: Input should be a multiple of 16"),
         ("epochs: null", "epochs: 15", "give either steps or epochs"),
         ("dataset: {", "dataset: {{", "not YAML"),
     ],
