@@ -1,7 +1,7 @@
 """A corpus of broken files, each made here, read as the program reads it, and answered with file, place, value and fix.
 
-What single readers refuse row by row is in their own tests (tests/data, tests/models, tests/test_score.py); here is what anybody may
-come across: downloads cut short, files of another kind, values that no program could use.
+What single readers refuse row by row is in their own tests (tests/data, tests/models, tests/test_score.py); here is what
+anybody may come across: downloads cut short, files of another kind, values that no program could use.
 """
 
 import json
@@ -117,11 +117,17 @@ def checkpoint(**changes: Any) -> Callable[[Path], object]:
     return make
 
 
+def configured(*, text: dict[str, Any] | None = None, vision: dict[str, Any] | None = None, **network: Any) -> bytes:
+    """A model folder's config.json with something changed."""
+    clip = {**CLIP, "text_cfg": {**CLIP["text_cfg"], **(text or {})}, "vision_cfg": {**CLIP["vision_cfg"], **(vision or {})}}
+    return json.dumps({"clip": {"config": clip}, "model": {**STEP1, **network}}).encode()
+
+
 def header(text: bytes, length: int | None = None) -> bytes:
     return struct.pack("<Q", len(text) if length is None else length) + text
 
 
-LAUGHS = "\n".join(f"b{n}: &b{n} [{', '.join([f'*b{n - 1}' if n else 'ha'] * 9)}]" for n in range(30))
+LAUGHS = "\n".join(f"b{n}: &b{n} [{', '.join([f'*b{n - 1}' if n else 'ha'] * 9)}]" for n in range(10))
 CORPUS: dict[str, Case] = {
     "annotations cut short": (cut("refer/refcocog/instances.json", 0.5), "instances.json: not JSON"),
     "refs cut short": (cut("refer/refcocog/refs(umd).p", 0.5), "refs(umd).p: not a readable pickle"),
@@ -153,12 +159,13 @@ CORPUS: dict[str, Case] = {
     "masks that are no Parquet": (holding("m.parquet", b"PAR1PAR1", read_masks), "m.parquet: not a Parquet file"),
     "parameters in tabs": (params("index: {", "index:\n\t{"), "params.yaml: not YAML"),
     "a section twice": (params("refine:", "index:"), "params.yaml: not YAML"),
-    "a section that is a number": (params("make_shapes: {train: 400, val: 120, test: 60, seed: 0}", "make_shapes: 5"),
-                                   "params.yaml: make_shapes = 5: Input should be a valid dictionary"),
-    "parameters that make an object": (params("name: shapes", "name: !!python/object/apply:os.getcwd []"), "not YAML"),
+    "a section that is a number": (
+        params("make_shapes: {", "make_shapes: 5\nx: {"), "params.yaml: make_shapes = 5: Input should be a valid dictionary",
+    ),
+    "parameters that make an object": (params("name: shapes", "name: !!python/object/apply:os.getcwd []"), "yaml: not YAML"),
     "parameters that are bytes": (holding("params.yaml", b"\xff\xfe\x00\xd8", read_params), "params.yaml: not YAML"),
     "parameters nested too deeply": (holding("params.yaml", b"[" * 10**4, read_params), "params.yaml: not YAML"),
-    "parameters that multiply": (holding("params.yaml", (LAUGHS + "\nrefine: *b29").encode(), read_params), "refine = [[[["),
+    "parameters that multiply": (params("refine: {", f"{LAUGHS}\nrefine: *b9\nx: {{"), "params.yaml: refine = [[[["),
     "weights cut short": (holding("w.pt", b"PK\x03\x04" + bytes(40), read_checkpoint), "w.pt: "),
     "weights that are a page": (holding("w.pt", b"<!DOCTYPE html>", read_checkpoint), "w.pt: holds more than tensors"),
     "weights that unpack to more": (zipped(zipfile.ZIP_DEFLATED, 10**7), "that unpack to 10000004; save it again uncompressed"),
@@ -176,15 +183,20 @@ CORPUS: dict[str, Case] = {
     "a model's config cut short": (model(config=b'{"clip": {'), "config.json: not JSON"),
     "a model's config of another kind": (model(config=b"[]"), "config.json: holds a list"),
     "a model's config without a network": (model(config=b'{"clip": {"config": {}}}'), "no network of Step-1 has such"),
-    "a model of another width": (
-        model(config=json.dumps({"clip": {"config": CLIP}, "model": {**STEP1, "hidden": 13}}).encode()), "of another shape",
+    "a model of another width": (model(config=configured(hidden=13)), "of another shape"),
+    "a model of endless layers": (model(config=configured(text={"layers": 10**9})), "text_cfg has more than 1000 layers"),
+    "a model that sends for its words": (
+        model(config=configured(text={"hf_model_name": "someone/model"})), "the text tower is not CLIP's own (hf_model_name)",
     ),
-    "a checkpoint that holds a number": (checkpoint(**{"vis_project.weight": 3}), "`model` holds vis_project.weight, which is no"),
+    "a model that sends for its images": (
+        model(config=configured(vision={"timm_model_name": "hf-hub:someone/model"})), "is no model of timm's own",
+    ),
+    "a checkpoint that holds a number": (checkpoint(**{"vis_project.weight": 3}), "`model` holds vis_project.weight, which"),
     "a checkpoint of a tensor too flat": (
-        checkpoint(**{"backbone.token_embedding.weight": torch.zeros(4)}), "r.pth: the released Step-1 has backbone.token_embedding",
+        checkpoint(**{"backbone.token_embedding.weight": torch.zeros(4)}), "r.pth: no network of Step-1 has such",
     ),
     "a checkpoint with a NaN": (
-        checkpoint(**{"lan_project.bias": torch.full((12,), float("nan"))}), "lan_project.bias holds values that are not finite",
+        checkpoint(**{"lan_project.bias": torch.full((12,), float("nan"))}), "lan_project.bias holds values that are not",
     ),
     "a checkpoint of no temperature": (checkpoint(logit_scale=torch.zeros(2)), "of another shape: logit_scale"),
 }  # fmt: skip

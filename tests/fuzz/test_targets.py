@@ -1,15 +1,14 @@
-"""The fuzzed readers on a few inputs each: hypothesis draws what atheris would mutate (`python -m tests.fuzz` does it for long)."""
-
-from pathlib import Path
+"""The fuzzed readers on a few inputs each, drawn by hypothesis; `python -m tests.fuzz` goes on for as long as one likes."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.targets import only_input_errors, targets
+from tests.fuzz.targets import Target, only_input_errors, targets
 
-NAMES = ("pickle", "refer", "referit", "list", "rle", "masks", "params", "checkpoint", "script", "legacy", "safetensors", "model",
-         "released")  # fmt: skip
+NAMES = ("pickle", "refer", "referit", "list", "rle", "masks", "params",
+         "checkpoint", "script", "legacy", "safetensors", "model", "released")  # fmt: skip
+Made = dict[str, tuple[Target, list[bytes]]]
 
 
 class Drawn:
@@ -23,13 +22,16 @@ class Drawn:
         return least + drawn % (most - least + 1)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return targets(tmp_path_factory.mktemp("fuzz"))
+
+
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_whatever_is_read_is_data_or_an_input_error(
-    name: str, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
-    target, seeds = made(name, tmp_path_factory)
+def test_what_is_read_is_data_or_an_input_error(name: str, made: Made, data: st.DataObject) -> None:
+    target, seeds = made[name]
     drawn = data.draw(st.binary(min_size=60, max_size=60))
     if seeds:
         seed = data.draw(st.sampled_from(seeds))
@@ -38,14 +40,5 @@ def test_whatever_is_read_is_data_or_an_input_error(
     only_input_errors(target, drawn, Drawn(drawn))
 
 
-_made: dict[str, object] = {}
-
-
-def made(name: str, factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
-    if not _made:
-        _made.update(targets(factory.mktemp("fuzz")))
-    return _made[name]
-
-
-def test_every_target_is_tried(tmp_path: Path) -> None:
-    assert set(targets(tmp_path)) == set(NAMES)
+def test_every_target_is_tried(made: Made) -> None:
+    assert made.keys() == set(NAMES)

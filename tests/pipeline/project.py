@@ -20,7 +20,7 @@ TINY: dict[str, dict[str, Any]] = {
     "train_irn": {"epochs": 1, "batch": 4, "crop": 96, "radius": 4},
     "refine": {"radius": 3, "exp_times": 3},
     "train_step2": {"steps": 10, "batch": 4, "width": 8},
-    "runtime": {"checkpoint_seconds": 0.0, "device": "cpu"},
+    "runtime": {"checkpoint_seconds": 0.0, "device": "cpu", "threads": 1},
 }
 
 

@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -12,27 +11,9 @@ import psutil
 import pytest
 
 from tests.pipeline.project import Project, ran
-from tests.pipeline.test_contract import STAGES
 
 TRAININGS = {"train_step1", "train_irn", "train_step2"}
-pytestmark = pytest.mark.timeout(1800)
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    project = Project(tmp_path_factory.mktemp("pipeline") / "project")
-    assert project.repro() == set(STAGES)
-    project.commit("first run")
-    return project
-
-
-@pytest.fixture(autouse=True)
-def clean(project: Project) -> Iterator[None]:
-    """Every test finds and leaves the first run, as committed."""
-    yield
-    project.run("git", "checkout", "-qf", "main")
-    project.run("git", "clean", "-qfd")
-    project.run("dvc", "checkout", "-q", "-f")
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.usefixtures("clean")]
 
 
 def test_first_run_made_everything(project: Project) -> None:

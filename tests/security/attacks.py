@@ -28,7 +28,6 @@ def doubled(opening: bytes, times: int, ending: bytes) -> bytes:
 def running(marker: Path) -> dict[str, bytes]:
     """By name: each makes the file `marker` where a careless reader follows it."""
     touch, make = f"touch {marker}", f"open({str(marker)!r}, 'w')"
-    class_of = b"\x80\x04" + stack_global("builtins", "getattr")
     return {
         "os.system": runs("os", "system", touch),
         "posix.system": runs("posix", "system", touch),
@@ -39,12 +38,13 @@ def running(marker: Path) -> dict[str, bytes]:
         "runpy": runs("runpy", "run_path", str(marker)),
         "a dotted name": b"\x80\x04" + stack_global("os", "path.os.system") + text(touch) + b"\x85R.",
         "STACK_GLOBAL": b"\x80\x04" + stack_global("posix", "system") + text(touch) + b"\x85R.",
-        "names out of the memo": b"\x80\x04" + text("os") + b"\x940" + text("system") + b"\x940h\x00h\x01\x93" + text(touch) + b"\x85R.",
-        "getattr on a module": class_of + stack_global("builtins", "__import__") + text("os") + b"\x85R" + text("system") + b"\x86R"
-        + text(touch) + b"\x85R.",
+        "names out of the memo": b"\x80\x04" + text("os") + b"\x940" + text("system") + b"\x940h\x00h\x01\x93" + text(touch)
+        + b"\x85R.",
+        "getattr on a module": b"\x80\x04" + stack_global("builtins", "getattr") + stack_global("builtins", "__import__")
+        + text("os") + b"\x85R" + text("system") + b"\x86R" + text(touch) + b"\x85R.",
         "INST": b"(S" + repr(touch).encode() + b"\nios\nsystem\n.",
         "OBJ": b"(cos\nsystem\nS" + repr(touch).encode() + b"\no.",
-        "NEWOBJ": b"\x80\x02csubprocess\nPopen\n]U\x05touchaU" + bytes([len(str(marker))]) + str(marker).encode() + b"a\x85\x81.",
+        "NEWOBJ": b"\x80\x02csubprocess\nPopen\n](U\x05touch" + text(str(marker)) + b"e\x85\x81.",
         "a pickle in a pickle": runs("_pickle", "loads", "") .replace(
             b"X\x00\x00\x00\x00", b"B" + struct.pack("<I", len(inner := runs("os", "system", touch))) + inner
         ),

@@ -7,7 +7,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -30,16 +29,20 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except InputError:
         raise
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: holds more than tensors and plain values ({reason}); get it from its source") from error
-    except (SafetensorError, RuntimeError, zipfile.BadZipFile, EOFError, KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: not a readable file of weights ({reason}); download it again") from error
+        raise InputError(
+            f"{path}: holds more than tensors and plain values ({_reason(error)}); get it from its source"
+        ) from error
+    except Exception as error:  # of damaged files torch raises nearly anything: RuntimeError, EOFError, AssertionError, ...
+        raise InputError(f"{path}: not a readable file of weights ({_reason(error)}); download it again") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise InputError(f"{path}: holds a {type(content).__name__}, expected a dict of tensors by name")
     for key, value in content.items():
         _refuse_expanded(path, key, value)
     return content
+
+
+def _reason(error: Exception) -> str:
+    return (str(error) or repr(error)).splitlines()[0][:300]
 
 
 def _refuse_bombs(path: Path) -> None:

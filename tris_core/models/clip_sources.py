@@ -27,7 +27,7 @@ from torch import Tensor
 from tris_core.errors import InputError
 from tris_core.files import sha256_of_file
 from tris_core.models.archives import is_torchscript, read_checkpoint
-from tris_core.models.clip import build_clip
+from tris_core.models.clip import TEXT_KEYS, build_clip
 from tris_core.models.locations import local_file
 
 DEMO = Path(__file__).parents[1] / "assets" / "demo_clip"
@@ -35,7 +35,6 @@ URL_CACHE = Path("~/.cache/clip")  # where open_clip keeps what it downloads by 
 SUFFIX = "-quickgelu"
 RANDOM = "random"
 _MODEL_KEYS = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}
-_TEXT_KEYS = {"context_length", "vocab_size", "width", "heads", "layers"}
 _OPENAI_KEYS = ("input_resolution", "context_length", "vocab_size")  # sizes, stored beside the weights of OpenAI's archives
 _RESNET_STAGE = re.compile(r"layer[1-4]\.\d+\.(conv[123]|bn[123]|downsample\.[01])\.")
 
@@ -153,7 +152,7 @@ def _open_clip_config(name: str) -> dict[str, Any]:
 
 
 def _plain_text_tower(config: dict[str, Any], where: str) -> dict[str, Any]:
-    if beyond := sorted(config["text_cfg"].keys() - _TEXT_KEYS):
+    if beyond := sorted(config["text_cfg"].keys() - TEXT_KEYS):
         raise InputError(f"{where}: its text tower is not CLIP's own ({', '.join(beyond)}); take a model such as RN50{SUFFIX}")
     return config
 

@@ -157,8 +157,8 @@ def _write(state: dict[str, Any], path: Path) -> None:
             torch.save(state, temporary)
         except RuntimeError as error:  # which does not say why
             raise InputError(
-                f"{path}: cannot be written, most likely for want of space ({str(error).splitlines()[0]}); free some, then run it "
-                "again: the last checkpoint stays"
+                f"{path}: cannot be written, most likely for want of space ({str(error).splitlines()[0]}); free some, then "
+                "run it again: the last checkpoint stays"
             ) from error
 
 

@@ -1,0 +1,128 @@
+"""Disturbed in the middle (killed, out of disk, bytes flipped, a loss gone wrong), a run ends where it would have ended.
+
+`python -m tests.pipeline.kill` kills at random, as often as one likes; here are three of its blows.
+"""
+
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import stages.index
+import stages.pack_images
+import stages.prepare_clip
+import stages.train_step1
+import tris_core.training.step1
+from tests.data.builders import TinyRefer
+from tests.full_disk import at_most
+from tests.pipeline.in_process import enter, run, write_params
+from tests.pipeline.kill import Blow, check, names, outputs, strike
+from tests.pipeline.project import Project
+from tris_core.files import sha256_of_file
+
+pytestmark = pytest.mark.timeout(1800)
+KILLED = {
+    "irn_labels": Blow("worker", signal.SIGKILL),
+    "score_prms": Blow("dvc", signal.SIGTERM, seconds=1.5),
+    "train_step2": Blow("terminal", signal.SIGINT, writes=5),
+}
+
+
+@pytest.fixture
+def without_run_cache(project: Project, clean: None) -> Iterator[None]:
+    """What is missing has to be made: DVC remembers no earlier run."""
+    runs = project.folder / ".dvc/cache/runs"
+    runs.rename(runs.with_name("aside"))
+    yield
+    shutil.rmtree(runs, ignore_errors=True)
+    runs.with_name("aside").rename(runs)
+
+
+@pytest.mark.usefixtures("without_run_cache")
+@pytest.mark.parametrize("stage", KILLED)
+def test_a_killed_stage_is_made_again_to_the_same_bytes(project: Project, stage: str) -> None:
+    undisturbed = outputs(project), names(project)
+    assert not strike(project, KILLED[stage], "-f", "-s", stage), "it was done before it could be killed"
+    assert project.repro() == {stage}
+    check(project, undisturbed)
+
+
+@pytest.mark.usefixtures("without_run_cache")
+def test_a_flipped_byte_of_an_output_is_noticed_and_made_again(project: Project) -> None:
+    undisturbed, refs = (outputs(project), names(project)), project.folder / "data/index/refs.parquet"
+    before = refs.read_bytes()
+    flip(refs)
+    assert "data/index/refs.parquet" in project.run("dvc", "status")
+    assert project.repro() == {"index"}
+    assert refs.read_bytes() == before
+    check(project, undisturbed)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a tiny data set that was indexed."""
+    TinyRefer().write(tmp_path / "root")
+    folder = tmp_path / "work"
+    folder.mkdir()
+    enter(monkeypatch, folder)
+    write_params(
+        {
+            "dataset": {"name": "refcocog", "split_by": "umd", "root": str(tmp_path / "root"), "annotations": "refer/refcocog"},
+            "pack_images": {"size": 64},
+            "train_step1": {"steps": 20, "batch": 2, "hidden": 8},
+            "runtime": {"checkpoint_seconds": 0.0, "device": "cpu", "workers": 1, "threads": 1},
+        }
+    )
+    run(stages.index)
+    return folder
+
+
+def test_a_full_disk_is_said_plainly_and_leaves_nothing_half_written(prepared: Path) -> None:
+    before = {path: path.read_bytes() for path in Path("data").rglob("*.parquet")}
+    for stage in (stages.index, stages.pack_images):
+        with at_most(1000):
+            result = CliRunner().invoke(stage.app, [])
+        assert result.exit_code == 1
+        assert "no space to write it (File too large); free some" in result.output
+        assert "Traceback" not in result.output
+    assert {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()} == before
+    run(stages.pack_images)
+    assert not list(Path("scratch/images").glob("packing/*"))
+
+
+def test_a_loss_that_is_no_number_stops_with_its_refs_and_the_run_goes_on_to_the_same_bytes(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(stages.pack_images)
+    run(stages.prepare_clip)
+    run(stages.train_step1)
+    undisturbed, curve = sha256_of_file(Path("models/step1/model.safetensors")), Path("metrics/curves/step1.csv").read_bytes()
+    shutil.rmtree("models/step1")
+    honest, called = tris_core.training.step1.classification_loss, []
+
+    def faulty(*arguments: torch.Tensor) -> torch.Tensor:
+        called.append(1)
+        return honest(*arguments) * (float("nan") if len(called) == 13 else 1.0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tris_core.training.step1, "classification_loss", faulty)
+        result = CliRunner().invoke(stages.train_step1.app, [])
+    assert result.exit_code == 1
+    assert "train_step1: Step-1: loss not finite at step 13: total nan, cls nan, pos" in result.output
+    assert "its batch: ref_id 1" in result.output
+    assert "kept is the checkpoint of step 10" in result.output
+    assert "Traceback" not in result.output
+    assert not Path("models/step1").exists()
+    assert "continuing from step 10" in run(stages.train_step1)
+    assert sha256_of_file(Path("models/step1/model.safetensors")) == undisturbed
+    assert Path("metrics/curves/step1.csv").read_bytes() == curve
