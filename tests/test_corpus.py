@@ -165,7 +165,7 @@ CORPUS: dict[str, Case] = {
     "parameters that make an object": (params("name: shapes", "name: !!python/object/apply:os.getcwd []"), "yaml: not YAML"),
     "parameters that are bytes": (holding("params.yaml", b"\xff\xfe\x00\xd8", read_params), "params.yaml: not YAML"),
     "parameters nested too deeply": (holding("params.yaml", b"[" * 10**4, read_params), "params.yaml: not YAML"),
-    "parameters that multiply": (params("refine: {", f"{LAUGHS}\nrefine: *b9\nx: {{"), "params.yaml: refine = [[[["),
+    "parameters that multiply": (params("refine:", f"{LAUGHS}\nrefine: *b9\nx:"), "params.yaml: refine = [[[["),
     "weights cut short": (holding("w.pt", b"PK\x03\x04" + bytes(40), read_checkpoint), "w.pt: "),
     "weights that are a page": (holding("w.pt", b"<!DOCTYPE html>", read_checkpoint), "w.pt: holds more than tensors"),
     "weights that unpack to more": (zipped(zipfile.ZIP_DEFLATED, 10**7), "that unpack to 10000004; save it again uncompressed"),
