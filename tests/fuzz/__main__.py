@@ -3,6 +3,7 @@
 Ends with exit code 77 and a file `crash-...` at the first input that ends in anything but `InputError`.
 """
 
+import random
 import sys
 import tempfile
 from pathlib import Path
@@ -28,13 +29,13 @@ def main(
     (base / "files").mkdir()
     (base / "corpus").mkdir()
     target, seeds = targets(base / "files")[name]
-    for number, seed in enumerate(seeds):
+    for number, seed in enumerate(seeds or [random.Random(n).randbytes(60) for n in range(20)]):  # decisions to begin with
         (base / "corpus" / str(number)).write_bytes(seed)
 
     def one(data: bytes) -> None:
         only_input_errors(target, data, atheris.FuzzedDataProvider(data))
 
-    limits = ["-rss_limit_mb=4096", "-timeout=30", "-max_len=4096", f"-max_total_time={seconds}"]
+    limits = ["-rss_limit_mb=4096", "-timeout=30", "-max_len=4096", "-len_control=0", f"-max_total_time={seconds}"]
     atheris.Setup([sys.argv[0], str(again or base / "corpus"), *limits], one)
     atheris.Fuzz()
 

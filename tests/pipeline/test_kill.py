@@ -3,13 +3,14 @@
 `python -m tests.pipeline.kill` kills at random, as often as one likes; here are three of its blows.
 """
 
+import hashlib
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 import stages.index
@@ -19,6 +20,7 @@ import stages.train_step1
 import tris_core.training.step1
 from tests.data.builders import TinyRefer
 from tests.full_disk import at_most
+from tests.pipeline.closure import ROOT
 from tests.pipeline.in_process import enter, run, write_params
 from tests.pipeline.kill import Blow, check, names, outputs, strike
 from tests.pipeline.project import Project
@@ -32,40 +34,54 @@ KILLED = {
 }
 
 
-@pytest.fixture
-def without_run_cache(project: Project, clean: None) -> Iterator[None]:
-    """What is missing has to be made: DVC remembers no earlier run."""
-    runs = project.folder / ".dvc/cache/runs"
-    runs.rename(runs.with_name("aside"))
-    yield
-    shutil.rmtree(runs, ignore_errors=True)
-    runs.with_name("aside").rename(runs)
-
-
-@pytest.mark.usefixtures("without_run_cache")
+@pytest.mark.usefixtures("clean")
 @pytest.mark.parametrize("stage", KILLED)
 def test_a_killed_stage_is_made_again_to_the_same_bytes(project: Project, stage: str) -> None:
     undisturbed = outputs(project), names(project)
-    assert not strike(project, KILLED[stage], "-f", "-s", stage), "it was done before it could be killed"
-    assert project.repro() == {stage}
+    forget(project, stage)
+    assert not strike(project, KILLED[stage], "-s", stage), "it was done before it could be killed"
+    assert stage in project.repro()
     check(project, undisturbed)
 
 
-@pytest.mark.usefixtures("without_run_cache")
-def test_a_flipped_byte_of_an_output_is_noticed_and_made_again(project: Project) -> None:
+def forget(project: Project, stage: str) -> None:
+    """Let DVC know of no earlier run of a stage, and have none of its outputs."""
+    lock = project.folder / "dvc.lock"
+    content = YAML(typ="safe").load(lock)
+    for out in content["stages"].pop(stage)["outs"]:
+        kept = project.folder / ".dvc/cache/files/md5" / out["md5"][:2] / out["md5"][2:]
+        kept.unlink(missing_ok=True)
+    YAML(typ="safe").dump(content, lock)
+    shutil.rmtree(project.folder / ".dvc/cache/runs")
+
+
+def test_a_flipped_byte_of_an_output_is_noticed_and_one_of_the_cache_is_mended(tmp_path: Path) -> None:
+    project = Project(tmp_path / "project")
+    project.repro("index")
     undisturbed, refs = (outputs(project), names(project)), project.folder / "data/index/refs.parquet"
-    before = refs.read_bytes()
+    good = refs.read_bytes()
     flip(refs)
-    assert "data/index/refs.parquet" in project.run("dvc", "status")
-    assert project.repro() == {"index"}
-    assert refs.read_bytes() == before
+    assert "data/index/refs.parquet" in project.run("dvc", "status", "index")
+    project.repro("index")
+    assert refs.read_bytes() == good
+    digest = hashlib.md5(good).hexdigest()
+    flip(project.folder / ".dvc/cache/files/md5" / digest[:2] / digest[2:])
+    refs.unlink()
+    project.repro("index")
+    assert refs.read_bytes() != good, "DVC has learnt to notice: docs/mend_cache.sh can go"
+    assert digest[2:] in project.run("bash", str(ROOT / "docs/mend_cache.sh"))
+    assert project.repro("index") == {"index"}
+    assert refs.read_bytes() == good
     check(project, undisturbed)
 
 
 def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
+    """Change one bit of a file, write-protected or not, as a failing disk does."""
+    mode, content = path.stat().st_mode, bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
+    path.chmod(0o644)
     path.write_bytes(content)
+    path.chmod(mode)
 
 
 @pytest.fixture
