@@ -234,7 +234,7 @@ def test_models_that_are_none(folders: tuple[Path, Path], tmp_path: Path, monkey
     one, two = write_tiny_models(tmp_path / "models")
     assert [folder.resolve() for folder in default_models()] == [one, two]
     (two / "model.safetensors").write_bytes(b"broken")
-    with pytest.raises(InputError, match=r"step2: build_step2 finds no model"):
+    with pytest.raises(InputError, match=r"step2/model\.safetensors: not a readable file of weights"):
         Predictor.load()
 
 

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from tris_core.errors import InputError
@@ -217,6 +216,6 @@ def _load(folder: Path, build: Callable[[dict[str, Any]], Model]) -> tuple[Model
         load_weights(model, folder)
     except InputError:
         raise
-    except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder}: {build.__name__} finds no model there it can load ({error}); train it again") from error
     return model, config
