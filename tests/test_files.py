@@ -1,6 +1,7 @@
 """Outputs are whole or absent; a process ends with its parent; scratch is never shared."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tris_core.errors import InputError
 from tris_core.files import replacing, sha256_of
 from tris_core.processes import map_in_processes
 from tris_core.training.scratch import scratch_folder, training_digest
@@ -87,6 +89,26 @@ def test_scratch_stays_after_a_failure_and_goes_after_success() -> None:
 
 def test_results_of_processes_come_in_order() -> None:
     assert list(map_in_processes(abs, range(-40, 0), workers=2)) == list(range(40, 0, -1))
+
+
+def interrupted(number: int) -> int:
+    os.kill(os.getpid(), signal.SIGINT)
+    return number
+
+
+def test_ctrl_c_is_for_the_process_that_waits_not_for_its_workers() -> None:
+    assert list(map_in_processes(interrupted, range(6), workers=2)) == list(range(6))
+
+
+def killed(number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_a_killed_worker_is_said_plainly() -> None:
+    with pytest.raises(InputError, match=r"one of 2 worker processes was killed, .* lower runtime\.workers"):
+        list(map_in_processes(killed, range(6), workers=2))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's end")

@@ -33,7 +33,7 @@ def map_in_processes(work: Callable[[T], R], items: Iterable[T], *, workers: int
     `work` must be importable; it runs in forks, so it should not use torch.
     """
     workers = workers or os.cpu_count() or 1
-    with ProcessPoolExecutor(workers, initializer=end_with_parent) as pool:
+    with ProcessPoolExecutor(workers, initializer=_begin_work) as pool:
         try:
             yield from in_flight(pool, work, items, 8 * workers)
         except BrokenProcessPool as error:
@@ -41,6 +41,15 @@ def map_in_processes(work: Callable[[T], R], items: Iterable[T], *, workers: int
                 f"one of {workers} worker processes was killed, as systems do that run out of memory; lower runtime.workers, "
                 "then run it again"
             ) from error
+        except BaseException:  # Ctrl-C among them: nobody waits for what is not begun
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _begin_work() -> None:
+    """Ctrl-C reaches workers too; one that it hits while it holds a queue's lock would leave all others waiting for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
 
 
 def in_flight(pool: Executor, work: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:

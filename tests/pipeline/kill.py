@@ -29,7 +29,8 @@ from tests.pipeline.project import Project
 
 VICTIMS = ("stage", "dvc", "worker", "terminal")  # Ctrl-C in a terminal reaches every process of the run at once
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-PATIENCE = 60.0  # seconds for what was killed to end
+PATIENCE = 60.0  # seconds for the rest of a run to end with DVC
+HANG = 1800.0  # seconds for a run that a blow did not end (DVC leaves Ctrl-C to its stage, workers to the stage)
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def strike(project: Project, blow: Blow, *arguments: str) -> bool:
     for struck in run:
         with contextlib.suppress(psutil.NoSuchProcess):
             struck.send_signal(blow.how)
-    process.wait()
+    process.wait(timeout=HANG)
     _, alive = psutil.wait_procs(others, timeout=PATIENCE)
     assert not alive, f"{blow}: left over: {[p.cmdline() for p in alive]}"
     return False
