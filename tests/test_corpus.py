@@ -146,6 +146,7 @@ CORPUS: dict[str, Case] = {
     ),
     "a name that is too long": (refer(lambda t: t.images[0].update(file_name="b" * 300)), "image 70: image "),
     "a size below zero": (refer(lambda t: t.images[0].update(height=-40)), "image 70: annotated at 60 x -40 (width x height)"),
+    "a size of nothing": (refer(lambda t: t.images[0].update(width=0)), "annotation 1: a polygon on an image of 40 x 0 pixels"),
     "a polygon in the clouds": (
         refer(lambda t: t.annotations[0].update(segmentation=[[0, 0, 1e9, 0, 5, 5]])), "annotation 1: a polygon is not a flat",
     ),

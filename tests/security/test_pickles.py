@@ -63,6 +63,8 @@ def test_what_plain_values_do_not_need_is_refused_by_name(name: str, tmp_path: P
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_takes_neither_memory_nor_time(name: str, tmp_path: Path) -> None:
     bomb, words = BOMBS[name]
+    with pytest.raises(InputError, match=r"script\.pt"):
+        read_checkpoint(in_archive(tmp_path / "script.pt", bomb, script=True))
     (tmp_path / "refs.p").write_bytes(bomb)
     if words is None:
         assert load_plain_pickle(tmp_path / "refs.p") == 1

@@ -38,8 +38,63 @@ def load_plain_pickle(path: Path) -> Any:
 _Base: Any = pickle._Unpickler
 
 
+class _Allowed(dict[int, Callable[[Any], None]]):
+    def __missing__(self, code: int) -> Callable[[Any], None]:
+        raise ValueError(f"instruction {bytes([code])!r} is none that plain data need")
+
+
+_PLAIN = (
+    *("PROTO", "FRAME", "MARK", "STOP", "POP", "POP_MARK", "DUP", "GLOBAL", "STACK_GLOBAL", "REDUCE"),
+    *("NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "FLOAT", "BINFLOAT"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "TUPLE", "EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
+    *("EMPTY_LIST", "LIST", "APPEND", "APPENDS", "EMPTY_DICT", "DICT", "SETITEM", "SETITEMS", "EMPTY_SET", "ADDITEMS"),
+    *("GET", "BINGET", "LONG_BINGET", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"),
+)  # not LONG4, for integers of more than 2000 bits
+
+
 class PurePickle(_Base):
-    """Python's own reader in Python: with the one in C a file of 20 bytes can ask for a memo of many gigabytes."""
+    """Python's own reader in Python, with the instructions that plain data need and those of the names `BEYOND`.
+
+    With the one in C a file of 20 bytes can ask for a memo of many gigabytes. Keys are plain values or short tuples of them:
+    a tuple of tuples of tuples could take for ever to hash.
+    """
+
+    BEYOND: tuple[str, ...] = ()
+
+    def __init_subclass__(cls) -> None:
+        cls.dispatch = _Allowed({code: _Base.dispatch[code] for code in map(_code, (*_PLAIN, *cls.BEYOND))})
+        for name in ("DICT", "SETITEM", "SETITEMS", "ADDITEMS"):
+            cls.dispatch[_code(name)] = getattr(cls, f"load_{name.lower()}")
+
+    def _check_keys(self, keys: list[Any]) -> None:
+        if _ATOMS.issuperset(map(type, keys)):
+            return
+        for key in keys:
+            flat = key if type(key) is tuple and len(key) <= _LONGEST_KEY else (key,)
+            if not all(type(part) in _ATOMS for part in flat):
+                raise ValueError(f"not a plain key: {reprlib.repr(key)}")
+
+    def load_dict(self) -> None:
+        self._check_keys(self.stack[::2])
+        super().load_dict()
+
+    def load_setitem(self) -> None:
+        self._check_keys(self.stack[-2:-1])
+        super().load_setitem()
+
+    def load_setitems(self) -> None:
+        self._check_keys(self.stack[::2])
+        super().load_setitems()
+
+    def load_additems(self) -> None:
+        self._check_keys(self.stack)
+        super().load_additems()
+
+
+def _code(name: str) -> int:
+    code: int = getattr(pickle, name)[0]
+    return code
 
 
 class _PlainUnpickler(PurePickle):
@@ -74,49 +129,3 @@ class _PlainUnpickler(PurePickle):
         self._room -= size
         if self._room < 0:
             raise ValueError("it asks for more than it holds")
-
-    def _check_keys(self, keys: list[Any]) -> None:
-        if _ATOMS.issuperset(map(type, keys)):
-            return
-        for key in keys:
-            flat = key if type(key) is tuple and len(key) <= _LONGEST_KEY else (key,)
-            if not all(type(part) in _ATOMS for part in flat):
-                raise ValueError(f"not a plain key: {reprlib.repr(key)}")
-
-    def load_dict(self) -> None:
-        self._check_keys(self.stack[::2])
-        super().load_dict()
-
-    def load_setitem(self) -> None:
-        self._check_keys(self.stack[-2:-1])
-        super().load_setitem()
-
-    def load_setitems(self) -> None:
-        self._check_keys(self.stack[::2])
-        super().load_setitems()
-
-    def load_additems(self) -> None:
-        self._check_keys(self.stack)
-        super().load_additems()
-
-
-class _Allowed(dict[int, Callable[[Any], None]]):
-    def __missing__(self, code: int) -> Callable[[Any], None]:
-        raise ValueError(f"instruction {bytes([code])!r} is none that plain values need")
-
-
-_INSTRUCTIONS = (
-    *("PROTO", "FRAME", "MARK", "STOP", "POP", "POP_MARK", "DUP", "GLOBAL", "STACK_GLOBAL", "REDUCE"),
-    *("NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "FLOAT", "BINFLOAT"),
-    *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
-    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "TUPLE", "EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
-    *("EMPTY_LIST", "LIST", "APPEND", "APPENDS", "EMPTY_DICT", "DICT", "SETITEM", "SETITEMS", "EMPTY_SET", "ADDITEMS"),
-    *("GET", "BINGET", "LONG_BINGET", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"),
-)  # not LONG4, for integers of more than 2000 bits
-_CHECKED = {"DICT": "load_dict", "SETITEM": "load_setitem", "SETITEMS": "load_setitems", "ADDITEMS": "load_additems"}
-_PlainUnpickler.dispatch = _Allowed(
-    {
-        code: getattr(_PlainUnpickler, _CHECKED[name]) if name in _CHECKED else _Base.dispatch[code]
-        for name, code in ((name, getattr(pickle, name)[0]) for name in _INSTRUCTIONS)
-    }
-)

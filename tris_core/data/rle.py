@@ -92,6 +92,8 @@ def from_segmentation(segmentation: Any, height: int, width: int, overlap: Overl
     polygons = [polygon for polygon in segmentation if _usable(polygon, height, width, remarks)]
     if not polygons:
         return encode(np.zeros((height, width), bool)), list(dict.fromkeys(remarks))
+    if not height * width:
+        raise ValueError(f"a polygon on an image of {height} x {width} pixels")  # pycocotools would never come back
     parts = coco.frPyObjects(polygons, height, width)
     whole = coco.merge(parts)
     if int(np.sum(coco.area(parts))) > int(coco.area(whole)):

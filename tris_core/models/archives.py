@@ -157,6 +157,8 @@ _LISTS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorli
 class _ModuleUnpickler(PurePickle):
     """Knows tensors, ordered dicts, typed lists and placeholders for modules; refuses every other name."""
 
+    BEYOND = ("NEWOBJ", "BUILD", "BINPERSID")
+
     def __init__(self, file: Any, archive: zipfile.ZipFile, folder: str, path: Path) -> None:
         super().__init__(file)
         self._archive, self._folder, self._path = archive, folder, path
