@@ -6,6 +6,7 @@
 import hashlib
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,17 @@ KILLED = {
 }
 
 
-@pytest.mark.usefixtures("clean")
+@pytest.fixture
+def without_run_cache(project: Project, clean: None) -> Iterator[None]:
+    """DVC remembers no earlier run while a test lasts; the tests that count on its memory find it as it was."""
+    runs, aside = project.folder / ".dvc/cache/runs", project.folder / ".dvc/cache/aside"
+    runs.rename(aside)
+    yield
+    shutil.rmtree(runs, ignore_errors=True)
+    aside.rename(runs)
+
+
+@pytest.mark.usefixtures("without_run_cache")
 @pytest.mark.parametrize("stage", KILLED)
 def test_a_killed_stage_is_made_again_to_the_same_bytes(project: Project, stage: str) -> None:
     undisturbed = outputs(project), names(project)
@@ -45,14 +56,13 @@ def test_a_killed_stage_is_made_again_to_the_same_bytes(project: Project, stage:
 
 
 def forget(project: Project, stage: str) -> None:
-    """Let DVC know of no earlier run of a stage, and have none of its outputs."""
+    """Take a stage out of dvc.lock, and its outputs out of DVC's cache."""
     lock = project.folder / "dvc.lock"
     content = YAML(typ="safe").load(lock)
     for out in content["stages"].pop(stage)["outs"]:
         kept = project.folder / ".dvc/cache/files/md5" / out["md5"][:2] / out["md5"][2:]
         kept.unlink(missing_ok=True)
     YAML(typ="safe").dump(content, lock)
-    shutil.rmtree(project.folder / ".dvc/cache/runs")
 
 
 def test_a_flipped_byte_of_an_output_is_noticed_and_one_of_the_cache_is_mended(tmp_path: Path) -> None:
