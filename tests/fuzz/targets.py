@@ -21,12 +21,12 @@ from tests.models.test_released import BUILDERS, CLIP, STEP1, released, small
 from tests.tiny_index import make_predictions
 from tris_core.data import rle
 from tris_core.data.index import build_index
-from tris_core.data.pickles import load_plain_pickle
 from tris_core.errors import InputError
 from tris_core.mask_files import read_masks, write_coco
 from tris_core.models.archives import read_checkpoint
 from tris_core.models.released import open_weights
 from tris_core.params.base import read_params
+from tris_core.pickles import load_plain_pickle
 
 Target = Callable[[bytes, Choices], None]
 IN_JSON = tuple(value for value in ODD if not isinstance(value, bytes | set | tuple) and value != {1: 2})

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from tests.security.attacks import BOMBS, REFUSED, doubled, running
-from tris_core.data.pickles import load_plain_pickle
 from tris_core.data.refer import read_refer
 from tris_core.errors import InputError
 from tris_core.models.archives import read_checkpoint
+from tris_core.pickles import load_plain_pickle
 
 NAMES = sorted(running(Path("marker")))
 

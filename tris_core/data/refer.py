@@ -15,9 +15,9 @@ from typing import Any
 import pandas as pd
 
 from tris_core.data.layout import IMAGE_FOLDERS
-from tris_core.data.pickles import load_plain_pickle
 from tris_core.data.tables import Annotation, Tables, is_coordinate, storable
 from tris_core.errors import InputError
+from tris_core.pickles import load_plain_pickle
 
 REPAIR = "correct the record or download the file again"
 

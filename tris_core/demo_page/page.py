@@ -103,10 +103,14 @@ def build(predictor: Predictor, models: str, examples: Sequence[Sequence[str]]) 
         gr.HTML(f"<p>{html.escape(models)}</p>", elem_id="models")
 
         asked, given = [picture, text, threshold], [found, answers, notice]
-        picture.upload(check, picture, [picture, notice], preprocess=False, show_progress="hidden")
-        for asks in (button.click, text.submit, gallery.select(pick, None, [picture, text], show_progress="hidden").then):
+        # Without Gradio's queue: a question that follows while such an event ends in the queue may never be answered.
+        picture.upload(check, picture, [picture, notice], preprocess=False, show_progress="hidden", queue=False)
+        picked = gallery.select(pick, None, [picture, text], show_progress="hidden", queue=False)
+        for asks in (button.click, text.submit, picked.then):
             asks(mark, asked, given, preprocess=False, show_progress_on=answers, scroll_to_output=True, concurrency_id="models")
-        threshold.change(mark_again, [found, threshold], answers, show_progress="hidden", trigger_mode="always_last")
+        threshold.change(
+            mark_again, [found, threshold], answers, show_progress="hidden", trigger_mode="always_last", queue=False
+        )
     return page
 
 

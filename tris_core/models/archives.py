@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tris_core.data.pickles import PurePickle
 from tris_core.errors import InputError
+from tris_core.pickles import PurePickle
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tris_core.data.pickles import load_plain_pickle
 from tris_core.errors import InputError
+from tris_core.pickles import load_plain_pickle
 
 PLAIN = {"a": [1, -(2**70), 2.5, True, None], (1, "b"): {"é", "z"}, "bytes": b"\x00\xff", "nested": [({},)]}
 
