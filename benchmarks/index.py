@@ -61,7 +61,8 @@ def write_annotations(root: Path) -> None:
         refs.append(
             {"ref_id": ref_id, "ann_id": ref_id, "image_id": image_id, "category_id": 1, "split": split, "sentences": sentences}
         )
-    (folder / "instances.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "thing"}]}
+    (folder / "instances.json").write_text(json.dumps(content))
     (folder / "refs(unc).p").write_bytes(pickle.dumps(refs, protocol=2))
 
 
