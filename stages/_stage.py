@@ -1,5 +1,6 @@
 """What every stage has in common: its files, its errors and its closing line."""
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ PARAMS = Path("params.yaml")
 
 
 def stage_app() -> typer.Typer:
+    """A stage's command line, to be made when all is imported."""
+    gc.freeze()  # else what was imported is looked through once more at the end, which takes over a second
     return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 

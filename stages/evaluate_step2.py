@@ -13,6 +13,7 @@ from stages._paths import EVALUATION, METRICS, PREDICTIONS, PSEUDO_LABELS, RESPO
 from stages._spread import spread_stage
 from stages._stage import PARAMS, stage_app
 from stages._text import tokenize
+from tris_core.data.packed import PackedImages
 from tris_core.data.rle import decode
 from tris_core.distributed import rank
 from tris_core.evaluation import by_image, score_rows
@@ -51,28 +52,10 @@ def main() -> None:
     """
     with spread_stage("evaluate_step2") as say:
         params = load_section(PARAMS, EvaluateStep2Params)
-        device = pick_device(load_section(PARAMS, RuntimeParams))
         images, packed = open_images()
         table, image_of = expressions_with_images(images)
         truth = pd.read_parquet(TRUTH).set_index("ref_id")
-        config = read_config(STEP2)
-        model = build_step2(config)
-        load_weights(model, STEP2)
-        place(model, device)
-        tokens = tokenize(table["text"].tolist(), config["clip"]["vocabulary"], config["text"])
-        size_of, predictions = images.set_index("image_id"), []
-
-        def keep(rows: NDArray[np.int64], logits: Tensor) -> pd.DataFrame:
-            part = table.iloc[rows]
-            height, width = size_of.loc[part["image_id"].iloc[0], ["height", "width"]]
-            ids = part["expression_id"].to_numpy()
-            return to_rows(ids, logits.cpu(), height=height, width=width, threshold=params.threshold)
-
-        kept = predict_by_image(model, packed, image_of, tokens, keep, device=device, precision=params.precision)
-        with progress(len(table), "predictions") as bar:
-            for made in kept:
-                predictions.append(made)
-                bar.update(len(made))
+        predictions = predict(params, table, image_of, images.set_index("image_id"), packed)
         if rank():
             return
         made = table[["expression_id", "ref_id", "split"]].merge(pd.concat(predictions), on="expression_id", validate="1:1")
@@ -101,6 +84,31 @@ def main() -> None:
             say(f"{split}: mIoU {metrics['mIoU']:.3f}, oIoU {metrics['oIoU']:.3f}, PointM {metrics['PointM']:.3f}")
         for clause in unmeasured(len(table), len(scores)):
             say(clause)
+
+
+def predict(
+    params: EvaluateStep2Params, table: pd.DataFrame, image_of: NDArray[np.int64], size_of: pd.DataFrame, packed: PackedImages
+) -> list[pd.DataFrame]:
+    """The rows of every image's expressions (`to_rows`); of several processes rank 0 has them all."""
+    device = pick_device(load_section(PARAMS, RuntimeParams))
+    config = read_config(STEP2)
+    model = build_step2(config)
+    load_weights(model, STEP2)
+    place(model, device)
+    tokens = tokenize(table["text"].tolist(), config["clip"]["vocabulary"], config["text"])
+
+    def keep(rows: NDArray[np.int64], logits: Tensor) -> pd.DataFrame:
+        part = table.iloc[rows]
+        height, width = size_of.loc[part["image_id"].iloc[0], ["height", "width"]]
+        ids = part["expression_id"].to_numpy()
+        return to_rows(ids, logits.cpu(), height=height, width=width, threshold=params.threshold)
+
+    kept, predictions = predict_by_image(model, packed, image_of, tokens, keep, device=device, precision=params.precision), []
+    with progress(len(table), "predictions") as bar:
+        for made in kept:
+            predictions.append(made)
+            bar.update(len(made))
+    return predictions
 
 
 def draw_sheets(table: pd.DataFrame, images: pd.DataFrame, truth: pd.DataFrame, predictions: pd.DataFrame, size: int) -> None:

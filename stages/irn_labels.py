@@ -61,7 +61,11 @@ def main() -> None:
         work = partial(seed, folder=image_folder(), crf=params.model_dump())
         parts: Iterable[list[dict[str, object]]]
         if size() > 1:
-            parts = spread(maps, lambda group: [row for selected in group for row in work(selected)])
+
+            def seeds(group: list[Selected]) -> list[dict[str, object]]:
+                return [row for rows in map_in_processes(work, group, workers=runtime.workers) for row in rows]
+
+            parts = spread(maps, seeds)
         else:
             parts = map_in_processes(work, (selected for group in maps for selected in group), workers=runtime.workers)
         rows = []

@@ -1,5 +1,6 @@
 """Select one response map per object."""
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -49,7 +50,8 @@ def main() -> None:
 
         def score(group: pd.DataFrame) -> pd.DataFrame:
             rows = place_of.loc[group["expression_id"]].to_numpy()
-            image = normalise(packed[image_of[rows]].to(device))
+            here, local = np.unique(image_of[rows], return_inverse=True)
+            image = normalise(packed[here].to(device))[torch.from_numpy(local).to(device)]
             masked = masked_by_responses(image, raw_maps(group).to(device), size=size, mask=params.mask)
             similarity = similarities(scorer, masked, sentences[rows])
             objects = torch.from_numpy(group["ref_id"].to_numpy()).to(device)

@@ -147,3 +147,31 @@ def _alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z" and os.path.exists(f"/proc/{pid}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is Linux' allocator that is asked")
+def test_freed_memory_is_kept_where_asked_for() -> None:
+    program = "\n".join(
+        [
+            "import numpy as np, psutil",
+            "from tris_core.processes import keep_freed_memory",
+            "def held():",
+            "    before = psutil.Process().memory_info().rss",
+            "    np.ones(25_000_000)",
+            "    return (psutil.Process().memory_info().rss - before) // 1_000_000",
+            "given_back = held()",
+            "keep_freed_memory()",
+            "print(given_back, held())",
+        ]
+    )
+    given_back, kept = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert int(given_back) < 50
+    assert int(kept) > 150
+
+
+def test_a_stage_that_starts_sets_its_imports_apart_from_what_may_be_garbage() -> None:
+    program = "import gc, stages.index; print(gc.get_freeze_count())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 100_000

@@ -6,6 +6,7 @@ import sys
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -26,6 +27,10 @@ time.sleep(seconds)
 with (folder / "log").open("a") as log:
     log.write(f"{number} {started} {time.monotonic()}\\n")
 """
+
+
+def with_device(device: Literal["auto", "cuda"]) -> RuntimeParams:
+    return RuntimeParams(processes=1, device=device, threads=0, workers=0, checkpoint_seconds=1.0, logger="csv")
 
 
 def start(gpus: int, folder: Path, seconds: float) -> "subprocess.Popen[str]":
@@ -74,10 +79,19 @@ def test_auto_takes_the_first_free_gpu_of_those_visible(tmp_path: Path, monkeypa
     other = start(1, tmp_path, 60)  # holds GPU-0
     assert other.stdout is not None
     assert other.stdout.readline() == "leased 0\n"
-    device = runtime.pick_device(
-        RuntimeParams(processes=1, device="auto", threads=0, workers=0, checkpoint_seconds=1.0, logger="csv")
-    )
+    device = runtime.pick_device(with_device("auto"))
     other.kill()
     other.wait()
     assert device == torch.device("cuda", 1) == chosen[0]
     assert len(held) == 1
+
+
+@pytest.mark.parametrize(("local_rank", "number"), [(None, 0), ("1", 1)])
+def test_cuda_is_the_first_gpu_or_each_process_its_own(
+    local_rank: str | None, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if local_rank:
+        monkeypatch.setenv("LOCAL_RANK", local_rank)
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert runtime.pick_device(with_device("cuda")) == torch.device("cuda", number) == chosen[0]

@@ -5,6 +5,7 @@ without truth are not in it; whoever calls here hands in those that are.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -27,12 +28,12 @@ THRESHOLDS = np.round(np.arange(0, 1, 0.02), 2)
 SPLIT_ORDER = ("train", "val", "test", "testA", "testB")
 
 
-def true_masks(truth: pd.DataFrame, ref_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+def true_masks(truth: pd.DataFrame, ref_ids: Iterable[int]) -> NDArray[np.bool_]:
     """Masks (N, H, W) of refs of one image; `truth` is indexed by ref_id."""
     return np.stack([decode(truth.at[i, "counts"], truth.at[i, "height"], truth.at[i, "width"]) for i in ref_ids])
 
 
-def true_boxes(truth: pd.DataFrame, ref_ids: NDArray[np.int64]) -> NDArray[np.float64]:
+def true_boxes(truth: pd.DataFrame, ref_ids: Iterable[int]) -> NDArray[np.float64]:
     """Boxes (N, 4) x0, y0, x1, y1 of refs."""
     return np.array([[truth.at[i, side] for side in ("x0", "y0", "x1", "y1")] for i in ref_ids])
 
@@ -88,14 +89,14 @@ def score_rows(rows: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     are no mask.
     """
 
-    def score(part: pd.DataFrame) -> pd.DataFrame:
-        ref_ids, ids = part["ref_id"].to_numpy(), part["expression_id"].to_numpy()
-        masks = np.stack([stored_mask(row) for row in part.itertuples()])
-        points = part[["x", "y"]].to_numpy() if "x" in part else None
-        true = np.repeat(true_masks(truth, ref_ids[:1]), len(part), axis=0)
-        return score_masks(ids, points, masks, true, true_boxes(truth, ref_ids))
-
-    records = list(map_in_threads(score, (part for _, part in rows.groupby("ref_id", sort=True))))
+    records = []
+    for ref_id, of_ref in groupby(rows.sort_values("ref_id", kind="stable").itertuples(), key=lambda row: row.ref_id):
+        part = list(of_ref)
+        masks = np.stack([stored_mask(row) for row in part])
+        points = [(row.x, row.y) for row in part] if "x" in rows else None
+        true = true_masks(truth, [ref_id]).repeat(len(part), axis=0)
+        boxes = true_boxes(truth, [ref_id]).repeat(len(part), axis=0)
+        records.append(score_masks([row.expression_id for row in part], points, masks, true, boxes))
     return pd.concat(records or [NO_RECORDS], ignore_index=True)
 
 

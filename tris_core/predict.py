@@ -156,7 +156,7 @@ class Predictor:
         reader1, reader2 = self._reader1, self._reader2
         raw = self._step1.respond_pairs(visual, self._step1.encode_text(reader1.tokens(text))).cpu()
         response = divide_by_maximum_(response_to_original(raw, size=reader1.size, height=height, width=width))[0]
-        small = self._step2.decode(stages, reader2.tokens(text), reader2.size)[0][:, 0].cpu()
+        small = self._step2.segment(stages, reader2.tokens(text), reader2.size)[:, 0].cpu()
         logits = to_original(small, height=height, width=width)
         mask, mask_score = _over(logits[0], threshold)
         x, y = first_maxima([0], logits.numpy())[0].tolist()

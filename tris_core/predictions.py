@@ -15,8 +15,10 @@ from tris_core.data.rle import encode
 from tris_core.images import normalise
 from tris_core.maps import first_maxima, to_original
 from tris_core.models.step2 import Step2
+from tris_core.threads import side_by_side
 from tris_core.training.engine import autocast
 
+TURN = 16  # images that a process predicts between two meetings with the others
 R = TypeVar("R")
 
 
@@ -33,8 +35,8 @@ def predict_by_image(
     """What `keep` makes of the finest head's logits, image by image.
 
     `image_of` (L,) is the image row of every expression, `tokens` (L, T) its token ids; the model is on `device`. `keep` gets
-    the rows (N,) of an image's expressions and their logits (N, S, S) float32 on `device`; of several processes each does its
-    share, and rank 0 gets all results.
+    the rows (N,) of an image's expressions and their logits (N, S, S) float32 on `device`, in a thread of its own on a CPU; of
+    several processes each does its share, and rank 0 gets all results.
     """
     model.eval()
 
@@ -42,10 +44,13 @@ def predict_by_image(
         rows = np.flatnonzero(image_of == image_row)
         with torch.inference_mode(), autocast(device, precision):
             stages = model.encode_image(normalise(images[np.array([image_row])].to(device)))
-            logits = model.decode(stages, tokens[rows].to(device), images.size)[0]
+            logits = model.segment(stages, tokens[rows].to(device), images.size)
         return keep(rows, logits[:, 0].float())
 
-    return distributed.spread(list(np.unique(image_of)), predict)
+    rows = np.unique(image_of)
+    turns = [rows[first : first + TURN] for first in range(0, len(rows), TURN)]
+    for made in distributed.spread(turns, lambda turn: list(side_by_side(predict, turn, device))):
+        yield from made
 
 
 def to_rows(expression_ids: NDArray[np.int64], logits: Tensor, *, height: int, width: int, threshold: float) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from tris_core.errors import InputError
 T = TypeVar("T")
 R = TypeVar("R")
 PR_SET_PDEATHSIG = 1
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def end_with_parent() -> None:
@@ -27,12 +28,28 @@ def end_with_parent() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def keep_freed_memory() -> None:
+    """Let Linux' allocator keep what is freed. Else every large tensor is mapped anew and its pages cleared: 6 % of a training
+    step on a CPU with the embedded default, a third with the paper's networks and batch. It takes up to a fifth more memory.
+    """
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, -1)
+
+
+def cores() -> int:
+    """Cores that are this process's: those it may run on (a scheduler's share), divided by torchrun's processes here."""
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, usable // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
 def map_in_processes(work: Callable[[T], R], items: Iterable[T], *, workers: int) -> Iterator[R]:
-    """`map` over `workers` processes (0: one per core), in order, with only a few items in flight.
+    """`map` over `workers` processes (0: one for each of `cores`), in order, with only a few items in flight.
 
     `work` must be importable; it runs in forks, so it should not use torch.
     """
-    workers = workers or os.cpu_count() or 1
+    workers = workers or cores()
     with ProcessPoolExecutor(workers, initializer=_begin_work) as pool:
         try:
             yield from in_flight(pool, work, items, 8 * workers)

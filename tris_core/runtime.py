@@ -1,5 +1,6 @@
 """Which device to compute on, and how weights lie there."""
 
+import os
 from typing import TypeVar
 
 import torch
@@ -17,14 +18,16 @@ def pick_device(runtime: RuntimeParams) -> torch.device:
     """The device to compute on; torch's threads are set on the way.
 
     With `auto` and GPUs it is one that no other run on this machine uses, waited for if need be, and this run's to its end.
+    With `cuda` it is the first one, or of several processes each one's own.
     """
     set_threads(runtime)
-    if runtime.device != "auto":
-        return torch.device(runtime.device)
-    if not torch.cuda.is_available():
+    if runtime.device == "cpu" or (runtime.device == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
-    names = [str(torch.cuda.get_device_properties(number).uuid) for number in range(torch.cuda.device_count())]
-    device = torch.device("cuda", lease(names, scratch_root() / "gpus"))
+    if runtime.device == "auto":
+        names = [str(torch.cuda.get_device_properties(number).uuid) for number in range(torch.cuda.device_count())]
+        device = torch.device("cuda", lease(names, scratch_root() / "gpus"))
+    else:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
     return device
 

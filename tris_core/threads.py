@@ -1,23 +1,21 @@
-"""How many cores torch uses, and small work spread over them."""
+"""How many cores torch uses, small work spread over them, and reading while they compute."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
 
 from tris_core.params.runtime import RuntimeParams
-from tris_core.processes import in_flight
+from tris_core.processes import cores, in_flight
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 def set_threads(runtime: RuntimeParams) -> None:
-    """How many threads torch uses: as asked for, else this process's share of the machine's cores."""
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    torch.set_num_threads(runtime.threads or max(1, (os.cpu_count() or 1) // here))
+    """How many threads torch uses: as asked for, else all of this process's cores."""
+    torch.set_num_threads(runtime.threads or cores())
 
 
 def map_in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
@@ -28,3 +26,22 @@ def map_in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
             yield from in_flight(pool, work, items, 2 * threads)
     finally:
         torch.set_num_threads(threads)  # new threads begin with what was set last, whichever set it
+
+
+def side_by_side(work: Callable[[T], R], items: Iterable[T], device: torch.device) -> Iterator[R]:
+    """`map_in_threads` where a CPU does the work; one after the other on a GPU, which each of them fills."""
+    return map_in_threads(work, items) if device.type == "cpu" else map(work, items)
+
+
+def ahead(read: Callable[[int], R]) -> Callable[[int], R]:
+    """`read`, a function of the step alone, called for the next step in a thread while the caller works at this one."""
+    pool = ThreadPoolExecutor(1)
+    coming: dict[int, Future[R]] = {}
+
+    def get(step: int) -> R:
+        now = coming.get(step) or pool.submit(read, step)
+        coming.clear()
+        coming[step + 1] = pool.submit(read, step + 1)
+        return now.result()
+
+    return get

@@ -96,3 +96,26 @@ def test_a_storage_is_read_once_however_often_a_script_asks_for_it(tmp_path: Pat
     assert len(read) == 2000
     assert len({tensor.untyped_storage().data_ptr() for tensor in read.values()}) == 1
     assert torch.equal(read["0000"], torch.zeros(1))
+
+
+def test_no_folder_name_hides_what_a_checkpoint_unpacks(tmp_path: Path) -> None:
+    saved, bomb = tmp_path / "saved.pt", tmp_path / "bomb.pt"
+    torch.save({"weight": torch.zeros(2_500_000)}, saved)
+    with zipfile.ZipFile(saved) as source, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in source.namelist():
+            content = source.read(name).replace(b"X\x01\0\0\x000q", b"X\x09\0\0\0../code/0q")
+            archive.writestr(name.replace("data/0", "data/../code/0"), content)
+    with pytest.raises(InputError, match="that unpack to 10000"):
+        read_checkpoint(bomb)
+
+
+def test_no_folder_name_hides_what_a_script_unpacks(tmp_path: Path) -> None:
+    storage = b"(U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuJ\xa0\x25\x26\0tQ"  # 10 MB
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\0(K\x01t(K\x01t\x89NtR"
+    bomb = tmp_path / "bomb.pt"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/code/data.pkl", b"\x80\x02c__torch__\nM\n)\x81}(U\x06weight" + tensor + b"ub.")
+        archive.writestr("a/code/data/0", bytes(10_000_000))
+        archive.writestr("a/code/constants.pkl", b"\x80\x02).")
+    with pytest.raises(InputError, match="that unpack to 10000"):
+        read_checkpoint(bomb)

@@ -49,8 +49,9 @@ def _refuse_bombs(path: Path) -> None:
     """What torch writes is stored as it is; a small file of packed zeros, or of parts that overlap, could fill the memory."""
     if not zipfile.is_zipfile(path):
         return
+    unread = (".py", ".debug_pkl") if is_torchscript(path) else ()  # a script's code, packed as torch packs it
     with zipfile.ZipFile(path) as archive:
-        size = sum(entry.file_size for entry in archive.infolist() if "/code/" not in entry.filename)  # which nobody reads
+        size = sum(entry.file_size for entry in archive.infolist() if not entry.filename.endswith(unread))
     if size > path.stat().st_size:
         raise InputError(f"{path}: {path.stat().st_size} bytes that unpack to {size}; save it again uncompressed")
 

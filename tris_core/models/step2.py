@@ -27,8 +27,10 @@ class PixelAttention(nn.Module):
         """(B, C, H, W) language-aware pixels, of B images or of one (1, C, H, W). Padded words take part, as released."""
         query = self.ins_q(self.Wq(vis_BCHW)).flatten(2).transpose(1, 2)
         attention = torch.softmax(query @ self.Wk(words_BCT) / math.sqrt(vis_BCHW.shape[1]), dim=2)
-        gathered = (attention @ self.Wv(words_BCT).transpose(1, 2)).transpose(1, 2).unflatten(2, vis_BCHW.shape[2:])
-        return F.relu(self.Wo(F.relu(self.Wm(vis_BCHW)) * self.ins_w(self.Ww(gathered))))
+        # A pixel's attention sums to 1, so Ww may come before the sum over words: they are far fewer than the pixels.
+        values = self.Ww(self.Wv(words_BCT)[..., None]).flatten(2).transpose(1, 2)
+        gathered = (attention @ values).transpose(1, 2).unflatten(2, vis_BCHW.shape[2:])
+        return F.relu(self.Wo(F.relu(self.Wm(vis_BCHW)) * self.ins_w(gathered)))
 
 
 class ConvBlock(nn.Module):
@@ -70,8 +72,8 @@ class Step2(nn.Module):
         """The maps c1 .. c4 of the encoder's stages for images (B, 3, S, S)."""
         return stage_features(self.backbone.visual, image)[1:]
 
-    def decode(self, stages: list[Tensor], tokens: Tensor, size: int) -> list[Tensor]:
-        """Logits (B, 1, size, size) of the four heads, finest first, for stage maps and token ids (B, T).
+    def decode(self, stages: list[Tensor], tokens: Tensor) -> list[Tensor]:
+        """The decoder's maps d1 .. d4 (B, C, H, W), finest first, for stage maps and token ids (B, T).
 
         The stage maps of one image (1, C, H, W) do for all its expressions: what no text enters is then computed once.
         """
@@ -84,12 +86,17 @@ class Step2(nn.Module):
         d3 = _upsample(self.output3(d4 + self.reduced_c3(c3)), c2.shape)
         d2 = _upsample(self.output2(d3 + self.reduced_c2(c2)), c1.shape)
         d1 = self.output1(d2 + self.reduced_c1(c1))
-        logits = [self.final_seg1(d1), self.final_seg2(d2), self.final_seg3(d3), self.final_seg4(d4)]
-        return [_upsample(logit, (size, size)) for logit in logits]
+        return [d1, d2, d3, d4]
+
+    def segment(self, stages: list[Tensor], tokens: Tensor, size: int) -> Tensor:
+        """Logits (B, 1, size, size) of the finest head, all that counts once trained: the object is where they are positive."""
+        return _upsample(self.final_seg1(self.decode(stages, tokens)[0]), (size, size))
 
     def forward(self, image: Tensor, tokens: Tensor) -> list[Tensor]:
-        """`decode` of `encode_image`. A pixel belongs to the object where the finest head's logit is positive."""
-        return self.decode(self.encode_image(image), tokens, image.shape[-1])
+        """Logits (B, 1, S, S) of all four heads, finest first, for images (B, 3, S, S): what the network is trained by."""
+        maps = self.decode(self.encode_image(image), tokens)
+        heads = (self.final_seg1, self.final_seg2, self.final_seg3, self.final_seg4)
+        return [_upsample(logit(x), image.shape) for logit, x in zip(heads, maps, strict=True)]
 
 
 def _upsample(x: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -12,9 +12,9 @@ class RuntimeParams(Section):
 
     `device`: `auto` takes a GPU that no other run uses, and waits for one, where there are GPUs at all.
 
-    `threads` of torch and `workers` for CPU work; 0 means every core. `checkpoint_seconds`: how often a training keeps what it
-    needs to go on after an interruption. `logger`: where losses go besides metrics/curves while a training runs, see
-    `tris_core.training.loggers`.
+    `threads` of torch and `workers` for CPU work, of each process; 0 means its share of the cores. `checkpoint_seconds`: how
+    often a training keeps what it needs to go on after an interruption. `logger`: where losses go besides metrics/curves while
+    a training runs, see `tris_core.training.loggers`.
     """
 
     key: ClassVar[str] = "runtime"

@@ -22,15 +22,15 @@ def find_centroids(displacement: Tensor, iterations: int = 300) -> Tensor:
     if not displacement.isfinite().all():
         raise ValueError("the displacement field has values that are not finite; look for a diverged IRN training")
     _, height, width = displacement.shape
-    field = displacement.float().flip(0)[None]  # (dx, dy), the order in which grid_sample takes places
-    last = field.new_tensor([width - 1, height - 1])
+    last = displacement.new_tensor([width - 1, height - 1], dtype=torch.float32)
+    unit = 2 / last.clamp(min=1)  # places are (x, y) in the units of grid_sample, where the map spans -1 to 1
+    field = (displacement.float().flip(0) * unit[:, None, None])[None]
     y, x = torch.meshgrid(torch.arange(height).to(field), torch.arange(width).to(field), indexing="ij")
-    place = torch.stack([x, y], dim=2)
-    to_grid = 2 / last.clamp(min=1)
+    place = (torch.stack([x, y], dim=2) * unit - 1)[None]
     for _ in range(iterations):
-        moved = F.grid_sample(field, (place * to_grid - 1)[None], padding_mode="border", align_corners=True)
-        place = (place + moved[0].permute(1, 2, 0)).clamp(torch.zeros_like(last), last)
-    return place.round().long().permute(2, 0, 1).flip(0)
+        moved = F.grid_sample(field, place, padding_mode="border", align_corners=True)
+        place.add_(moved.permute(0, 2, 3, 1)).clamp_(-1, 1)
+    return ((place[0] + 1) / 2 * last).round().long().permute(2, 0, 1).flip(0)
 
 
 def instance_maps(displacement: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tris_core import distributed
 from tris_core.errors import InputError
 from tris_core.files import replacing
+from tris_core.processes import keep_freed_memory
 from tris_core.progress import progress
 from tris_core.training.loggers import Log
 
@@ -52,6 +53,11 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
+def pin(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` in page-locked memory if `device` is a GPU, which then copies it while the host goes on (`non_blocking`)."""
+    return tensor.pin_memory() if device.type == "cuda" else tensor
+
+
 def fit(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -75,6 +81,7 @@ def fit(
     step and its batch, in the words of `batch(step)`, if a loss is not finite, or a weight where a checkpoint or the result
     would be written; the last good checkpoint stays.
     """
+    keep_freed_memory()
     base = [group["lr"] for group in optimizer.param_groups]
     first, history, best = _resume(model, optimizer, scratch)
     bar = progress(steps, name, done=first)
@@ -116,7 +123,7 @@ def fit(
                 saved = time.monotonic()
     bar.close()
     if selection is not None and leads and steps:
-        model.load_state_dict(torch.load(scratch / "best.pt", weights_only=True))
+        model.load_state_dict(torch.load(scratch / "best.pt", map_location="cpu", weights_only=True))
     return pd.DataFrame(history, columns=None if history else ["step", "total"])
 
 
@@ -131,7 +138,7 @@ def _not_finite(name: str, recent: list[Losses], done: int, batch: Callable[[int
 
 def _advice(scratch: Path) -> str:
     kept = scratch / "checkpoint.pt"
-    done = torch.load(kept, weights_only=True)["done"] if kept.is_file() else 0
+    done = torch.load(kept, map_location="cpu", weights_only=True)["done"] if kept.is_file() else 0
     return (
         f"kept is the checkpoint of step {done}. Look at these records, at the learning rate and at the machine: the next "
         "`dvc repro` goes on from the checkpoint, or from the start where parameters, data or code were changed"
@@ -166,7 +173,7 @@ def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, scratch: Path) -
     path = scratch / "checkpoint.pt"
     if not path.is_file():
         return 0, [], -math.inf
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, map_location="cpu", weights_only=True)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["rng"])

@@ -1,7 +1,9 @@
 """Training of the boundary network: random crops of images and seeds, the losses, the mean displacement."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +19,8 @@ from tris_core.models.irn_backbone import backbone_taps, displacements
 from tris_core.params.train_irn import TrainIrnParams
 from tris_core.refinement.affinity import irn_losses
 from tris_core.refinement.crf import IGNORE, decode_label
-from tris_core.training.engine import Losses
+from tris_core.threads import ahead
+from tris_core.training.engine import Losses, pin
 
 PAD_COLOR = np.array([124, 116, 104], np.uint8)  # ImageNet's mean: zero once normalised
 
@@ -56,18 +59,24 @@ def crop_losses(
     visual: nn.Module, irn: IRN, labels: pd.DataFrame, root: Path, params: TrainIrnParams, device: torch.device
 ) -> Callable[[int], Losses]:
     """The function that `fit` calls, for this process's part. `labels` has path and label (PNG bytes), one row per ref."""
+    pool = ThreadPoolExecutor(torch.get_num_threads())
 
-    def losses(step: int) -> Losses:
+    def crop(row: Any, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        return random_crop(read_image(root / row.path), decode_label(row.label), params, rng)
+
+    @ahead
+    def read(step: int) -> tuple[Tensor, Tensor]:
         batch = batch_rows(labels, params, step)
         part = distributed.part(len(batch))
         draws = np.random.default_rng([params.seed, 1, step]).spawn(len(batch))[part]
-        rows = labels.iloc[batch[part]].itertuples()
-        crops = [
-            random_crop(read_image(root / row.path), decode_label(row.label), params, rng)
-            for row, rng in zip(rows, draws, strict=True)
-        ]
-        image = normalise(to_tensor(np.stack([picture for picture, _ in crops])).to(device))
-        seeds = torch.from_numpy(np.stack([seeds[2::4, 2::4] for _, seeds in crops])).to(device)
+        crops = list(pool.map(crop, labels.iloc[batch[part]].itertuples(), draws))
+        pictures = to_tensor(np.stack([picture for picture, _ in crops]))
+        seeds = torch.from_numpy(np.stack([seeds[2::4, 2::4] for _, seeds in crops]))
+        return pin(pictures, device), pin(seeds, device)
+
+    def losses(step: int) -> Losses:
+        pictures, seeds = (part.to(device, non_blocking=True) for part in read(step))
+        image = normalise(pictures)
         edge_logits, displacement = irn(backbone_taps(visual, image))
         return irn_losses(edge_logits, displacement, seeds, params.radius)
 

@@ -20,6 +20,7 @@ from tris_core.models.step1 import Step1
 from tris_core.models.step2 import Step2
 from tris_core.predictions import predict_by_image
 from tris_core.responses import response_maps
+from tris_core.threads import map_in_threads
 
 
 @dataclass(frozen=True)
@@ -54,29 +55,30 @@ class Validation:
     def step1(self, model: Step1) -> float:
         """mIoU, in [0, 1], of the response maps; NaN but on rank 0."""
         made = response_maps(model, self.images, self.image_of, self.tokens, device=self.device, precision=self.precision)
-        ious = []
-        for rows, maps in made:
-            for row, raw in zip(rows, maps, strict=True):
-                true = self._mask(row)
-                grown = response_to_original(
-                    torch.from_numpy(raw)[None], size=self.images.size, height=true.shape[0], width=true.shape[1]
-                )
-                ious.append(_iou(binarise(divide_by_maximum_(grown))[0].numpy(), true))
-        return _mean(ious)
+
+        def judge(pair: tuple[int, NDArray[np.float32]]) -> float:
+            row, raw = pair
+            true = self._mask(row)
+            height, width = true.shape
+            grown = response_to_original(torch.from_numpy(raw)[None], size=self.images.size, height=height, width=width)
+            return _iou(binarise(divide_by_maximum_(grown))[0].numpy(), true)
+
+        return _mean([iou for rows, maps in made for iou in map_in_threads(judge, zip(rows, maps, strict=True))])
 
     def step2(self, model: Step2) -> float:
         """mIoU, in [0, 1], of the predicted masks; NaN but on rank 0."""
 
-        def judge(rows: NDArray[np.int64], small: Tensor) -> list[float]:
-            ious = []
-            for row, logits in zip(rows, small.cpu(), strict=True):
-                true = self._mask(row)
-                predicted = to_original(logits[None], height=true.shape[0], width=true.shape[1])[0] > 0
-                ious.append(_iou(predicted.numpy(), true))
-            return ious
+        def judge(pair: tuple[int, Tensor]) -> float:
+            row, logits = pair
+            true = self._mask(row)
+            predicted = to_original(logits[None], height=true.shape[0], width=true.shape[1])[0] > 0
+            return _iou(predicted.numpy(), true)
+
+        def judge_all(rows: NDArray[np.int64], logits: Tensor) -> list[float]:
+            return list(map_in_threads(judge, zip(rows, logits.cpu(), strict=True)))
 
         made = predict_by_image(
-            model, self.images, self.image_of, self.tokens, judge, device=self.device, precision=self.precision
+            model, self.images, self.image_of, self.tokens, judge_all, device=self.device, precision=self.precision
         )
         return _mean([iou for ious in made for iou in ious])
 

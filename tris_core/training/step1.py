@@ -10,12 +10,13 @@ from torch import Tensor
 
 from tris_core import distributed
 from tris_core.data.packed import PackedImages
-from tris_core.data.samples import CalibrationNegatives, TrainingRefs
+from tris_core.data.samples import CalibrationNegatives, Rows, TrainingRefs
 from tris_core.images import normalise
 from tris_core.losses import classification_loss, image_level_score, masked_image, negative_term, positive_term
 from tris_core.models.step1 import Step1
 from tris_core.params.train_step1 import TrainStep1Params
-from tris_core.training.engine import Losses, autocast
+from tris_core.threads import ahead
+from tris_core.training.engine import Losses, autocast, pin
 
 
 @torch.no_grad()
@@ -42,7 +43,8 @@ def step1_losses(
     negatives = CalibrationNegatives(refs, params.cal_negatives.k, params.cal_negatives.fill)
     weights = params.loss
 
-    def losses(step: int) -> Losses:
+    @ahead
+    def read(step: int) -> tuple[Tensor, Rows, Rows, Rows, Tensor, Tensor, Tensor]:
         rng = np.random.default_rng([params.seed, 1, step])
         batch = refs.batch(step, params.batch, params.seed)
         text = refs.draw_text(batch, rng)
@@ -50,8 +52,12 @@ def step1_losses(
         pool, columns, positive, counted = classification_columns(refs, batch, params, rng)
         drawn = refs.draw_text(pool, rng)
         part = distributed.part(len(batch))
-        text, fillers, columns, positive, counted = text[part], fillers[part], columns[part], positive[part], counted[part]
-        image = normalise(images[refs.image[batch[part]]].to(device))
+        squares = pin(images[refs.image[batch[part]]], device)
+        return squares, text[part], drawn, fillers[part], columns[part], positive[part], counted[part]
+
+    def losses(step: int) -> Losses:
+        squares, text, drawn, fillers, columns, positive, counted = read(step)
+        image = normalise(squares.to(device, non_blocking=True))
         with autocast(device, params.precision):
             vis = model.encode_image(image)
             lan = model.encode_text(tokens[np.concatenate([text, drawn])].to(device))

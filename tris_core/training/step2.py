@@ -14,11 +14,12 @@ from torch.optim.swa_utils import AveragedModel
 from tris_core import distributed
 from tris_core.data.packed import PackedImages
 from tris_core.data.rle import decode
-from tris_core.data.samples import TrainingRefs
+from tris_core.data.samples import Rows, TrainingRefs
 from tris_core.images import normalise
 from tris_core.models.step2 import Step2, deep_supervision_losses
 from tris_core.params.train_step2 import TrainStep2Params
-from tris_core.training.engine import Losses, autocast
+from tris_core.threads import ahead
+from tris_core.training.engine import Losses, autocast, pin
 
 
 def target(label: "pd.Series", size: int) -> NDArray[np.float32]:
@@ -48,20 +49,25 @@ def step2_losses(
     to those of the running average, which is updated every ten steps from the hundredth on.
     """
 
-    def losses(step: int) -> Losses:
-        if average is not None and step >= 100 and step % 10 == 0:
-            average.update_parameters(model)
+    @ahead
+    def read(step: int) -> tuple[Tensor, Rows, Tensor]:
         rng = np.random.default_rng([params.seed, 1, step])
         batch = refs.batch(step, params.batch, params.seed)
         part = distributed.part(len(batch))
         text, batch = refs.draw_text(batch, rng)[part], batch[part]
-        masks = np.stack([target(labels.loc[ref_id], images.size) for ref_id in refs.ref_id[batch]])
-        image = normalise(images[refs.image[batch]].to(device))
+        masks = np.stack([target(labels.loc[ref_id], images.size) for ref_id in refs.ref_id[batch]])[:, None]
+        return pin(images[refs.image[batch]], device), text, pin(torch.from_numpy(masks), device)
+
+    def losses(step: int) -> Losses:
+        if average is not None and step >= 100 and step % 10 == 0:
+            average.update_parameters(model)
+        squares, text, masks = read(step)
+        image = normalise(squares.to(device, non_blocking=True))
         with autocast(device, params.precision):
             logits = model(image, tokens[text].to(device))
             with torch.no_grad():
                 steady = [] if average is None else average(image, tokens[text].to(device))
-        heads = deep_supervision_losses([logit.float() for logit in logits], torch.from_numpy(masks)[:, None].to(device))
+        heads = deep_supervision_losses([logit.float() for logit in logits], masks.to(device, non_blocking=True))
         total = sum((w * loss for w, loss in zip(params.head_weights, heads, strict=True)), torch.zeros((), device=device))
         parts = {f"head{i}": loss for i, loss in enumerate(heads, start=1)}
         if average is not None:
