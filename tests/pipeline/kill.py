@@ -55,7 +55,7 @@ class Blow:
 
 
 def strike(project: Project, blow: Blow, *arguments: str) -> bool:
-    """`dvc repro` with a blow; whether it was done before the blow fell. All processes of the run have ended."""
+    """`dvc repro` with a blow; whether it ended well, the blow being late. All processes of the run have ended."""
     process = subprocess.Popen(
         ["dvc", "repro", *arguments], cwd=project.folder, env=project.env, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -76,7 +76,7 @@ def strike(project: Project, blow: Blow, *arguments: str) -> bool:
     process.wait(timeout=HANG)
     _, alive = psutil.wait_procs(others, timeout=PATIENCE)
     assert not alive, f"{blow}: left over: {[p.cmdline() for p in alive]}"
-    return False
+    return process.returncode == 0
 
 
 def victims(dvc: int, victim: str) -> list[psutil.Process]:

@@ -49,14 +49,20 @@ def without_run_cache(project: Project, clean: None) -> Iterator[None]:
 @pytest.mark.parametrize("stage", KILLED)
 def test_a_killed_stage_is_made_again_to_the_same_bytes(project: Project, stage: str) -> None:
     undisturbed = outputs(project), names(project)
-    forget(project, stage)
-    assert not strike(project, KILLED[stage], "-s", stage), "it was done before it could be killed"
+    for _ in range(10):  # workers live for 0.2 s: a blow may fall when their work is done
+        forget(project, stage)
+        if not strike(project, KILLED[stage], "-s", stage):
+            break
+        check(project, undisturbed)
+    else:
+        pytest.fail("it was done before it could be killed, ten times")
     assert stage in project.repro()
     check(project, undisturbed)
 
 
 def forget(project: Project, stage: str) -> None:
-    """Take a stage out of dvc.lock, and its outputs out of DVC's cache."""
+    """Take a stage out of dvc.lock, its outputs out of DVC's cache, and what DVC remembers of runs since the test began."""
+    shutil.rmtree(project.folder / ".dvc/cache/runs", ignore_errors=True)
     lock = project.folder / "dvc.lock"
     content = YAML(typ="safe").load(lock)
     for out in content["stages"].pop(stage)["outs"]:
