@@ -1,5 +1,8 @@
 """Full-size networks with random weights, and random pictures and sentences for them."""
 
+from collections.abc import Callable
+from itertools import count
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,6 +16,7 @@ from tris_core.models.clip import build_clip
 from tris_core.models.step1 import Step1
 from tris_core.models.step2 import Step2
 from tris_core.runtime import place
+from tris_core.training.engine import Losses
 
 TOKENS = 20
 
@@ -52,14 +56,27 @@ def scorer() -> CLIP:
     return place(clip("ViT-B-32-quickgelu").requires_grad_(False).eval(), device())
 
 
-def sentences(count: int) -> Tensor:
-    """Token ids (count, 20) with start and end."""
-    tokens = torch.randint(1, 49000, (count, TOKENS))
+def training_step(optimizer: torch.optim.Optimizer, losses: Callable[[int], Losses]) -> Callable[[], None]:
+    """A step as `fit` makes it, of the next batch each time."""
+    steps = count()
+
+    def step() -> None:
+        total = losses(next(steps))["total"]
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        optimizer.step()
+
+    return step
+
+
+def sentences(number: int) -> Tensor:
+    """Token ids (number, 20) with start and end."""
+    tokens = torch.randint(1, 49000, (number, TOKENS))
     tokens[:, 0], tokens[:, -1] = 49406, 49407
     return tokens
 
 
-def refs(count: int, *, per_image: int = 2, per_ref: int = 2) -> TrainingRefs:
-    """`count` refs, `per_image` on an image, `per_ref` sentences each."""
-    rows = np.arange(count)
-    return TrainingRefs(rows, rows // per_image, rows * per_ref, np.full(count, per_ref))
+def refs(number: int, *, per_image: int = 2, per_ref: int = 2) -> TrainingRefs:
+    """`number` refs, `per_image` on an image, `per_ref` sentences each."""
+    rows = np.arange(number)
+    return TrainingRefs(rows, rows // per_image, rows * per_ref, np.full(number, per_ref))

@@ -18,7 +18,7 @@ from tris_core.boxes import HIT_IOU, SCORE_SHARE, SUPPRESSION_IOU
 from tris_core.data.rle import decode, encode
 from tris_core.evaluation import score_responses
 
-IMAGES, PER_IMAGE, HEIGHT, WIDTH, GRID, SIZE, THRESHOLD = 12, 6, 480, 640, 10, 320, 0.3
+IMAGES, PER_IMAGE, HEIGHT, WIDTH, GRID, SIZE, THRESHOLD = 48, 6, 480, 640, 10, 320, 0.3
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     for column in plain:
         assert (ours[column].to_numpy() == plain[column].to_numpy()).all(), column
     spent = seconds(lambda: score_responses([responses], truth, size=SIZE, threshold=THRESHOLD, box_input="binary"))
-    twin = seconds(lambda: one_by_one(responses, truth), repeats=1)
+    twin = seconds(lambda: one_by_one(responses, truth))
     maps = len(responses) * HEIGHT * WIDTH * (4 * 4 + 2)  # up-sampled, divided, compared; two masks
     show([row(f"evaluate {len(responses)} expressions", spent, twin=twin, floor=maps / bandwidth())])
 

@@ -25,11 +25,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_annotations(Path(folder))
         done = subprocess.run([sys.executable, "-m", "benchmarks.index", folder], stdout=subprocess.PIPE, check=True)
-    measured = json.loads(done.stdout)
-    print("| expressions | refs | images | seconds | of a core | GB at most |\n|---|---|---|---|---|---|")
-    times = f"{measured['seconds']:.1f} | {measured['core_seconds']:.1f}"
-    print(f"| {EXPRESSIONS:,} | {REFS:,} | {IMAGES:,} | {times} | {measured['gigabytes']:.2f} |")
-    print(json.dumps(measured))
+    from benchmarks._measure import show  # with torch, which the process that is measured does not import
+
+    show([json.loads(done.stdout)])
 
 
 def write_annotations(root: Path) -> None:
@@ -66,7 +64,7 @@ def write_annotations(root: Path) -> None:
     (folder / "refs(unc).p").write_bytes(pickle.dumps(refs, protocol=2))
 
 
-def measure(root: Path) -> dict[str, float]:
+def measure(root: Path) -> dict[str, object]:
     """Build and write the index of the data set under `root`."""
     from tris_core.data.index import build_index, write_index
 
@@ -75,14 +73,9 @@ def measure(root: Path) -> dict[str, float]:
     write_index(index, root / "index")
     seconds, core_seconds = time.perf_counter() - started, time.process_time() - started_core
     assert len(index.expressions) == EXPRESSIONS
-    return {
-        "images": IMAGES,
-        "refs": REFS,
-        "expressions": EXPRESSIONS,
-        "seconds": seconds,
-        "core_seconds": core_seconds,
-        "gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
-    }
+    gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    name = f"index {EXPRESSIONS} expressions"
+    return {"name": name, "seconds": seconds, "core_seconds": core_seconds, "gigabytes": gigabytes}
 
 
 if __name__ == "__main__":

@@ -10,12 +10,15 @@ from tris_core.models.irn import IRN
 from tris_core.models.irn_backbone import backbone_taps, freeze_at_stride_16
 from tris_core.params.base import load_section
 from tris_core.params.train_irn import TrainIrnParams
+from tris_core.processes import keep_freed_memory
 from tris_core.refinement.affinity import irn_losses
 from tris_core.runtime import place
+from tris_core.training.engine import Losses
 from tris_core.training.irn import sgd
 
 
 def main() -> None:
+    keep_freed_memory()
     torch.manual_seed(0)
     params = load_section(ROOT / "presets" / "paper.yaml", TrainIrnParams)
     batch = params.batch if device().type == "cuda" else 4
@@ -24,15 +27,12 @@ def main() -> None:
     image = torch.randn(batch, 3, params.crop, params.crop, device=device())
     side = params.crop // 4
     label = torch.randint(0, 2, (batch, side // 8, side // 8), device=device()).repeat_interleave(8, 1).repeat_interleave(8, 2)
-    optimizer = sgd(irn, params)
 
-    def step() -> None:
+    def losses(step: int) -> Losses:
         edge_logits, displacement = irn(backbone_taps(visual, image))
-        losses = irn_losses(edge_logits, displacement, label, params.radius)
-        optimizer.zero_grad(set_to_none=True)
-        losses["total"].backward()
-        optimizer.step()
+        return irn_losses(edge_logits, displacement, label, params.radius)
 
+    step = _inputs.training_step(sgd(irn, params), losses)
     with FlopCounterMode(display=False) as counted:
         step()
     spent = seconds(step, repeats=2, warm_up=False)

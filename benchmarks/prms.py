@@ -2,28 +2,26 @@
 
 import torch
 import torch.nn.functional as F
-from open_clip import get_model_config
 from open_clip.model import CLIP
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import _inputs
 from benchmarks._measure import device, matmul_rate, row, seconds, show
-from tris_core.models.clip import build_clip, encode_words, sentence_feature
+from tris_core.models.clip import encode_words, sentence_feature
 from tris_core.prms import cumulative_scores, masked_by_responses, similarities
-from tris_core.runtime import place
 from tris_core.training.step1 import sentence_table
 
-EXPRESSIONS, TOKENS, SIZE, GRID = 4, 20, 320, 10
+EXPRESSIONS, SIZE, GRID = 4, 320, 10
 
 
 @torch.inference_mode()
 def main() -> None:
     torch.manual_seed(0)
-    scorer = place(build_clip(get_model_config("ViT-B-32-quickgelu")).eval(), device())
+    scorer = _inputs.scorer()
     image = torch.randn(1, 3, SIZE, SIZE, device=device())
     maps = torch.randn(EXPRESSIONS, GRID, GRID, device=device())
-    tokens = torch.randint(1, 49000, (EXPRESSIONS, TOKENS), device=device())
-    tokens[:, 0], tokens[:, -1] = 49406, 49407
+    tokens = _inputs.sentences(EXPRESSIONS).to(device())
 
     def ours() -> Tensor:
         sentences = sentence_table(lambda t: sentence_feature(scorer, encode_words(scorer, t), t), tokens)

@@ -11,6 +11,7 @@ from tests.pipeline.closure import ROOT
 from tris_core.data.rle import encode
 from tris_core.params.base import load_section
 from tris_core.params.train_step2 import TrainStep2Params
+from tris_core.processes import keep_freed_memory
 from tris_core.training.optimizers import adamw
 from tris_core.training.step2 import step2_losses
 
@@ -18,6 +19,7 @@ SIZE, HEIGHT, WIDTH = 320, 480, 640
 
 
 def main() -> None:
+    keep_freed_memory()
     torch.manual_seed(0)
     precision = "bf16" if device().type == "cuda" else "fp32"
     params = load_section(ROOT / "presets" / "paper.yaml", TrainStep2Params).model_copy(update={"precision": precision})
@@ -28,14 +30,7 @@ def main() -> None:
     labels = pd.DataFrame({"counts": [encode(mask)] * len(refs.image), "height": HEIGHT, "width": WIDTH}, index=refs.ref_id)
     model = _inputs.step2().train()
     losses = step2_losses(model, None, _inputs.Pictures(SIZE), refs, labels, tokens, params, device())  # type: ignore[arg-type]
-    optimizer = adamw(model, params, full_rate="positional_embedding")
-
-    def step() -> None:
-        total = losses(0)["total"]
-        optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        optimizer.step()
-
+    step = _inputs.training_step(adamw(model, params, full_rate="positional_embedding"), losses)
     with FlopCounterMode(display=False) as counted:
         step()
     spent = seconds(step, repeats=2, warm_up=False)
