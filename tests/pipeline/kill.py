@@ -10,6 +10,7 @@ cache must be what its name says. Ends with exit code 1 at the first run that is
 
 import contextlib
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -27,7 +28,7 @@ from ruamel.yaml import YAML
 
 from tests.pipeline.project import Project
 
-VICTIMS = ("stage", "dvc", "worker", "terminal")  # Ctrl-C in a terminal reaches every process of the run at once
+VICTIMS = ("stage", "dvc", "worker", "terminal")  # Ctrl-C in a terminal reaches DVC, its stage and the workers at once
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 PATIENCE = 60.0  # seconds for the rest of a run to end with DVC
 HANG = 1800.0  # seconds for a run that a blow did not end (DVC leaves Ctrl-C to its stage, workers to the stage)
@@ -35,7 +36,9 @@ HANG = 1800.0  # seconds for a run that a blow did not end (DVC leaves Ctrl-C to
 
 @dataclass(frozen=True)
 class Blow:
-    """Who is killed and how: after `seconds`, or at the `writes`-th moment that a file or folder of the run comes or goes."""
+    """Who is killed and how: after `seconds`, or when files or folders of the run have come or gone `writes` times before the
+    victim's eyes.
+    """
 
     victim: str
     how: signal.Signals
@@ -62,9 +65,10 @@ def strike(project: Project, blow: Blow, *arguments: str) -> bool:
     )  # fmt: skip
     started, seen, changes = time.monotonic(), names(project), 0
     while process.poll() is None:
+        run = victims(process.pid, blow.victim)
         if blow.writes and (now := names(project)) != seen:
-            seen, changes = now, changes + 1
-        if changes >= blow.writes and time.monotonic() - started >= blow.seconds and (run := victims(process.pid, blow.victim)):
+            seen, changes = now, changes + bool(run)
+        if run and changes >= blow.writes and time.monotonic() - started >= blow.seconds:
             break
         time.sleep(0.005)
     else:
@@ -76,16 +80,27 @@ def strike(project: Project, blow: Blow, *arguments: str) -> bool:
     process.wait(timeout=HANG)
     _, alive = psutil.wait_procs(others, timeout=PATIENCE)
     assert not alive, f"{blow}: left over: {[p.cmdline() for p in alive]}"
+    mend_lock(project)
     return process.returncode == 0
 
 
+def mend_lock(project: Project) -> None:
+    """What README says: delete DVC's list of locks where a blow cut it off. DVC does nothing before that."""
+    lock = project.folder / ".dvc/tmp/rwlock"
+    if lock.exists():
+        try:
+            json.loads(lock.read_text())
+        except json.JSONDecodeError:
+            lock.unlink()
+
+
 def victims(dvc: int, victim: str) -> list[psutil.Process]:
-    """Those processes of a run that are there: DVC, its child the stage, the stage's children."""
+    """Those processes of a run that are there: DVC, its child the stage, the stage's children; a terminal's once a stage is."""
     try:
         whole = psutil.Process(dvc)
         stages = whole.children()
         if victim == "terminal":
-            return [whole, *whole.children(recursive=True)]
+            return [whole, *whole.children(recursive=True)] if stages else []
         return {"dvc": [whole], "stage": stages, "worker": [w for s in stages for w in s.children()]}[victim][:1]
     except psutil.NoSuchProcess:
         return []

@@ -23,7 +23,7 @@ from tests.data.builders import TinyRefer
 from tests.full_disk import at_most
 from tests.pipeline.closure import ROOT
 from tests.pipeline.in_process import enter, run, write_params
-from tests.pipeline.kill import Blow, check, names, outputs, strike
+from tests.pipeline.kill import Blow, check, mend_lock, names, outputs, strike
 from tests.pipeline.project import Project
 from tris_core.files import sha256_of_file
 
@@ -89,6 +89,13 @@ def test_a_flipped_byte_of_an_output_is_noticed_and_one_of_the_cache_is_mended(t
     assert project.repro("index") == {"index"}
     assert refs.read_bytes() == good
     check(project, undisturbed)
+
+
+def test_dvc_goes_on_when_its_list_of_locks_that_was_cut_off_is_deleted(project: Project, clean: None) -> None:
+    (project.folder / ".dvc/tmp/rwlock").write_text("")
+    assert "'.dvc/tmp/rwlock'" in project.run("dvc", "repro", check=False), "DVC writes it whole: `mend_lock` can go"
+    mend_lock(project)
+    assert project.repro() == set()
 
 
 def flip(path: Path) -> None:
