@@ -19,6 +19,7 @@ from tris_core.models.prompt import BilateralPrompt
 from tris_core.models.step1 import Step1
 
 G = golden("step1")
+WITHOUT_EFFECT = [f"attn_fusion.v_{layer}.0.bias" for layer in ("proj1", "proj2", "proj3", "output")]  # instance norm follows
 TOKENS, NEGATIVES = torch.from_numpy(G["tokens"]), torch.from_numpy(G["neg_tokens"])
 
 
@@ -83,7 +84,7 @@ def test_training_step_is_the_released_one(image: torch.Tensor) -> None:
     expected = json.loads((FOLDER / "step1_grad_norms.json").read_text())
     norms = {name: p.grad.norm().item() for name, p in model.named_parameters() if p.grad is not None}
     for name, norm in norms.items():
-        assert norm == pytest.approx(expected[name], rel=1e-3, abs=1e-5), name
+        assert norm == pytest.approx(expected[name], rel=1e-3, abs=1e-3 if name in WITHOUT_EFFECT else 1e-5), name
     assert {name for name, norm in expected.items() if norm and norm > 1e-5} <= norms.keys() | {"logit_scale"}
 
 

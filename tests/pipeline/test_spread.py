@@ -28,14 +28,16 @@ FILES = (
     "data/predictions.parquet",
 )  # fmt: skip
 LOOPBACK = {"PET_LOCAL_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}  # whatever this machine's name resolves to
+# Low learning rates: from the first update on, losses differ by the rounding of gradients times the rate, and AdamW's first
+# update is the rate itself wherever a gradient is not zero. Every CPU rounds in its own way.
 SMALL: dict[str, dict[str, Any]] = {
     "make_shapes": {"train": 8, "val": 3, "test": 24},
     "pack_images": {"size": 64},
-    "train_step1": {"steps": 3, "batch": 8, "hidden": 16},
+    "train_step1": {"steps": 3, "batch": 8, "hidden": 16, "lr": 5e-5},
     "irn_labels": {"iterations": 2},
-    "train_irn": {"epochs": 1, "batch": 4, "crop": 64, "radius": 4},
+    "train_irn": {"epochs": 1, "batch": 4, "crop": 64, "radius": 4, "lr": 0.01},
     "refine": {"radius": 3, "exp_times": 3},
-    "train_step2": {"steps": 3, "batch": 4, "width": 8},
+    "train_step2": {"steps": 3, "batch": 4, "width": 8, "lr": 5e-5},
     "runtime": {"device": "cpu", "threads": 1},
 }
 
@@ -78,7 +80,7 @@ def test_trainings_see_the_same_losses(name: str, alone: Path, together: Path) -
     first, second = (load_file(folder / "models" / name / "model.safetensors") for folder in (alone, together))
     assert first.keys() == second.keys()
     for key in (key for key in first if "running_" in key):  # what batch norm saw, and the mean displacement
-        torch.testing.assert_close(second[key], first[key], rtol=1e-2, atol=1e-4)
+        torch.testing.assert_close(second[key], first[key], rtol=1e-3, atol=1e-5)
 
 
 def test_a_stage_starts_its_processes_itself(alone: Path, tmp_path: Path) -> None:
