@@ -36,9 +36,7 @@ HANG = 1800.0  # seconds for a run that a blow did not end (DVC leaves Ctrl-C to
 
 @dataclass(frozen=True)
 class Blow:
-    """Who is killed and how: after `seconds`, or when files or folders of the run have come or gone `writes` times before the
-    victim's eyes.
-    """
+    """Who is killed and how: after `seconds`, or once files of the run came or went `writes` times in its presence."""
 
     victim: str
     how: signal.Signals
