@@ -9,6 +9,7 @@ from stages._paths import EXPRESSIONS, REFS, TOKENS, TRUTH
 from tris_core.breakdowns import break_down, describe
 from tris_core.evaluation import digests, report
 from tris_core.files import replacing, write_json
+from tris_core.parquet import read_table, write_table
 
 HEADLINES = ("mIoU", "oIoU", "P@0.5", "PointM")
 
@@ -30,8 +31,8 @@ def write_evaluation(
     `min_box_fraction` as `tris_core.evaluation.report` takes it), breakdowns.parquet (the metrics per split and group of
     `tris_core.breakdowns`) and records.parquet.
     """
-    cut = pd.read_parquet(TOKENS).set_index("expression_id")["cut"]
-    facts = describe(pd.read_parquet(EXPRESSIONS), pd.read_parquet(REFS), truth, cut)
+    cut = read_table(TOKENS).set_index("expression_id")["cut"]
+    facts = describe(read_table(EXPRESSIONS), read_table(REFS), truth, cut)
     about = {**about, "sha256": digests(judged, TRUTH)}
     content = report(records, facts, about, min_box_fraction=min_box_fraction)
     full: dict[str, dict[str, float]] = content["metrics"]
@@ -43,8 +44,8 @@ def write_evaluation(
         write_json(temporary / "metrics.json", content)
         if breakdowns:
             table = pd.concat(breakdowns, names=["split"]).reset_index("split")
-            table.to_parquet(temporary / "breakdowns.parquet", index=False)
-        marked.to_parquet(temporary / "records.parquet", index=False)
+            write_table(temporary / "breakdowns.parquet", table)
+        write_table(temporary / "records.parquet", marked)
     return full
 
 

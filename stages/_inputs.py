@@ -15,6 +15,7 @@ from tris_core.data.packed import PackedImages
 from tris_core.params.base import load_section
 from tris_core.params.dataset import DatasetParams
 from tris_core.params.runtime import RuntimeParams
+from tris_core.parquet import read_table
 from tris_core.training.scratch import scratch_root
 
 
@@ -26,14 +27,14 @@ def image_folder() -> Path:
 
 def open_images() -> tuple[pd.DataFrame, PackedImages]:
     """The images table, and the images at training size by its rows."""
-    images = pd.read_parquet(IMAGES)
+    images = read_table(IMAGES)
     workers = load_section(PARAMS, RuntimeParams).workers
     return images, PackedImages(PACKED, images, image_folder(), scratch_root(), workers=workers)
 
 
 def expressions_with_images(images: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.int64]]:
     """Expressions joined with their ref's image_id and split, in the order of the file, and the image row of each."""
-    table = pd.read_parquet(EXPRESSIONS).merge(pd.read_parquet(REFS), on="ref_id", how="left", validate="many_to_one")
+    table = read_table(EXPRESSIONS).merge(read_table(REFS), on="ref_id", how="left", validate="many_to_one")
     row = pd.Series(np.arange(len(images)), index=images["image_id"])
     return table, row.loc[table["image_id"]].to_numpy(np.int64)
 

@@ -8,6 +8,7 @@ from stages._inputs import expressions_with_images
 from stages._paths import TRUTH
 from tris_core.data.packed import PackedImages
 from tris_core.params.optim import Training
+from tris_core.parquet import read_table
 from tris_core.training.selection import Validation
 
 
@@ -16,5 +17,5 @@ def validation(
 ) -> Validation:
     """The expressions of val with their masks, to choose an epoch by: all that `selection: val_mIoU` needs."""
     table, image_of = expressions_with_images(images)
-    truth = pd.read_parquet(TRUTH).set_index("ref_id")
+    truth = read_table(TRUTH).set_index("ref_id")
     return Validation.of_split("val", table, image_of, tokens, truth, packed, device, params.precision)

@@ -4,14 +4,17 @@ import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import typer
+from ruamel.yaml import YAML
 
-from tris_core.errors import InputError
+from tris_core.errors import InputError, visible
 from tris_core.processes import end_with_parent, peak_memory
 
 PARAMS = Path("params.yaml")
+DVC = Path("dvc.yaml")
 
 
 def stage_app() -> typer.Typer:
@@ -34,4 +37,21 @@ def stage(name: str) -> Iterator[Callable[[str], None]]:
     except InputError as error:
         typer.echo(f"{name}: {error}", err=True)
         raise typer.Exit(1) from None
-    typer.echo(f"{name}: {'; '.join(clauses)} ({time.monotonic() - started:.1f} s, {peak_memory():.2f} GB at most)")
+    except FileNotFoundError as error:
+        if not isinstance(error.filename, str) or Path(error.filename).is_absolute():
+            raise
+        typer.echo(f"{name}: {error.filename}: not made yet; run `dvc repro{_producer(error.filename)}`", err=True)
+        raise typer.Exit(1) from None
+    done = f"{'; '.join(map(visible, clauses))} ({time.monotonic() - started:.1f} s, {peak_memory():.2f} GB at most)"
+    typer.echo(f"{name}: {done}")
+
+
+def _producer(missing: str) -> str:
+    """A blank and the stage of dvc.yaml that writes a file, if one does."""
+    stages = YAML(typ="safe").load(DVC)["stages"] if DVC.is_file() else {}
+    for name, content in stages.items():
+        outs = [content.get(kind, []) for kind in ("outs", "metrics", "plots")]
+        paths = [out if isinstance(out, str) else next(iter(out)) for out in chain(*outs)]
+        if any(Path(missing).is_relative_to(path) for path in paths):
+            return f" {name}"
+    return ""

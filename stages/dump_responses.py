@@ -4,8 +4,6 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from stages._inputs import expressions_with_images, open_images, read_clip
 from stages._paths import IMAGES, RESPONSES, STEP1
 from stages._spread import spread_stage
@@ -20,6 +18,7 @@ from tris_core.models.step1 import build_step1
 from tris_core.params.base import load_section
 from tris_core.params.dump_responses import DumpResponsesParams
 from tris_core.params.runtime import RuntimeParams
+from tris_core.parquet import read_table
 from tris_core.progress import progress
 from tris_core.response_file import raw_maps, write_responses
 from tris_core.responses import response_maps, rows_of_images
@@ -41,7 +40,7 @@ def main() -> None:
     """
     with spread_stage("dump_responses") as say:
         params = load_section(PARAMS, DumpResponsesParams)
-        table, image_of = expressions_with_images(pd.read_parquet(IMAGES))
+        table, image_of = expressions_with_images(read_table(IMAGES))
         columns = table[["expression_id", "ref_id", "image_id", "split"]]
         if params.source is not None:
             if rank():

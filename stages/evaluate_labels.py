@@ -1,7 +1,6 @@
 """Judge what was refined."""
 
 import numpy as np
-import pandas as pd
 
 from stages._evaluation import unmeasured
 from stages._paths import METRICS, PACKED, PRMS, PSEUDO_LABELS, RESPONSES, TRUTH
@@ -11,6 +10,7 @@ from tris_core.evaluation import mask_ious, threshold_curve
 from tris_core.files import write_json
 from tris_core.params.base import load_section
 from tris_core.params.runtime import RuntimeParams
+from tris_core.parquet import read_table
 from tris_core.response_file import ResponseFile
 from tris_core.threads import set_threads
 
@@ -28,10 +28,10 @@ def main() -> None:
     1. Sweep the threshold over the selected maps. 2. Compare the pseudo-labels. Refs without a true mask are not measured.
     """
     with stage("evaluate_labels") as say:
-        truth = pd.read_parquet(TRUTH).set_index("ref_id")
-        labels = pd.read_parquet(PSEUDO_LABELS).set_index("ref_id")
+        truth = read_table(TRUTH).set_index("ref_id")
+        labels = read_table(PSEUDO_LABELS).set_index("ref_id")
         measured = labels[labels.index.isin(truth.index)]
-        prms = pd.read_parquet(PRMS)
+        prms = read_table(PRMS)
         selected = prms.loc[prms["selected"] & prms["ref_id"].isin(measured.index), "expression_id"]
         train = {}
         if len(measured):

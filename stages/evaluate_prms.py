@@ -1,13 +1,12 @@
 """Judge what was selected."""
 
-import pandas as pd
-
 from stages._evaluation import unmeasured
 from stages._paths import EVALUATION, METRICS, PRMS
 from stages._stage import stage, stage_app
 from tris_core.evaluation import in_order
 from tris_core.files import write_json
 from tris_core.metrics import ious
+from tris_core.parquet import read_table
 
 app = stage_app()
 
@@ -23,7 +22,7 @@ def main() -> None:
     any does not appear.
     """
     with stage("evaluate_prms") as say:
-        records, prms = pd.read_parquet(EVALUATION / "step1" / "records.parquet"), pd.read_parquet(PRMS)
+        records, prms = read_table(EVALUATION / "step1" / "records.parquet"), read_table(PRMS)
         iou = records.assign(iou=ious(records)).merge(prms, on="expression_id")
         selected = iou[iou["selected"]].set_index("ref_id")["iou"]
         iou = iou.assign(chosen=iou["ref_id"].map(selected))

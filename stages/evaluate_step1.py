@@ -1,7 +1,5 @@
 """Judge Step-1's response maps."""
 
-import pandas as pd
-
 from stages._evaluation import unmeasured, write_evaluation
 from stages._paths import CURVES, EVALUATION, EXPRESSIONS, METRICS, PACKED, RESPONSES, TRUTH
 from stages._stage import PARAMS, stage, stage_app
@@ -12,6 +10,7 @@ from tris_core.params.base import load_section
 from tris_core.params.evaluate_step1 import EvaluateStep1Params
 from tris_core.params.runtime import RuntimeParams
 from tris_core.params.train_step1 import TrainStep1Params
+from tris_core.parquet import read_table
 from tris_core.response_file import ResponseFile
 from tris_core.threads import set_threads
 
@@ -32,9 +31,9 @@ def main() -> None:
     with stage("evaluate_step1") as say:
         params = load_section(PARAMS, EvaluateStep1Params)
         size = packed_size(PACKED)
-        truth = pd.read_parquet(TRUTH).set_index("ref_id")
+        truth = read_table(TRUTH).set_index("ref_id")
         set_threads(load_section(PARAMS, RuntimeParams))
-        expressions = pd.read_parquet(EXPRESSIONS)
+        expressions = read_table(EXPRESSIONS)
         measured = expressions.loc[expressions["ref_id"].isin(truth.index), "expression_id"]
         responses = ResponseFile(RESPONSES, measured)
         records = score_responses(responses, truth, size=size, threshold=params.threshold, box_input=params.box_input)

@@ -26,6 +26,7 @@ from tris_core.params.evaluate_step2 import EvaluateStep2Params
 from tris_core.params.runtime import RuntimeParams
 from tris_core.params.train_step1 import TrainStep1Params
 from tris_core.params.train_step2 import TrainStep2Params
+from tris_core.parquet import read_table, write_table
 from tris_core.predictions import predict_by_image, to_rows
 from tris_core.progress import progress
 from tris_core.response_file import ResponseFile
@@ -54,14 +55,13 @@ def main() -> None:
         params = load_section(PARAMS, EvaluateStep2Params)
         images, packed = open_images()
         table, image_of = expressions_with_images(images)
-        truth = pd.read_parquet(TRUTH).set_index("ref_id")
+        truth = read_table(TRUTH).set_index("ref_id")
         predictions = predict(params, table, image_of, images.set_index("image_id"), packed)
         if rank():
             return
         made = table[["expression_id", "ref_id", "split"]].merge(pd.concat(predictions), on="expression_id", validate="1:1")
         made = made.sort_values("expression_id", ignore_index=True)
-        with replacing(PREDICTIONS) as temporary:
-            made.to_parquet(temporary, index=False)
+        write_table(PREDICTIONS, made)
         trainings = load_section(PARAMS, TrainStep1Params), load_section(PARAMS, TrainStep2Params)
         about = {
             "threshold": params.threshold,
@@ -113,7 +113,7 @@ def predict(
 
 def draw_sheets(table: pd.DataFrame, images: pd.DataFrame, truth: pd.DataFrame, predictions: pd.DataFrame, size: int) -> None:
     """One sheet per split: expressions evenly spread over its images, the first of each image's."""
-    labels, texts = pd.read_parquet(PSEUDO_LABELS).set_index("ref_id"), table.set_index("expression_id")["text"]
+    labels, texts = read_table(PSEUDO_LABELS).set_index("ref_id"), table.set_index("expression_id")["text"]
     paths = images.set_index("image_id")["path"]
     sizes = table[["ref_id", "image_id"]].drop_duplicates("ref_id").merge(images, on="image_id").set_index("ref_id")
 

@@ -13,12 +13,12 @@ from stages._spread import spread_stage
 from stages._stage import PARAMS, stage_app
 from tris_core.data.packed import packed_size
 from tris_core.distributed import rank, size, spread
-from tris_core.files import replacing
 from tris_core.images import read_image
 from tris_core.params.base import load_section
 from tris_core.params.irn_labels import IrnLabelsParams
 from tris_core.params.refine import RefineParams
 from tris_core.params.runtime import RuntimeParams
+from tris_core.parquet import read_table, write_table
 from tris_core.processes import map_in_processes
 from tris_core.progress import progress
 from tris_core.refinement.crf import crf_labels, encode_label
@@ -55,9 +55,9 @@ def main() -> None:
             write_labels([])
             say(f"{IRN_LABELS}: no seeds, {instead}")
             return
-        images, refs = pd.read_parquet(IMAGES), pd.read_parquet(REFS)
+        images, refs = read_table(IMAGES), read_table(REFS)
         train = refs.loc[refs["split"] == "train", "ref_id"]
-        maps = SelectedMaps(RESPONSES, pd.read_parquet(PRMS), train, images, size=packed_size(PACKED))
+        maps = SelectedMaps(RESPONSES, read_table(PRMS), train, images, size=packed_size(PACKED))
         work = partial(seed, folder=image_folder(), crf=params.model_dump())
         parts: Iterable[list[dict[str, object]]]
         if size() > 1:
@@ -81,8 +81,7 @@ def write_labels(rows: list[dict[str, object]]) -> None:
     if rank():
         return
     table = pd.DataFrame(rows, columns=["ref_id", "image_id", "label"])
-    with replacing(IRN_LABELS) as temporary:
-        table.sort_values("ref_id").to_parquet(temporary, index=False)
+    write_table(IRN_LABELS, table.sort_values("ref_id"))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """Decode and resize every image once."""
 
-import pandas as pd
-
 from stages._inputs import image_folder
 from stages._paths import IMAGES, PACKED
 from stages._stage import PARAMS, stage, stage_app
@@ -10,6 +8,7 @@ from tris_core.files import write_json
 from tris_core.params.base import load_section
 from tris_core.params.pack_images import PackImagesParams
 from tris_core.params.runtime import RuntimeParams
+from tris_core.parquet import read_table
 from tris_core.training.scratch import scratch_root
 
 app = stage_app()
@@ -26,7 +25,7 @@ def main() -> None:
     """
     with stage("pack_images") as say:
         params, runtime = load_section(PARAMS, PackImagesParams), load_section(PARAMS, RuntimeParams)
-        images = pd.read_parquet(IMAGES)
+        images = read_table(IMAGES)
         manifest = pack_images(images, image_folder(), params.size, scratch_root(), workers=runtime.workers)
         write_json(PACKED, manifest)
         say(f"{shard_folder(scratch_root(), manifest)}: {len(images)} images, {len(images) * params.size**2 * 3 / 1e9:.2f} GB")

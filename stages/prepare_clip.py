@@ -1,14 +1,13 @@
 """Find the two CLIPs."""
 
-import pandas as pd
-
 from stages._paths import CLIP, EXPRESSIONS, TOKENS
 from stages._stage import PARAMS, stage, stage_app
-from tris_core.files import replacing, write_json
+from tris_core.files import write_json
 from tris_core.models.clip import Tokenizer
 from tris_core.models.clip_sources import RANDOM, describe_clip
 from tris_core.params.base import load_section
 from tris_core.params.prepare_clip import PrepareClipParams
+from tris_core.parquet import read_table, write_table
 
 app = stage_app()
 
@@ -28,7 +27,7 @@ def main() -> None:
         params = load_section(PARAMS, PrepareClipParams)
         backbone = describe_clip(params.backbone, params.backbone_weights, imagenet=params.imagenet_weights)
         scorer = describe_clip(params.scorer, params.scorer_weights)
-        expressions = pd.read_parquet(EXPRESSIONS)
+        expressions = read_table(EXPRESSIONS)
         texts = expressions["text"].tolist()
         text = {"max_tokens": params.max_tokens, "overflow": params.overflow}
         write_json(CLIP, {"backbone": backbone, "scorer": scorer, "text": text})
@@ -39,8 +38,7 @@ def main() -> None:
                 say(f"WARNING: the {role}'s weights are random, so results mean nothing")
         tokens = expressions[["expression_id"]].assign(tokens=[len(tokenizer.words(text)) + 2 for text in texts])
         tokens["cut"] = tokens["tokens"] > params.max_tokens
-        with replacing(TOKENS) as temporary:
-            tokens.to_parquet(temporary, index=False)
+        write_table(TOKENS, tokens)
         say(f"{tokens['cut'].sum()} of {len(texts)} expressions longer than {params.max_tokens} tokens")
 
 

@@ -12,11 +12,11 @@ from tris_core.data.packed import packed_size
 from tris_core.data.rle import encode
 from tris_core.data.supplied import supplied_labels
 from tris_core.distributed import rank, spread
-from tris_core.files import replacing
 from tris_core.images import read_image
 from tris_core.params.base import load_section
 from tris_core.params.refine import RefineParams
 from tris_core.params.runtime import RuntimeParams
+from tris_core.parquet import read_table, write_table
 from tris_core.progress import progress
 from tris_core.refiners import REFINERS
 from tris_core.runtime import pick_device
@@ -37,7 +37,7 @@ def main() -> None:
     """
     with spread_stage("refine") as say:
         params = load_section(PARAMS, RefineParams)
-        images, refs = pd.read_parquet(IMAGES), pd.read_parquet(REFS)
+        images, refs = read_table(IMAGES), read_table(REFS)
         if params.source is not None:
             write_labels(supplied_labels(Path(params.source), refs, images))
             say(f"{PSEUDO_LABELS}: taken from {params.source}")
@@ -45,7 +45,7 @@ def main() -> None:
         device = pick_device(load_section(PARAMS, RuntimeParams))
         refiner = REFINERS[params.method](params, device, IRN)
         train = refs.loc[refs["split"] == "train", "ref_id"]
-        maps = SelectedMaps(RESPONSES, pd.read_parquet(PRMS), train, images, size=packed_size(PACKED))
+        maps = SelectedMaps(RESPONSES, read_table(PRMS), train, images, size=packed_size(PACKED))
         folder = image_folder()
 
         def refine_image(selected: Selected) -> list[dict[str, object]]:
@@ -71,8 +71,7 @@ def main() -> None:
 def write_labels(table: pd.DataFrame) -> None:
     if rank():
         return
-    with replacing(PSEUDO_LABELS) as temporary:
-        table.sort_values("ref_id").to_parquet(temporary, index=False)
+    write_table(PSEUDO_LABELS, table.sort_values("ref_id"))
 
 
 if __name__ == "__main__":

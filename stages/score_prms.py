@@ -10,13 +10,13 @@ from stages._spread import spread_stage
 from stages._stage import PARAMS, stage_app
 from stages._text import tokenize
 from tris_core.distributed import rank, spread
-from tris_core.files import replacing
 from tris_core.images import normalise
 from tris_core.models.clip import encode_words, sentence_feature
 from tris_core.models.clip_sources import load_clip
 from tris_core.params.base import load_section
 from tris_core.params.runtime import RuntimeParams
 from tris_core.params.score_prms import ScorePrmsParams
+from tris_core.parquet import write_table
 from tris_core.prms import cumulative_scores, masked_by_responses, similarities
 from tris_core.progress import progress
 from tris_core.response_file import ResponseFile, raw_maps
@@ -67,8 +67,7 @@ def main() -> None:
         made = pd.concat(scores).sort_values("ref_id", kind="stable", ignore_index=True)
         best = made.groupby("ref_id")["score"].transform("idxmax")  # the first of equals
         made["selected"] = made.index == best
-        with replacing(PRMS) as temporary:
-            made.to_parquet(temporary, index=False)
+        write_table(PRMS, made)
         say(f"{PRMS}: one map for each of {made['ref_id'].nunique()} refs, out of {len(table)}")
 
 

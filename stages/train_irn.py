@@ -1,7 +1,5 @@
 """Train the boundary network."""
 
-import pandas as pd
-
 from stages._inputs import image_folder, read_clip
 from stages._paths import CLIP, IMAGES, IRN, IRN_LABELS
 from stages._spread import spread_stage
@@ -16,6 +14,7 @@ from tris_core.params.base import load_section
 from tris_core.params.refine import RefineParams
 from tris_core.params.runtime import RuntimeParams
 from tris_core.params.train_irn import TrainIrnParams
+from tris_core.parquet import read_table
 from tris_core.runtime import pick_device, place
 from tris_core.training.engine import fit, poly, seed_everything
 from tris_core.training.irn import batch_rows, crop_losses, mean_displacement, sgd
@@ -44,8 +43,8 @@ def main() -> None:
             return
         device = pick_device(runtime)
         seed_everything(params.seed)
-        images, clip, folder = pd.read_parquet(IMAGES), read_clip(), image_folder()
-        labels = pd.read_parquet(IRN_LABELS).merge(images[["image_id", "path"]], on="image_id")
+        images, clip, folder = read_table(IMAGES), read_clip(), image_folder()
+        labels = read_table(IRN_LABELS).merge(images[["image_id", "path"]], on="image_id")
         if labels.empty:
             raise InputError(
                 f"{IRN_LABELS}: no seeds, as refine.method or refine.from was another when it was made; run `dvc repro`"

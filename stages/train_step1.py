@@ -1,7 +1,5 @@
 """Step 1: learn text-to-image responses from sentences alone."""
 
-import pandas as pd
-
 from stages._doors import take_weights
 from stages._inputs import open_images, read_clip
 from stages._paths import CLIP, EXPRESSIONS, IMAGES, PACKED, REFS, STEP1
@@ -19,6 +17,7 @@ from tris_core.params.base import load_section
 from tris_core.params.dump_responses import DumpResponsesParams
 from tris_core.params.runtime import RuntimeParams
 from tris_core.params.train_step1 import TrainStep1Params
+from tris_core.parquet import read_table
 from tris_core.runtime import pick_device, place
 from tris_core.training.engine import Selection, fit, poly, seed_everything
 from tris_core.training.loggers import open_log
@@ -53,8 +52,8 @@ def main() -> None:
         device = pick_device(runtime)
         seed_everything(params.seed)
         images, packed = open_images()
-        expressions, clip = pd.read_parquet(EXPRESSIONS), read_clip()
-        refs = TrainingRefs.from_index(images, pd.read_parquet(REFS), expressions, "train")
+        expressions, clip = read_table(EXPRESSIONS), read_clip()
+        refs = TrainingRefs.from_index(images, read_table(REFS), expressions, "train")
         if params.shuffle_sentences:
             refs = refs.with_shuffled_sentences(params.seed)
 

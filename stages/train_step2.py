@@ -1,6 +1,5 @@
 """Step 2: learn to segment from pseudo-labels."""
 
-import pandas as pd
 from torch import nn
 
 from stages._doors import take_weights
@@ -19,6 +18,7 @@ from tris_core.models.step2 import build_step2
 from tris_core.params.base import load_section
 from tris_core.params.runtime import RuntimeParams
 from tris_core.params.train_step2 import TrainStep2Params
+from tris_core.parquet import read_table
 from tris_core.runtime import pick_device
 from tris_core.training.engine import Selection, fit, poly, seed_everything
 from tris_core.training.loggers import open_log
@@ -49,9 +49,9 @@ def main() -> None:
         device = pick_device(runtime)
         seed_everything(params.seed)
         images, packed = open_images()
-        expressions, clip = pd.read_parquet(EXPRESSIONS), read_clip()
-        refs = TrainingRefs.from_index(images, pd.read_parquet(REFS), expressions, "train")
-        labels = pd.read_parquet(PSEUDO_LABELS).set_index("ref_id")
+        expressions, clip = read_table(EXPRESSIONS), read_clip()
+        refs = TrainingRefs.from_index(images, read_table(REFS), expressions, "train")
+        labels = read_table(PSEUDO_LABELS).set_index("ref_id")
         network = {
             "stage_channels": list(pyramid_channels(clip["backbone"])[1:]),
             "text_width": clip["backbone"]["config"]["text_cfg"]["width"],

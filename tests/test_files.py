@@ -1,18 +1,26 @@
 """Outputs are whole or absent; a process ends with its parent; scratch is never shared."""
 
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+import zipfile
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import torch
 
 from tris_core.errors import InputError
-from tris_core.files import replacing, sha256_of
+from tris_core.files import check_seal, read_sealed_json, replacing, sha256_of, write_sealed_json
+from tris_core.locks import hold, holder
+from tris_core.parquet import read_table, write_table
 from tris_core.processes import map_in_processes
+from tris_core.training.engine import _write
 from tris_core.training.scratch import scratch_folder, training_digest
 
 
@@ -40,13 +48,111 @@ def test_a_folder_takes_the_place_of_a_folder(tmp_path: Path) -> None:
     assert [p.name for p in folder.iterdir()] == ["b"]
 
 
-def test_leftovers_of_a_killed_process_are_swept_away(tmp_path: Path) -> None:
-    (tmp_path / ".out.tmp").mkdir()
-    (tmp_path / ".out.tmp" / "half").write_text("half")
-    with replacing(tmp_path / "out") as temporary:
+def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    die = (
+        "import os, signal, sys; from pathlib import Path; from tris_core.files import replacing\n"
+        "with replacing(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.mkdir(); (temporary / 'half').write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    out = tmp_path / "o[u]t"
+    subprocess.run([sys.executable, "-c", die, str(out)], check=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    with replacing(out) as temporary:
         temporary.mkdir()
         (temporary / "whole").write_text("whole")
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["whole"]
+    assert list(tmp_path.iterdir()) == [out]
+    assert [p.name for p in out.iterdir()] == ["whole"]
+
+
+def test_writers_of_one_file_leave_each_others_drafts_alone(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    with replacing(path) as first:
+        first.write_text("first")
+        with replacing(path) as second:
+            second.write_text("second")
+        assert path.read_text() == "second"
+        assert first.read_text() == "first"
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="descriptors are looked up in /proc")
+def test_bytes_are_on_the_disk_before_they_get_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(descriptor: int) -> None:
+        calls.append(("fsync", os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}"))))
+        fsync(descriptor)
+
+    def renamed(source: Path, target: Path) -> None:
+        calls.append(("rename", target.name))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    with replacing(tmp_path / "model") as temporary:
+        (temporary / "part").mkdir(parents=True)
+        (temporary / "part" / "a").write_text("a")
+        (temporary / "b").write_text("b")
+    draft = temporary.name
+    assert calls[-2:] == [("rename", "model"), ("fsync", tmp_path.name)]
+    assert sorted(calls[:-2]) == sorted(("fsync", name) for name in ("a", "b", "part", draft))
+
+
+def test_an_output_that_cannot_be_created_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file/out: cannot be created \(File exists\)"), replacing(tmp_path / "file" / "out"):
+        pass
+    for name in ("x" * 255, "é" * 127):
+        with replacing(tmp_path / name) as temporary:
+            temporary.write_text("as long as names may be")
+    with pytest.raises(InputError, match=r"cannot be created .*too long"), replacing(tmp_path / ("x" * 256)) as temporary:
+        temporary.write_text("")
+
+
+def test_an_error_of_something_else_in_the_block_stays_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "out"):
+        (tmp_path / "elsewhere").read_text()
+
+
+def sealed_files(folder: Path) -> list[Path]:
+    """One of each kind of sealed file."""
+    write_sealed_json(folder / "a.json", {"size": 96, "name": "x"})
+    write_table(folder / "a.parquet", pd.DataFrame({"id": range(50), "text": [f"sentence {i}" for i in range(50)]}))
+    _write({"model": {"w": torch.arange(20.0)}, "done": 3}, folder / "a.pt")
+    return [folder / "a.json", folder / "a.parquet", folder / "a.pt"]
+
+
+def test_every_flipped_bit_of_a_sealed_file_is_found(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    for path in sealed_files(tmp_path):
+        check_seal(path, "")
+        whole = path.read_bytes()
+        for bit in rng.sample(range(8 * len(whole)), 300):
+            damaged = bytearray(whole)
+            damaged[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(damaged)
+            with pytest.raises(InputError, match=rf"{path.name}: .*damaged.*; copy it"):
+                check_seal(path, "copy it")
+        for kept in (0, 1, len(whole) // 2, len(whole) - 1):
+            path.write_bytes(whole[:kept])
+            with pytest.raises(InputError, match="damaged"):
+                check_seal(path, "copy it")
+
+
+def test_sealed_files_are_read_as_they_were_written(tmp_path: Path) -> None:
+    json, table, checkpoint = sealed_files(tmp_path)
+    assert read_sealed_json(json, "") == {"size": 96, "name": "x"}
+    assert read_table(table, ["text"])["text"].tolist() == [f"sentence {i}" for i in range(50)]
+    assert zipfile.ZipFile(checkpoint).testzip() is None
+    assert torch.load(checkpoint, weights_only=True)["done"] == 3
+
+
+def test_what_could_steer_a_terminal_is_printed_as_text() -> None:
+    hostile = "a\x1b]0;owned\x07\x1b[2J\nindex: fine\u202e.jpg"
+    assert str(InputError(f"{hostile}: missing")) == r"a\x1b]0;owned\x07\x1b[2J\nindex: fine\u202e.jpg: missing"
+    assert str(InputError("one", "two é 中")) == "one\ntwo é 中"
 
 
 def test_digest_names_the_training(tmp_path: Path) -> None:
@@ -87,6 +193,39 @@ def test_scratch_stays_after_a_failure_and_goes_after_success() -> None:
     assert not folder.exists()
 
 
+def test_scratch_deleted_during_a_training_is_no_error() -> None:
+    with scratch_folder("toy", "digest") as folder:
+        shutil.rmtree(folder)
+    assert not folder.exists()
+
+
+def test_who_waits_for_a_lock_says_for_whom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tris_core.locks.FIRST_WORD", 0.2)
+    monkeypatch.setattr("tris_core.locks.NEXT_WORDS", 0.3)
+    path = tmp_path / "deep" / "training.lock"
+    other = (
+        "import sys; from pathlib import Path; from tris_core.locks import hold\n"
+        "with hold(Path(sys.argv[1]), 'x'): print('has it', flush=True); input()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", other, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    process.stdout.readline()
+    threading.Timer(1.2, process.communicate, ["\n"]).start()
+    with hold(path, "the same training elsewhere"):
+        lines = capsys.readouterr().out.splitlines()
+        assert f"process {os.getpid()} on" in holder(path)
+    process.wait()
+    assert len(lines) >= 2
+    assert all(
+        f"waiting for the same training elsewhere: process {process.pid} on" in line and str(path) in line for line in lines
+    )
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
 def test_results_of_processes_come_in_order() -> None:
     assert list(map_in_processes(abs, range(-40, 0), workers=2)) == list(range(40, 0, -1))
 
@@ -124,7 +263,7 @@ def test_a_stage_and_its_workers_end_with_the_process_that_started_it() -> None:
     ).replace("lambda_", "nap")
     stage = stage.replace(
         "end_with_parent()\n",
-        "end_with_parent()\ndef nap(_):\n    print(os.getpid(), flush=True)\n    time.sleep(60)\n",
+        "end_with_parent()\ndef nap(_):\n    os.write(1, b'%d\\n' % os.getpid())\n    time.sleep(60)\n",
         1,
     )
     parent = subprocess.Popen(

@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tris_core.files import replacing
+from tris_core.parquet import open_table, table_writer
 
 SCHEMA = pa.schema(
     [("expression_id", pa.int64()), ("ref_id", pa.int64()), ("image_id", pa.int64()), ("split", pa.string()),
@@ -30,7 +29,7 @@ def write_responses(path: Path) -> Iterator[Callable[[pd.DataFrame, NDArray[np.f
 
     All rows of an image belong into one call. The file appears when the block ends without error.
     """
-    with replacing(path) as temporary, pq.ParquetWriter(temporary, SCHEMA) as writer:
+    with table_writer(path, SCHEMA) as writer:
 
         def write(rows: pd.DataFrame, maps: NDArray[np.float32]) -> None:
             writer.write_table(pa.Table.from_pandas(with_maps(rows, maps), SCHEMA, preserve_index=False))
@@ -42,7 +41,7 @@ class ResponseFile(Sequence[pd.DataFrame]):
     """The row groups of a file, each read when it is looked at; of `expression_ids` alone where they are given."""
 
     def __init__(self, path: Path, expression_ids: "pd.Series[int] | None" = None) -> None:
-        self._file = pq.ParquetFile(path)
+        self._file = open_table(path)
         self._wanted = None if expression_ids is None else pd.Index(expression_ids)
 
     def __len__(self) -> int:

@@ -5,7 +5,6 @@ the image itself are drawn on a faded copy of it, pixel by pixel, so that colour
 """
 
 import io
-import os
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from numpy.typing import NDArray
+
+from tris_core.files import replacing
 
 TITLES = ("image", "response map", "pseudo-label", "prediction", "truth")
 COLOURS = {"pseudo_label": (255, 120, 0), "prediction": (0, 110, 255), "truth": (0, 170, 70)}
@@ -85,9 +86,8 @@ def write_sheet(path: Path, rows: Sequence[SheetRow]) -> None:
             figure.figimage(panel, left, tops[-1] - top - len(lines) * LINE - height, origin="upper")
     png = io.BytesIO()
     FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(png.getvalue())
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_bytes(png.getvalue())
 
 
 def _text(figure: Figure, text: str, x: float, y: float, font: FontProperties, *, ha: str, color: str) -> None:

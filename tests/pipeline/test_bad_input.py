@@ -1,6 +1,9 @@
 """What a stage does with input it cannot use: a plain message, exit code 1, nothing written. And with photographs: it runs."""
 
+import importlib
 import pickle
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -123,3 +126,16 @@ def test_the_exit_code_reaches_the_shell(place: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT), "PATH": ""})
     assert done.returncode == 1
     assert done.stderr.startswith("index: ")
+
+
+def test_every_stage_names_the_input_that_was_not_made_yet(place: Path) -> None:
+    shutil.copy(ROOT / "dvc.yaml", place)
+    stages_of_dvc = YAML(typ="safe").load(place / "dvc.yaml")["stages"]
+    for name in stages_of_dvc.keys() - {"make_shapes", "index"}:
+        result = CliRunner().invoke(importlib.import_module(f"stages.{name}").app, [])
+        assert result.exit_code == 1, (name, result.output)
+        assert isinstance(result.exception, SystemExit), (name, result.exception)
+        found = re.search(rf"{name}: (\S+): not made yet; run `dvc repro (\w+)`", result.output)
+        assert found, result.output
+        assert found[2] in stages_of_dvc
+    assert {path.name for path in place.iterdir()} <= {"params.yaml", "dvc.yaml", "scratch"}

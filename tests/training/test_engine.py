@@ -64,6 +64,26 @@ def test_an_interrupted_training_ends_with_the_same_bits(tmp_path: Path) -> None
     assert curve["step"].tolist() == [10, 20, 30, 40, 50, 60]
 
 
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped"])
+def test_a_damaged_checkpoint_costs_one_line_and_a_fresh_start(
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    straight, curve = run(tmp_path / "a")
+    with pytest.raises(Interrupted):
+        run(tmp_path / "b", stop_at=37)
+    path = tmp_path / "b" / "checkpoint.pt"
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 3] ^= 4
+    path.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "flipped": bytes(flipped)}[damage])
+    again, again_curve = run(tmp_path / "b")
+    assert all(torch.equal(straight[key], again[key]) for key in straight)
+    pd.testing.assert_frame_equal(curve, again_curve)
+    said = [line for line in capsys.readouterr().out.splitlines() if "checkpoint.pt" in line]
+    assert len(said) == 1
+    assert "the training starts from its first step" in said[0]
+
+
 def test_the_log_gets_the_rows_of_the_curve_as_they_come(tmp_path: Path) -> None:
     logged: list[dict[str, float]] = []
     with pytest.raises(Interrupted):

@@ -42,7 +42,7 @@ def read_params(path: Path) -> dict[str, Section]:
     try:
         content = YAML(typ="safe").load(path)
     except (YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes that are no UTF-8
-        raise InputError(f"{path}: not YAML: {error}") from error
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected sections, found {type(content).__name__}")
     known = sections()
@@ -57,7 +57,7 @@ def read_params(path: Path) -> dict[str, Section]:
         except ValidationError as error:
             faults += [_fault(name, dict(detail)) for detail in error.errors()]
     if faults:
-        raise InputError("\n".join(f"{path}: {fault}" for fault in sorted(faults)))
+        raise InputError(*(f"{path}: {fault}" for fault in sorted(faults)))
     return read
 
 

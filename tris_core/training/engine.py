@@ -3,6 +3,7 @@
 import math
 import os
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from tris_core import distributed
 from tris_core.errors import InputError
-from tris_core.files import replacing
+from tris_core.files import NO_SEAL, check_seal, replacing, seal
 from tris_core.processes import keep_freed_memory
 from tris_core.progress import progress
 from tris_core.training.loggers import Log
@@ -123,7 +124,7 @@ def fit(
                 saved = time.monotonic()
     bar.close()
     if selection is not None and leads and steps:
-        model.load_state_dict(torch.load(scratch / "best.pt", map_location="cpu", weights_only=True))
+        model.load_state_dict(_best(scratch / "best.pt", name))
     return pd.DataFrame(history, columns=None if history else ["step", "total"])
 
 
@@ -137,11 +138,10 @@ def _not_finite(name: str, recent: list[Losses], done: int, batch: Callable[[int
 
 
 def _advice(scratch: Path) -> str:
-    kept = scratch / "checkpoint.pt"
-    done = torch.load(kept, map_location="cpu", weights_only=True)["done"] if kept.is_file() else 0
+    state = _read(scratch / "checkpoint.pt") or {"done": 0}
     return (
-        f"kept is the checkpoint of step {done}. Look at these records, at the learning rate and at the machine: the next "
-        "`dvc repro` goes on from the checkpoint, or from the start where parameters, data or code were changed"
+        f"kept is the checkpoint of step {state['done']}. Look at these records, at the learning rate and at the machine: "
+        "the next `dvc repro` goes on from the checkpoint, or from the start where parameters, data or code were changed"
     )
 
 
@@ -167,13 +167,36 @@ def _write(state: dict[str, Any], path: Path) -> None:
                 f"{path}: cannot be written, most likely for want of space ({str(error).splitlines()[0]}); free some, then "
                 "run it again: the last checkpoint stays"
             ) from error
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.comment = f"seal:{NO_SEAL}".encode()
+        seal(temporary)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """What `_write` wrote; None, with a printed line, if the file is gone or damaged."""
+    if not path.exists():
+        return None
+    try:
+        check_seal(path, "the training starts from its first step")
+    except InputError as error:
+        print(error, flush=True)
+        return None
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def _best(path: Path, name: str) -> dict[str, Tensor]:
+    state = _read(path)
+    if state is None:
+        raise InputError(f"{name}: {path} with the best weights was deleted or damaged during the run; run it again")
+    return state
 
 
 def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, scratch: Path) -> tuple[int, list[dict[str, float]], float]:
     path = scratch / "checkpoint.pt"
-    if not path.is_file():
+    state = _read(path)
+    if state is None or (state["best"] > -math.inf and _read(scratch / "best.pt") is None):
         return 0, [], -math.inf
-    state = torch.load(path, map_location="cpu", weights_only=True)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["rng"])

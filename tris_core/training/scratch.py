@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from platformdirs import user_cache_path
 
 import tris_core
 from tris_core import distributed
 from tris_core.files import sha256_of
+from tris_core.locks import hold
 
 
 def scratch_root() -> Path:
@@ -41,8 +41,8 @@ def scratch_folder(name: str, digest: str) -> Iterator[Path]:
         distributed.wait_for_all()
         yield folder
         return
-    with FileLock(f"{folder}.lock"):
+    with hold(folder.with_name(f"{folder.name}.lock"), f"the same {name} training elsewhere"):
         folder.mkdir(parents=True, exist_ok=True)
         distributed.wait_for_all()
         yield folder
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # somebody may have emptied the scratch folder
