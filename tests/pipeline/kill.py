@@ -1,11 +1,14 @@
 """Kill a run of the tiny pipeline again and again; `dvc repro` must end where an undisturbed run ends.
 
     uv run python -m tests.pipeline.kill --times 30 --seed 0
+    uv run python -m tests.pipeline.kill --times 10 --power
 
 One clone runs undisturbed. Others, each with an empty cache, are started, killed and started again, up to `--per-run` times,
 so that kills meet what earlier ones left. After every kill no process may be left over; at the end of a run every output of
 dvc.lock must have the undisturbed run's bytes, no file may lie where the undisturbed run has none, and every object of DVC's
-cache must be what its name says. Ends with exit code 1 at the first run that is not so, and leaves its folder to look at.
+cache must be what its name says. With --power all processes are killed at once, and what they had not fsynced is damaged
+(`tests.pipeline.power`); docs/mend_cache.sh then clears DVC's own cache, as the README says. Ends with exit code 1 at the
+first run that is not so, and leaves its folder to look at.
 """
 
 import contextlib
@@ -26,6 +29,8 @@ import psutil
 import typer
 from ruamel.yaml import YAML
 
+from tests.pipeline import power
+from tests.pipeline.closure import ROOT
 from tests.pipeline.project import Project
 
 VICTIMS = ("stage", "dvc", "worker", "terminal")  # Ctrl-C in a terminal reaches DVC, its stage and the workers at once
@@ -134,10 +139,31 @@ def check(project: Project, undisturbed: tuple[dict[str, str], set[str]]) -> Non
     assert not damaged(project), f"damaged in the cache: {damaged(project)}"
 
 
+def cut_power(project: Project, seconds: float, rng: random.Random) -> bool:
+    """`dvc repro`, cut off after `seconds`; whether it ended before. What was not on the disk is damaged."""
+    started = time.time()
+    process = subprocess.Popen(
+        ["dvc", "repro"], cwd=project.folder, env=project.env, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        return process.wait(timeout=seconds) == 0
+    except subprocess.TimeoutExpired:
+        others = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        psutil.wait_procs(others, timeout=PATIENCE)
+    typer.echo(f"     {power.cut(project, started, rng)} files damaged")
+    mend_lock(project)
+    project.run("bash", str(ROOT / "docs" / "mend_cache.sh"))
+    return False
+
+
 def main(
     times: Annotated[int, typer.Option(min=1, help="kills")] = 30,
     seed: Annotated[int, typer.Option(help="of victims, signals and moments")] = 0,
     per_run: Annotated[int, typer.Option(min=1, help="kills of a run before it is let through")] = 6,
+    power_cuts: Annotated[bool, typer.Option("--power", help="cut the power instead of killing one process")] = False,
 ) -> None:
     """Kill tiny runs at random moments and compare what comes of them with an undisturbed run."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and all they start, ignore it
@@ -152,9 +178,15 @@ def main(
     while struck < times:
         runs += 1
         project, done, here = Project(base / f"run{runs}"), False, 0
+        if power_cuts:
+            power.record(project)
         while not done and here < per_run and struck < times:
-            blow = Blow.draw(rng, 2 * span / per_run)
-            done = strike(project, blow)
+            if power_cuts:
+                blow = f"power cut after {(seconds := rng.uniform(0, 2 * span / per_run)):.2f} s"
+                done = cut_power(project, seconds, rng)
+            else:
+                drawn = Blow.draw(rng, 2 * span / per_run)
+                blow, done = str(drawn), strike(project, drawn)
             if not done:
                 here, struck = here + 1, struck + 1
                 typer.echo(f"{struck:3d}: {blow}")

@@ -29,6 +29,7 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.scratch = folder, folder.parent / f"{folder.name}-scratch"
+        self.extra_env: dict[str, str] = {}
         for name in COPIED:
             source, target = ROOT / name, folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +49,7 @@ class Project:
         bin_folder = str(Path(sys.executable).parent)
         names = {f"GIT_{who}_{what}": "tris" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
         own = {"PATH": f"{bin_folder}:{os.environ['PATH']}", "TRIS_SCRATCH": str(self.scratch), "SHELL": "/bin/sh"}
-        return {**os.environ, **names, **own}
+        return {**os.environ, **names, **own, **self.extra_env}
 
     def run(self, *command: str, check: bool = True) -> str:
         done = subprocess.run(command, cwd=self.folder, env=self.env, capture_output=True, text=True, check=False)
