@@ -58,8 +58,8 @@ def map_in_processes(work: Callable[[T], R], items: Iterable[T], *, workers: int
                 f"one of {workers} worker processes was killed, as systems do that run out of memory; lower runtime.workers, "
                 "then run it again"
             ) from error
-        except BaseException:  # Ctrl-C among them: nobody waits for what is not begun
-            pool.shutdown(wait=False, cancel_futures=True)
+        except BaseException:  # Ctrl-C and an early close among them: what has not begun is dropped, the rest waited for,
+            pool.shutdown(cancel_futures=True)  # as a pool that ends beside the interpreter prints a traceback
             raise
 
 
