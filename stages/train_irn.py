@@ -30,8 +30,8 @@ def main() -> None:
     """Train the boundary and displacement branches of IRN on the seeds; the backbone stays frozen.
 
     Inputs: data/index/images.parquet, the image files, data/packed.json (their hashes), data/irn_labels.parquet,
-    models/clip.json, params train_irn, refine.method and refine.from. Outputs: models/irn, metrics/curves/irn.csv. Where the pseudo-labels come from elsewhere,
-    nothing is trained.
+    models/clip.json, params train_irn, refine.method and refine.from. Outputs: models/irn, metrics/curves/irn.csv. Where
+    the pseudo-labels come from elsewhere, nothing is trained.
 
     1. Cut random crops of images and seeds. 2. Train on pairs of pixels within the radius. 3. Measure the mean displacement
     over the training images; the network subtracts it from then on.

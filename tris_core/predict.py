@@ -141,9 +141,9 @@ class Predictor:
     def each(self, image: Picture, texts: Sequence[str], *, threshold: float = 0.0) -> Iterator[Prediction]:
         """One `Prediction` per sentence, in their order; the image is encoded once.
 
-        `image` is a file, a picture that PIL has opened, or RGB pixels (H, W, 3) uint8. A pixel belongs to the mask where Step-2's logit at the image's
-        own size is over `threshold` (D51); there may be none. Raises `InputError` for an unusable image or an empty
-        sentence.
+        `image` is a file, a picture that PIL has opened, or RGB pixels (H, W, 3) uint8. A pixel belongs to the mask
+        where Step-2's logit at the image's own size is over `threshold` (D51); there may be none. Raises `InputError`
+        for an unusable image or an empty sentence.
         """
         check_texts(texts)
         pixels = _pixels(image)
