@@ -41,4 +41,5 @@ def photographs(root: Path) -> pd.DataFrame:
     for number in range(IMAGES):
         coarse = Image.fromarray(rng.integers(0, 255, (60, 80, 3), dtype=np.uint8)).resize((WIDTH, HEIGHT))
         coarse.save(root / f"{number}.jpg", quality=90)
-    return pd.DataFrame({"image_id": range(IMAGES), "path": [f"{number}.jpg" for number in range(IMAGES)]})
+    paths = [f"{number}.jpg" for number in range(IMAGES)]
+    return pd.DataFrame({"image_id": range(IMAGES), "path": paths, "height": HEIGHT, "width": WIDTH})

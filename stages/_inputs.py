@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stages._paths import CLIP, EXPRESSIONS, IMAGES, PACKED, REFS
 from stages._stage import PARAMS
 from tris_core.data.layout import IMAGE_FOLDERS
-from tris_core.data.packed import PackedImages
+from tris_core.data.packed import PackedImages, check_pictures
 from tris_core.params.base import load_section
 from tris_core.params.dataset import DatasetParams
 from tris_core.params.runtime import RuntimeParams
@@ -23,6 +23,13 @@ def image_folder() -> Path:
     """The folder that the paths of the images table are relative to."""
     dataset = load_section(PARAMS, DatasetParams)
     return Path(dataset.root) / IMAGE_FOLDERS[dataset.name]
+
+
+def checked_image_folder(images: pd.DataFrame) -> Path:
+    """`image_folder`, for stages that read image files; raises `InputError` if one is not what was packed."""
+    folder = image_folder()
+    check_pictures(PACKED, images, folder, scratch_root())
+    return folder
 
 
 def open_images() -> tuple[pd.DataFrame, PackedImages]:

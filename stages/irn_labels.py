@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from stages._inputs import image_folder
+from stages._inputs import checked_image_folder
 from stages._paths import IMAGES, IRN_LABELS, PACKED, PRMS, REFS, RESPONSES
 from stages._spread import spread_stage
 from stages._stage import PARAMS, stage_app
@@ -58,7 +58,7 @@ def main() -> None:
         images, refs = read_table(IMAGES), read_table(REFS)
         train = refs.loc[refs["split"] == "train", "ref_id"]
         maps = SelectedMaps(RESPONSES, read_table(PRMS), train, images, size=packed_size(PACKED))
-        work = partial(seed, folder=image_folder(), crf=params.model_dump())
+        work = partial(seed, folder=checked_image_folder(images), crf=params.model_dump())
         parts: Iterable[list[dict[str, object]]]
         if size() > 1:
 

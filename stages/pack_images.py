@@ -19,7 +19,7 @@ def main() -> None:
     """Decode every image of the index, resize it to the training size and keep it in memory-mapped shards.
 
     Inputs: data/index/images.parquet, the image files, params pack_images and dataset. Output: data/packed.json, the hashes
-    of the shards; the shards themselves lie in $TRIS_SCRATCH (default: the user's cache folder), outside DVC.
+    of the shards and of the image files; the shards are in $TRIS_SCRATCH (default: the user's cache folder), outside DVC.
 
     1. Decode to RGB. 2. Resize to a square, bilinear. 3. Write uint8 shards and their manifest.
     """

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages._inputs import image_folder
+from stages._inputs import checked_image_folder
 from stages._paths import IMAGES, IRN, PACKED, PRMS, PSEUDO_LABELS, REFS, RESPONSES
 from stages._spread import spread_stage
 from stages._stage import PARAMS, stage_app
@@ -46,7 +46,7 @@ def main() -> None:
         refiner = REFINERS[params.method](params, device, IRN)
         train = refs.loc[refs["split"] == "train", "ref_id"]
         maps = SelectedMaps(RESPONSES, read_table(PRMS), train, images, size=packed_size(PACKED))
-        folder = image_folder()
+        folder = checked_image_folder(images)
 
         def refine_image(selected: Selected) -> list[dict[str, object]]:
             masks = refiner(read_image(folder / selected.path), selected.maps)

@@ -1,6 +1,6 @@
 """Train the boundary network."""
 
-from stages._inputs import image_folder, read_clip
+from stages._inputs import checked_image_folder, read_clip
 from stages._paths import CLIP, IMAGES, IRN, IRN_LABELS
 from stages._spread import spread_stage
 from stages._stage import PARAMS, stage_app
@@ -28,9 +28,9 @@ app = stage_app()
 def main() -> None:
     """Train the boundary and displacement branches of IRN on the seeds; the backbone stays frozen.
 
-    Inputs: data/index/images.parquet, the image files, data/irn_labels.parquet, models/clip.json, params train_irn,
-    refine.method and refine.from. Outputs: models/irn, metrics/curves/irn.csv. Where the pseudo-labels come from elsewhere,
-    nothing is trained.
+    Inputs: data/index/images.parquet, the image files, data/packed.json (their hashes), data/irn_labels.parquet,
+    models/clip.json, params train_irn, refine.method and refine.from. Outputs: models/irn, metrics/curves/irn.csv. Where
+    the pseudo-labels come from elsewhere, nothing is trained.
 
     1. Cut random crops of images and seeds. 2. Train on pairs of pixels within the radius. 3. Measure the mean displacement
     over the training images; the network subtracts it from then on.
@@ -43,7 +43,8 @@ def main() -> None:
             return
         device = pick_device(runtime)
         seed_everything(params.seed)
-        images, clip, folder = read_table(IMAGES), read_clip(), image_folder()
+        images, clip = read_table(IMAGES), read_clip()
+        folder = checked_image_folder(images)
         labels = read_table(IRN_LABELS).merge(images[["image_id", "path"]], on="image_id")
         if labels.empty:
             raise InputError(

@@ -26,7 +26,6 @@ from tris_core.mask_files import read_masks
 from tris_core.models.archives import read_checkpoint
 from tris_core.models.released import open_weights
 from tris_core.params.base import read_params
-from tris_core.photos import read_photo
 
 Case = tuple[Callable[[Path], object], str]
 PRESET = (Path(__file__).parents[1] / "presets" / "shapes.yaml").read_text()
@@ -70,7 +69,7 @@ def photo(name: str, keep: float) -> Callable[[Path], object]:
     def make(folder: Path) -> object:
         Image.effect_noise((80, 60), 90).save(folder / name)
         (folder / name).write_bytes((folder / name).read_bytes()[: int(keep * (folder / name).stat().st_size)])
-        return read_photo(folder / name)
+        return read_image(folder / name)
 
     return make
 
@@ -153,9 +152,9 @@ CORPUS: dict[str, Case] = {
     "an image cut short": (cut("train2014/b.jpg", 0.6), "b.jpg: cannot be read as an image (image file is truncated"),
     "an image without pixels": (cut("train2014/b.jpg", 0.02), "b.jpg cannot be read"),
     "an empty image": (cut("train2014/b.jpg", 0), "b.jpg cannot be read"),
-    "a photo cut short": (photo("a.png", 0.5), "a.png: is broken ("),
+    "a photo cut short": (photo("a.png", 0.5), "a.png: cannot be read as an image ("),
     "a photo of a header alone": (photo("a.png", 0.004), "a.png: cannot be read as an image"),
-    "a text called photo": (holding("a.jpg", b"hello", read_photo), "a.jpg: cannot be read as an image"),
+    "a text called photo": (holding("a.jpg", b"hello", read_image), "a.jpg: cannot be read as an image"),
     "masks nested too deeply": (holding("m.json", b"[" * 10**5, read_masks), "m.json: not JSON"),
     "masks that are no Parquet": (holding("m.parquet", b"PAR1PAR1", read_masks), "m.parquet: not a Parquet file"),
     "parameters in tabs": (params("index: {", "index:\n\t{"), "params.yaml: not YAML"),

@@ -22,11 +22,11 @@ from tris_core.data.rle import decode
 from tris_core.errors import InputError
 from tris_core.evaluation import by_image
 from tris_core.files import write_json
+from tris_core.images import as_displayed, read_image
 from tris_core.models.checkpoints import load_weights, read_config
 from tris_core.models.clip import Tokenizer
 from tris_core.models.step1 import build_step1
 from tris_core.models.step2 import build_step2
-from tris_core.photos import as_displayed, read_photo
 from tris_core.predict import DEMO, Predictor, default_models, mask_of
 from tris_core.prediction_files import STEM_BYTES, names, slug
 from tris_core.predictions import predict_by_image, to_rows
@@ -59,7 +59,7 @@ def test_numbers_are_the_pipelines(folders: tuple[Path, Path], tmp_path: Path) -
     sizes = {"a.png": (60, 90), "b.png": (131, 47)}
     for seed, (file, (height, width)) in enumerate(sizes.items()):
         noise(height, width, seed).save(tmp_path / file)
-    images = pd.DataFrame({"image_id": [0, 1], "path": list(sizes)})
+    images = pd.DataFrame({"image_id": [0, 1], "path": list(sizes), "height": [60, 131], "width": [90, 47]})
     manifest = pack_images(images, tmp_path, SIZE, tmp_path / "scratch", workers=1)
     write_json(tmp_path / "packed.json", manifest)
     packed = PackedImages(tmp_path / "packed.json", images, tmp_path, tmp_path / "scratch", workers=1)
@@ -183,9 +183,9 @@ def test_any_mode_becomes_what_is_displayed() -> None:
 def test_sixteen_bits_and_palettes_survive_the_file(tmp_path: Path) -> None:
     ramp = np.linspace(0, 0xFFFF, 256).astype(np.uint16).reshape(16, 16)
     Image.fromarray(ramp).save(tmp_path / "deep.png")
-    assert np.array_equal(np.asarray(read_photo(tmp_path / "deep.png"))[..., 0], (ramp >> 8).astype(np.uint8))
+    assert np.array_equal(read_image(tmp_path / "deep.png")[..., 0], (ramp >> 8).astype(np.uint8))
     noise(10, 20).quantize(16).save(tmp_path / "palette.gif")
-    assert read_photo(tmp_path / "palette.gif").size == (20, 10)
+    assert read_image(tmp_path / "palette.gif").shape == (10, 20, 3)
 
 
 @pytest.mark.parametrize(("orientation", "turn"), [(3, 2), (6, 3), (8, 1)])
@@ -194,7 +194,7 @@ def test_exif_turns_the_image_and_its_masks(predictor: Predictor, tmp_path: Path
     exif[0x0112] = orientation
     photo.save(tmp_path / "turned.png", exif=exif)
     upright = Image.fromarray(np.rot90(np.asarray(photo), turn))
-    assert np.array_equal(np.asarray(read_photo(tmp_path / "turned.png")), np.asarray(upright))
+    assert np.array_equal(read_image(tmp_path / "turned.png"), np.asarray(upright))
     found, expected = (predictor.predict(image, ["man"])[0] for image in (tmp_path / "turned.png", upright))
     assert found.mask.shape == upright.size[::-1]
     assert np.array_equal(found.response, expected.response)
@@ -214,7 +214,7 @@ def test_images_that_are_none(predictor: Predictor, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no image")
     noise(90, 90).save(tmp_path / "whole.jpg")
     (tmp_path / "half.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:900])
-    for name, word in (("text.jpg", "cannot be read"), ("half.jpg", "broken"), ("none.jpg", "not found")):
+    for name, word in (("text.jpg", "cannot be read"), ("half.jpg", "truncated"), ("none.jpg", "not found")):
         with pytest.raises(InputError, match=f"{name}: .*{word}"):
             predictor.predict(tmp_path / name, ["man"])
 

@@ -1,6 +1,5 @@
 """`tris`: what one does beside the pipeline. The stages themselves are `python -m stages.NAME`."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -279,7 +278,7 @@ def predict(
     with plainly():
         if (csv is None) == (image is None and not text) or (csv is None and not (image and text)):
             raise InputError("what to predict: give --image and --text, or --csv alone")
-        from tris_core.photos import read_photo
+        from tris_core.images import read_image
         from tris_core.predict import Predictor, check_texts
         from tris_core.prediction_files import names, requests_of_csv, requests_of_images, write_pictures
 
@@ -294,14 +293,14 @@ def predict(
         predictor = Predictor.load(step1, step2)
         name = names(requests)
         for path, texts in requests.items():
-            started = time.monotonic()
-            photo = read_photo(path)
-            found = predictor.predict(photo, texts, threshold=threshold)
-            seconds = time.monotonic() - started
-            typer.echo(f"{path}: {photo.width} x {photo.height} (width x height), sentences: {len(texts)}, {seconds:.2f} s")
-            for prediction, beginning in zip(found, name, strict=False):
+            photo = read_image(path)
+            height, width = photo.shape[:2]
+            typer.echo(f"{path}: {width} x {height} (width x height), sentences: {len(texts)}")
+            for prediction in predictor.each(photo, texts, threshold=threshold):
+                beginning = next(name)
                 write_pictures(out, beginning, photo, prediction)
                 typer.echo(f"  {beginning}: {prediction.in_words()}")
+                del prediction  # before the next one is made
 
 
 @app.command()

@@ -21,19 +21,21 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tris_core.errors import InputError
-from tris_core.images import normalise, resize_square, to_tensor
+from tris_core.images import as_displayed, normalise, read_image, resize_square, to_tensor
 from tris_core.maps import divide_by_maximum_, first_maxima, response_to_original, to_original
 from tris_core.models.checkpoints import load_weights, read_config
 from tris_core.models.clip import Tokenizer
 from tris_core.models.step1 import Step1, build_step1
 from tris_core.models.step2 import Step2, build_step2
-from tris_core.photos import as_displayed, read_photo
 from tris_core.runtime import place
 
 LAST_RUN = (Path("models/step1"), Path("models/step2"))
 DEMO = (Path(__file__).parent / "assets" / "demo_step1", Path(__file__).parent / "assets" / "demo_step2")
 
+BAND = 2**20  # pixels
+
 Model = TypeVar("Model", bound=nn.Module)
+Picture = Path | str | Image.Image | NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -131,42 +133,45 @@ class Predictor:
         network2, config2 = _load(folder2, build_step2)
         return Predictor(network1, config1, network2, config2, place_of_work)
 
-    def predict(self, image: Path | str | Image.Image, texts: Sequence[str], *, threshold: float = 0.0) -> list[Prediction]:
+    def predict(self, image: Picture, texts: Sequence[str], *, threshold: float = 0.0) -> list[Prediction]:
         """`each` sentence's `Prediction`, in a list."""
         return list(self.each(image, texts, threshold=threshold))
 
     @torch.inference_mode()
-    def each(self, image: Path | str | Image.Image, texts: Sequence[str], *, threshold: float = 0.0) -> Iterator[Prediction]:
+    def each(self, image: Picture, texts: Sequence[str], *, threshold: float = 0.0) -> Iterator[Prediction]:
         """One `Prediction` per sentence, in their order; the image is encoded once.
 
-        `image` is a file or a picture that PIL has opened. A pixel belongs to the mask where Step-2's logit at the image's
-        own size is over `threshold` (D51); there may be none. Raises `InputError` for an unusable image or an empty
-        sentence.
+        `image` is a file, a picture that PIL has opened, or RGB pixels (H, W, 3) uint8. A pixel belongs to the mask
+        where Step-2's logit at the image's own size is over `threshold` (D51); there may be none. Raises `InputError`
+        for an unusable image or an empty sentence.
         """
         check_texts(texts)
-        picture = as_displayed(image) if isinstance(image, Image.Image) else read_photo(Path(image))
-        pixels = np.asarray(picture)
+        pixels = _pixels(image)
+        height, width = pixels.shape[:2]
         visual = self._step1.encode_image(self._reader1.image(pixels))
         stages = self._step2.encode_image(self._reader2.image(pixels))
+        del image, pixels  # many times what the squares take
         for text in texts:
-            yield self._one(text, visual, stages, pixels.shape[0], pixels.shape[1], threshold)
+            yield self._one(text, visual, stages, height, width, threshold)
 
     def _one(self, text: str, visual: Tensor, stages: list[Tensor], height: int, width: int, threshold: float) -> Prediction:
         started = time.monotonic()
         reader1, reader2 = self._reader1, self._reader2
         raw = self._step1.respond_pairs(visual, self._step1.encode_text(reader1.tokens(text))).cpu()
-        response = divide_by_maximum_(response_to_original(raw, size=reader1.size, height=height, width=width))[0]
         small = self._step2.segment(stages, reader2.tokens(text), reader2.size)[:, 0].cpu()
         logits = to_original(small, height=height, width=width)
         mask, mask_score = _over(logits[0], threshold)
         x, y = first_maxima([0], logits.numpy())[0].tolist()
+        score = logits.max().sigmoid().item()
+        del logits  # before the next map of the picture's size is made
+        response = divide_by_maximum_(response_to_original(raw, size=reader1.size, height=height, width=width))[0]
         return Prediction(
             text=text,
             mask=mask,
             logits=small[0].numpy(),
             response=response.numpy(),
             point=(x, y),
-            score=logits.max().sigmoid().item(),
+            score=score,
             mask_score=mask_score,
             tokens=max(reader1.length(text), reader2.length(text)),
             max_tokens=min(reader1.max_tokens, reader2.max_tokens),
@@ -184,7 +189,17 @@ def mask_of(logits: NDArray[np.float32], *, height: int, width: int, threshold: 
 
 def _over(logits: Tensor, threshold: float) -> tuple[NDArray[np.bool_], float]:
     mask = logits > threshold
-    return mask.numpy(), logits[mask].sigmoid().mean().item() if mask.any() else 0.0
+    inside = int(mask.sum())
+    rows = max(1, BAND // logits.shape[1])
+    parts = zip(logits.split(rows), mask.split(rows), strict=True)  # a selection takes three times what it selects from
+    total = sum(part[chosen].sigmoid().sum(dtype=torch.float64).item() for part, chosen in parts)
+    return mask.numpy(), total / inside if inside else 0.0
+
+
+def _pixels(image: Picture) -> NDArray[np.uint8]:
+    if isinstance(image, np.ndarray):
+        return image
+    return np.asarray(as_displayed(image)) if isinstance(image, Image.Image) else read_image(Path(image))
 
 
 def check_texts(texts: Sequence[str]) -> None:

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from tris_core.errors import InputError
 from tris_core.files import replacing
 from tris_core.image_files import readable_formats
-from tris_core.photos import check_photo
+from tris_core.images import check_image
 from tris_core.predict import Prediction
 from tris_core.sheets import COLOURS, tint
 
@@ -26,7 +27,7 @@ def requests_of_images(image: Path, texts: Sequence[str]) -> tuple[Requests, lis
     Raises `InputError` for what is missing, is no image or holds none.
     """
     if not image.is_dir():
-        check_photo(image)
+        check_image(image)
         return {image: list(texts)}, []
     formats = readable_formats()
     readable = {suffix for suffix, kind in Image.registered_extensions().items() if kind in formats}
@@ -35,7 +36,7 @@ def requests_of_images(image: Path, texts: Sequence[str]) -> tuple[Requests, lis
     if not photos:
         raise InputError(f"{image}: no image file in this folder")
     for path in photos:
-        check_photo(path)
+        check_image(path)
     return {path: list(texts) for path in photos}, [path for path in files if path not in photos]
 
 
@@ -64,7 +65,7 @@ def requests_of_csv(path: Path) -> Requests:
         photo = path.parent / image
         if photo not in requests:
             try:
-                check_photo(photo)
+                check_image(photo)
             except InputError as error:
                 raise InputError(f"{path}: row {row}: {error}") from error
         requests.setdefault(photo, []).append(text)
@@ -91,13 +92,15 @@ def slug(text: str) -> str:
     return re.sub("[^a-z0-9]+", "-", plain).strip("-")[:SLUG_LETTERS].strip("-") or "sentence"
 
 
-def write_pictures(out: Path, name: str, photo: Image.Image, prediction: Prediction) -> None:
+def write_pictures(out: Path, name: str, photo: NDArray[np.uint8], prediction: Prediction) -> None:
     """`<name>_mask.png` (0, 255), `<name>_response.png` (grey levels) and `<name>_overlay.png`, at the size of `photo`."""
-    pictures = {
-        "mask": prediction.mask.astype(np.uint8) * 255,
-        "response": (prediction.response * 255).round().astype(np.uint8),
-        "overlay": tint(np.asarray(photo, dtype=np.float32), prediction.mask, COLOURS["prediction"]),
-    }
-    for what, pixels in pictures.items():
-        with replacing(out / f"{name}_{what}.png") as temporary:
-            Image.fromarray(pixels).save(temporary, format="PNG")
+    _write(out / f"{name}_mask.png", prediction.mask * np.uint8(255))
+    levels = prediction.response * 255
+    _write(out / f"{name}_response.png", np.rint(levels, out=levels).astype(np.uint8))
+    del levels
+    _write(out / f"{name}_overlay.png", tint(photo, prediction.mask, COLOURS["prediction"]))
+
+
+def _write(path: Path, pixels: NDArray[np.uint8]) -> None:
+    with replacing(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG")

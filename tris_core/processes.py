@@ -6,7 +6,7 @@ import resource
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
@@ -44,10 +44,11 @@ def cores() -> int:
     return max(1, usable // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-def map_in_processes(work: Callable[[T], R], items: Iterable[T], *, workers: int) -> Iterator[R]:
+def map_in_processes(work: Callable[[T], R], items: Iterable[T], *, workers: int) -> Generator[R, None, None]:
     """`map` over `workers` processes (0: one for each of `cores`), in order, with only a few items in flight.
 
-    `work` must be importable; it runs in forks, so it should not use torch.
+    `work` must be importable; it runs in forks, so it should not use torch. When the iterator ends, fails or is closed
+    (`contextlib.closing`), the processes have ended too.
     """
     workers = workers or cores()
     with ProcessPoolExecutor(workers, initializer=_begin_work) as pool:
@@ -58,8 +59,8 @@ def map_in_processes(work: Callable[[T], R], items: Iterable[T], *, workers: int
                 f"one of {workers} worker processes was killed, as systems do that run out of memory; lower runtime.workers, "
                 "then run it again"
             ) from error
-        except BaseException:  # Ctrl-C among them: nobody waits for what is not begun
-            pool.shutdown(wait=False, cancel_futures=True)
+        except BaseException:  # Ctrl-C and an early close among them: what has not begun is dropped, the rest waited for,
+            pool.shutdown(cancel_futures=True)  # as a pool that ends beside the interpreter prints a traceback
             raise
 
 

@@ -25,6 +25,7 @@ COLOURS = {"pseudo_label": (255, 120, 0), "prediction": (0, 110, 255), "truth": 
 BLANK = (244, 244, 244)
 FADING, MASK_OPACITY, HEAT_OPACITY = 0.7, 0.5, 0.75
 DPI = 100
+BAND = 2**20  # pixels
 PANEL, GAP, MARGIN, HEADER, LINE, ROW_GAP = 280, 10, 18, 36, 25, 16  # pixels
 WIDTH = 2 * MARGIN + len(TITLES) * (PANEL + GAP) - GAP
 SENTENCE_FONT = FontProperties(family="DejaVu Sans", size=12.5)
@@ -144,11 +145,14 @@ def heat(faded: NDArray[np.floating], response: NDArray[np.floating]) -> Panel:
     return (faded * (1 - opacity) + colormaps["turbo"](scaled)[..., :3] * 255 * opacity).astype(np.uint8)
 
 
-def tint(faded: NDArray[np.floating], mask: NDArray[np.bool_], colour: tuple[int, int, int]) -> Panel:
-    """A `faded` image (h, w, 3) in 0-255 with `mask`, of any size, in a translucent colour and outlined."""
+def tint(faded: NDArray[np.floating] | Panel, mask: NDArray[np.bool_], colour: tuple[int, int, int]) -> Panel:
+    """An image (h, w, 3) in 0-255, faded or not, with `mask`, of any size, in a translucent colour and outlined."""
     scaled = cv2.resize(mask.astype(np.uint8), faded.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    tinted = faded * (1 - MASK_OPACITY) + np.array(colour) * MASK_OPACITY
-    panel = np.where(scaled[..., None] > 0, tinted, faded).astype(np.uint8)
+    panel = np.empty(faded.shape, np.uint8)
+    rows = max(1, BAND // faded.shape[1])
+    for band in (slice(top, top + rows) for top in range(0, len(faded), rows)):  # a photograph in floats is eight times it
+        tinted = faded[band] * (1 - MASK_OPACITY) + np.array(colour) * MASK_OPACITY
+        panel[band] = np.where(scaled[band][..., None] > 0, tinted, faded[band]).astype(np.uint8)
     contours, _ = cv2.findContours(scaled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(panel, contours, -1, (255, 255, 255), thickness=4, lineType=cv2.LINE_AA)
     cv2.drawContours(panel, contours, -1, colour, thickness=2, lineType=cv2.LINE_AA)

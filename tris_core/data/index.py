@@ -8,7 +8,7 @@ drops.parquet        what was left out or mended, and why
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import pandas as pd
@@ -20,9 +20,10 @@ from tris_core.data.layout import PARTITIONS
 from tris_core.data.pairs import read_pairs
 from tris_core.data.refer import read_refer
 from tris_core.data.referit import read_referit
-from tris_core.data.tables import Tables, check_size, image_size
+from tris_core.data.tables import Tables, check_size, image_header
 from tris_core.errors import InputError
 from tris_core.files import replacing
+from tris_core.image_files import Header
 
 SCHEMAS = {
     "images": pa.schema(
@@ -65,7 +66,8 @@ class Index:
 
     A box is (x0, y0, x1, y1) in pixels as annotated, the mask's own where none is; area is the mask's number of pixels;
     counts are compressed COCO runs (`tris_core.data.rle`). `drops` lists in reading order a kind (sentence, ref,
-    annotation), its id and a reason; an annotation listed there was mended and stays.
+    annotation), its id and a reason; an annotation listed there was mended and stays. `turned` is how many images have an
+    EXIF orientation that turns or mirrors them when they are displayed.
     """
 
     images: pa.Table
@@ -73,6 +75,7 @@ class Index:
     expressions: pa.Table
     truth: pa.Table
     drops: pa.Table
+    turned: int = 0
 
 
 class _Drops:
@@ -162,14 +165,15 @@ def build_index(
     expressions = sentences[sentences["ref_id"].isin(refs["ref_id"])].rename(
         columns={"sent_id": "expression_id", "sent": "text"}
     )
+    images, turned = _images(tables, refs)
     frames = {
-        "images": _images(tables, refs).sort_values("image_id"),
+        "images": images.sort_values("image_id"),
         "refs": refs.assign(category=refs["category_id"].map(tables.categories)).sort_values("ref_id"),
         "expressions": expressions.sort_values(["ref_id", "expression_id"]),
         "truth": truth[truth["area"] > 0].sort_values("ref_id"),
         "drops": pd.DataFrame(drops.rows, columns=SCHEMAS["drops"].names),
     }
-    return Index(**{table: _to_arrow(table, frame) for table, frame in frames.items()})
+    return Index(**{table: _to_arrow(table, frame) for table, frame in frames.items()}, turned=turned)
 
 
 def _to_arrow(table: str, frame: pd.DataFrame) -> pa.Table:
@@ -212,25 +216,35 @@ def _truth(tables: Tables, refs: pd.DataFrame, overlap: rle.Overlap, drops: _Dro
     return refs[["ref_id", "ann_id"]].merge(masks, on="ann_id", validate="many_to_one")
 
 
-def _images(tables: Tables, refs: pd.DataFrame) -> pd.DataFrame:
+def _images(tables: Tables, refs: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """The table of images, and how many of them are turned when they are displayed."""
     used = tables.images[tables.images["image_id"].isin(refs["image_id"])]
-    rows = []
+    rows, turned = [], 0
     for image_id, file_name, height, width in used[["image_id", "file_name", "height", "width"]].itertuples(index=False):
-        where = tables.where("image", image_id)
-        if (found := image_size(tables.image_root, file_name, where)) != (height, width):
-            raise InputError(
-                f"{where}: annotated at {width} x {height} (width x height), but {tables.image_root / file_name} is "
-                f"{found[1]} x {found[0]}; use the image that was annotated, not a resized copy"
-            )
-        rows.append((image_id, file_name, height, width, (tables.image_root / file_name).stat().st_size))
-    return pd.DataFrame(rows, columns=SCHEMAS["images"].names)
+        where, path = tables.where("image", image_id), tables.image_root / file_name
+        header = image_header(tables.image_root, file_name, where)
+        _check_annotated_size(header, height, width, where, path)
+        turned += header.orientation != 1
+        rows.append((image_id, file_name, height, width, path.stat().st_size))
+    return pd.DataFrame(rows, columns=SCHEMAS["images"].names), turned
+
+
+def _check_annotated_size(header: Header, height: int, width: int, where: str, path: Path) -> None:
+    if (header.height, header.width) == (height, width):
+        return
+    problem = f"annotated at {width} x {height} (width x height), but {path} is {header.width} x {header.height}"
+    fix = "use the image that was annotated, not a resized copy"
+    if header.orientation >= 5 and (header.width, header.height) == (height, width):
+        problem += f" when displayed: its EXIF orientation ({header.orientation}) turns it"
+        fix = "annotate it as displayed, or save the image without its EXIF orientation"
+    raise InputError(f"{where}: {problem}; {fix}")
 
 
 def write_index(index: Index, folder: Path) -> None:
     """Write the tables of `SCHEMAS` as `<folder>/<table>.parquet`. Equal tables give equal bytes."""
-    for field in fields(index):
-        with replacing(folder / f"{field.name}.parquet") as path:
-            pq.write_table(getattr(index, field.name), path)
+    for table in SCHEMAS:
+        with replacing(folder / f"{table}.parquet") as path:
+            pq.write_table(getattr(index, table), path)
 
 
 def drop_summary(index: Index) -> str:

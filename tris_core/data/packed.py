@@ -1,12 +1,14 @@
 """Images at training size, decoded and resized once: uint8 shards that are memory-mapped.
 
-The shards lie in the scratch folder, outside DVC's cache; the manifest (what DVC tracks) holds their hashes, so that shards
-a machine does not have are made again from the images and checked.
+The shards are in the scratch folder, outside DVC's cache. What DVC tracks is the manifest, which has the hash of every shard
+and of every image file: what was damaged or is missing is made again from the images, and images that changed are found.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,84 +17,194 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 from numpy.typing import NDArray
+from PIL import __version__ as pil_version
 from torch import Tensor
 
+from tris_core.data.file_hashes import Hashed, file_hashes, hash_file, keep_hashes
 from tris_core.errors import InputError
-from tris_core.files import plain_when_full, sha256_of
+from tris_core.files import plain_when_full, replacing, sha256_of_file
 from tris_core.images import read_image, resize_square, to_tensor
 from tris_core.processes import map_in_processes
 from tris_core.progress import progress
 
 SHARD = 2048  # images
+DIGITS = 32  # of an image's SHA-256 in the manifest
+AGAIN = "run `dvc repro -f pack_images`, then `dvc repro`"
+
+Manifest = dict[str, Any]
 
 
-def _squared(path: Path, size: int) -> NDArray[np.uint8]:
-    return resize_square(read_image(path), size)
+def pack_images(images: pd.DataFrame, root: Path, size: int, scratch: Path, *, workers: int, shard: int = SHARD) -> Manifest:
+    """Resize all `images` (columns image_id, path, height, width) and keep them under `scratch`.
 
-
-def pack_images(images: pd.DataFrame, root: Path, size: int, scratch: Path, *, workers: int) -> dict[str, Any]:
-    """Resize all `images` (columns image_id, path) and keep them as shards (N, size, size, 3) under `scratch`.
-
-    Returns the manifest: size, number of images, and file name, rows and SHA-256 of every shard.
+    They are kept as shards (N, size, size, 3) uint8 of `shard` images each. Returns the manifest: size, number of images,
+    images per shard; name, rows and SHA-256 of every shard; and the first half of the SHA-256 (hex) of every image file,
+    in the order of the table. Raises `InputError` for an image that cannot be read or is not of its size in the table.
     """
+    with _packing(scratch) as folder:
+        manifest = _pack(images, root, size, scratch, folder, workers, shard)
+        if _open_shards(scratch, manifest) is None:
+            _place(folder, scratch, manifest)
+    return manifest
+
+
+@contextmanager
+def _packing(scratch: Path) -> Iterator[Path]:
+    """An empty folder to pack in, which is gone afterwards. One process at a time has it."""
     folder = scratch / "images" / "packing"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        shards = list(_write_shards([root / path for path in images["path"]], size, folder, workers))
-        manifest = {"size": size, "images": len(images), "shards": shards}
-        target = shard_folder(scratch, manifest)
-        if target.exists():
-            shutil.rmtree(folder)
-        else:
-            folder.rename(target)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _pack(images: pd.DataFrame, root: Path, size: int, scratch: Path, folder: Path, workers: int, shard: int) -> Manifest:
+    """Write the shards to `folder`, keep the hashes of the image files under `scratch`, and return the manifest."""
+    hashed: dict[str, Hashed] = {}
+    shards = list(_write_shards(images, root, size, folder, workers, shard, hashed))
+    manifest = {
+        "size": size,
+        "images": len(images),
+        "images_per_shard": shard,
+        "shards": shards,
+        "pictures": [hashed[path].sha256[:DIGITS] for path in images["path"]],
+    }
+    keep_hashes(_kept(scratch, manifest, "pictures"), hashed)
     return manifest
 
 
-def _write_shards(paths: list[Path], size: int, folder: Path, workers: int) -> Iterator[dict[str, Any]]:
-    squares = map_in_processes(partial(_squared, size=size), paths, workers=workers)
-    bar = progress(len(paths), "images")
-    for start in range(0, len(paths), SHARD):
-        target = folder / f"shard-{start // SHARD:03d}.npy"
-        shape = (min(SHARD, len(paths) - start), size, size, 3)
-        with plain_when_full(target), target.open("wb") as file:  # a memory map would die of SIGBUS on a full disk
-            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-            for _ in range(shape[0]):
-                file.write(next(squares).tobytes())
-                bar.update()
-        yield {"file": target.name, "rows": shape[0], "sha256": sha256_of([target])}
-    bar.close()
+def _write_shards(
+    images: pd.DataFrame, root: Path, size: int, folder: Path, workers: int, shard: int, hashed: dict[str, Hashed]
+) -> Iterator[dict[str, Any]]:
+    """Entries of the manifest as the shards are written; `hashed` is filled by path."""
+    rows = images[["path", "height", "width"]].itertuples(index=False, name=None)
+    work = map_in_processes(partial(_square, root=root, size=size), rows, workers=workers)
+    with closing(work) as squares, progress(len(images), "images") as bar:
+        for number, start in enumerate(range(0, len(images), shard)):
+            target, paths = folder / f"shard-{number:03d}.npy", images["path"].iloc[start : start + shard]
+            shape = (len(paths), size, size, 3)
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            with plain_when_full(target), target.open("wb") as file:  # a memory map would die of SIGBUS on a full disk
+                np.lib.format.write_array_header_1_0(file, header)
+                for path in paths:
+                    square, hashed[path] = next(squares)
+                    file.write(square.tobytes())
+                    bar.update()
+            yield {"file": target.name, "rows": len(paths), "sha256": sha256_of_file(target)}
+
+
+def _square(row: tuple[str, int, int], root: Path, size: int) -> tuple[NDArray[np.uint8], Hashed]:
+    """An image at training size and the hash of its file, which is taken first: so a change in between is found later."""
+    name, height, width = row
+    hashed, image = hash_file(root / name), read_image(root / name)
+    if hashed is None:
+        raise InputError(f"{root / name}: cannot be read; put it back")
+    if image.shape[:2] != (height, width):
+        found = f"{image.shape[1]} x {image.shape[0]} (width x height), {width} x {height} when it was indexed"
+        raise InputError(f"{root / name}: is {found}; {AGAIN}")
+    return resize_square(image, size), hashed
+
+
+def _place(folder: Path, scratch: Path, manifest: Manifest) -> None:
+    """Move the shards in `folder` to where they are looked for, instead of whatever is there."""
+    target = shard_folder(scratch, manifest)
+    if target.is_file():
+        target.unlink()
+    with replacing(target) as temporary:
+        folder.rename(temporary)
 
 
 def packed_size(manifest: Path) -> int:
     """Side in pixels of the training square, from the manifest."""
-    size: int = json.loads(manifest.read_text())["size"]
+    size: int = _read(manifest)["size"]
     return size
+
+
+def check_pictures(manifest: Path, images: pd.DataFrame, root: Path, scratch: Path) -> None:
+    """Make sure that the files of `images` under `root` are those that were packed.
+
+    A file is read only if its stamp differs from the one kept under `scratch` (`file_hashes`). Raises `InputError` naming
+    the first that is another or missing.
+    """
+    content = _read(manifest)
+    paths, packed = images["path"].tolist(), content["pictures"]
+    if len(paths) != len(packed):
+        raise InputError(f"{manifest}: is of {len(packed)} images, the index of {len(paths)}; run `dvc repro pack_images`")
+    found = file_hashes(root, paths, _kept(scratch, content, "pictures"))
+    for path, now, then in zip(paths, found, packed, strict=True):
+        if now is None:
+            raise InputError(f"{root / path}: is missing or cannot be read; put it back, or correct dataset.root")
+        if now[:DIGITS] != then:
+            raise InputError(f"{root / path}: is not the image that was packed; put that back, or {AGAIN}")
 
 
 class PackedImages:
     """The images of an index at training size, by row of `images`."""
 
     def __init__(self, manifest: Path, images: pd.DataFrame, root: Path, scratch: Path, *, workers: int) -> None:
-        """Open the shards the manifest names under `scratch`, making them first where they are missing.
+        """Open the shards that the manifest names under `scratch`, and make them again if they are not what it says.
 
-        Raises `InputError` if remade shards differ from the manifest: the images changed since it was written.
+        Raises `InputError` for an image that changed since the manifest was written (`check_pictures`), and if shards made
+        again differ from it.
         """
-        content = json.loads(manifest.read_text())
+        check_pictures(manifest, images, root, scratch)
+        content = _read(manifest)
         self.size: int = content["size"]
-        folder = shard_folder(scratch, content)
-        if not all((folder / shard["file"]).is_file() for shard in content["shards"]):
-            made = pack_images(images, root, self.size, scratch, workers=workers)
-            if made != content:
-                raise InputError(f"{manifest}: images under {root} are not those it was made from; run `dvc repro pack_images`")
-        self._shards = [np.load(folder / shard["file"], mmap_mode="r") for shard in content["shards"]]
+        self._per_shard: int = content["images_per_shard"]
+        shards = _open_shards(scratch, content)
+        self._shards = _made_again(manifest, images, root, scratch, workers) if shards is None else shards
 
     def __getitem__(self, rows: NDArray[np.int64]) -> Tensor:
         """uint8 (N, 3, size, size) of rows of the images table."""
-        return to_tensor(np.stack([self._shards[row // SHARD][row % SHARD] for row in rows]))
+        return to_tensor(np.stack([self._shards[row // self._per_shard][row % self._per_shard] for row in rows]))
 
 
-def shard_folder(scratch: Path, manifest: dict[str, Any]) -> Path:
-    """Shards are named by their content, so experiments with the same images share them."""
-    return scratch / "images" / manifest["shards"][0]["sha256"][:24]
+def _open_shards(scratch: Path, manifest: Manifest) -> list[NDArray[np.uint8]] | None:
+    """The shards, memory-mapped; None unless all of them have the bytes that the manifest says (`file_hashes`)."""
+    folder, shards = shard_folder(scratch, manifest), manifest["shards"]
+    names = [shard["file"] for shard in shards]
+    if file_hashes(folder, names, _kept(scratch, manifest, "shards")) != [shard["sha256"] for shard in shards]:
+        return None
+    try:
+        return [np.load(folder / name, mmap_mode="r") for name in names]
+    except OSError:  # another process is replacing them
+        return None
+
+
+def _made_again(manifest: Path, images: pd.DataFrame, root: Path, scratch: Path, workers: int) -> list[NDArray[np.uint8]]:
+    content = _read(manifest)
+    with _packing(scratch) as folder:
+        if (shards := _open_shards(scratch, content)) is not None:  # another process was first
+            return shards
+        print(f"{shard_folder(scratch, content)}: shards missing or damaged; packing the images again", flush=True)
+        made = _pack(images, root, content["size"], scratch, folder, workers, content["images_per_shard"])
+        if made != content:
+            where = f"{manifest}: the images under {root} give other pixels here (Pillow {pil_version})"
+            raise InputError(f"{where} than where it was made; {AGAIN}")
+        _place(folder, scratch, content)
+        if (shards := _open_shards(scratch, content)) is None:
+            raise InputError(f"{shard_folder(scratch, content)}: does not keep what is written; check the disk")
+    return shards
+
+
+def shard_folder(scratch: Path, manifest: Manifest) -> Path:
+    """Where the shards of a manifest are. Its name is the hash of the whole manifest, so equal images share it."""
+    content = json.dumps(manifest, sort_keys=True)
+    return scratch / "images" / hashlib.sha256(content.encode()).hexdigest()[:DIGITS]
+
+
+def _kept(scratch: Path, manifest: Manifest, what: str) -> Path:
+    """Where the hashes and stamps of the shards or the pictures of a manifest are kept."""
+    return shard_folder(scratch, manifest).with_suffix(f".{what}")
+
+
+def _read(manifest: Path) -> Manifest:
+    try:
+        content: Manifest = json.loads(manifest.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{manifest}: cannot be read ({error}); run `dvc repro pack_images`") from error
+    return content

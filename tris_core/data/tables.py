@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from tris_core.errors import InputError
-from tris_core.image_files import MOST_PIXELS, UNREADABLE, inside, open_image
+from tris_core.image_files import MOST_PIXELS, UNREADABLE, Header, inside, read_header
 
 FARTHEST = 1e9  # pixels
 Box = tuple[float, float, float, float]
@@ -47,8 +47,8 @@ class Tables:
     categories: dict[int, str] = field(default_factory=dict)
 
 
-def image_size(image_root: Path, file_name: str, where: str) -> tuple[int, int]:
-    """Height and width from the file's header; no pixel is decoded.
+def image_header(image_root: Path, file_name: str, where: str) -> Header:
+    """Size as displayed and EXIF orientation of an image, from its header.
 
     Raises `InputError`, which starts with `where`, if the name leaves `image_root` (`tris_core.image_files.inside`) or no
     image can be read there.
@@ -58,12 +58,16 @@ def image_size(image_root: Path, file_name: str, where: str) -> tuple[int, int]:
     except ValueError as error:
         raise InputError(f"{where}: {error}") from error
     try:
-        with open_image(path) as image:
-            return image.height, image.width
+        return read_header(path)
     except FileNotFoundError as error:
         raise InputError(f"{where}: image {path} is missing; put it there or correct dataset.root") from error
     except UNREADABLE as error:
         raise InputError(f"{where}: image {path} cannot be read ({error}); download it again") from error
+
+
+def image_size(image_root: Path, file_name: str, where: str) -> tuple[int, int]:
+    """Height and width of an image as displayed. Raises what `image_header` raises."""
+    return image_header(image_root, file_name, where)[:2]
 
 
 def check_size(height: int, width: int, where: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from PIL import Image
 
 from tris_core.errors import InputError
-from tris_core.photos import UNREADABLE
+from tris_core.image_files import UNREADABLE
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # what a browser can show before it is sent
 MAX_FILE_MB = 20  # what is larger Gradio refuses, in words of its own

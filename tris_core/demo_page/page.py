@@ -11,7 +11,7 @@ from PIL import Image
 from tris_core.demo_page.answers import Answers, answer, reduced, to_html
 from tris_core.demo_page.inputs import MAX_FILE_MB, MAX_MEGAPIXELS, MAX_SENTENCES, check_picture, sentences
 from tris_core.errors import InputError
-from tris_core.photos import read_photo
+from tris_core.images import read_image
 from tris_core.predict import Predictor
 from tris_core.prediction_files import names
 
@@ -126,7 +126,7 @@ def _file(picture: Upload) -> tuple[Path, str]:
 
 def _read(path: Path, name: str) -> Image.Image:
     try:
-        return read_photo(path)
+        return Image.fromarray(read_image(path))
     except InputError as error:
         raise InputError(f"{name} is damaged and cannot be read to its end. Upload a whole file.") from error
 

@@ -1,0 +1,246 @@
+"""Packed pictures are those of the list that is asked for, whatever became of the scratch folder in between."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from PIL import Image
+
+import tris_core.data.file_hashes
+from tests.attack import files as attack
+from tris_core.data.packed import PackedImages, check_pictures, pack_images, shard_folder
+from tris_core.errors import InputError
+from tris_core.files import write_json
+
+SIZE, SHARD = 8, 3
+
+
+def colour(number: int) -> tuple[int, int, int]:
+    return number * 7 % 256, number * 31 % 256, number * 53 % 256
+
+
+class Data:
+    """Pictures of one colour each, told apart by their numbers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.root, self.scratch = folder, folder / "root", folder / "scratch"
+        self.root.mkdir()
+        for number in range(12):
+            Image.new("RGB", (9, 5), colour(number)).save(self.root / f"{number}.png")
+            os.utime(self.root / f"{number}.png", (1e9, 1e9))  # a stamp of what was written just now is not trusted
+
+    def table(self, numbers: list[int]) -> pd.DataFrame:
+        return pd.DataFrame({"image_id": numbers, "path": [f"{n}.png" for n in numbers], "height": 5, "width": 9})
+
+    def pack(self, numbers: list[int]) -> Path:
+        """The path of the manifest of a list, as the stage writes it."""
+        path = self.folder / f"{'-'.join(map(str, numbers))}.json"
+        write_json(path, pack_images(self.table(numbers), self.root, SIZE, self.scratch, workers=1, shard=SHARD))
+        return path
+
+    def open(self, manifest: Path, numbers: list[int]) -> PackedImages:
+        return PackedImages(manifest, self.table(numbers), self.root, self.scratch, workers=1)
+
+    def right(self, manifest: Path, numbers: list[int]) -> bool:
+        found = self.open(manifest, numbers)[np.arange(len(numbers))].numpy()
+        return found.shape == (len(numbers), 3, SIZE, SIZE) and all(
+            (square == np.array(colour(n))[:, None, None]).all() for square, n in zip(found, numbers, strict=True)
+        )
+
+    def shards(self, manifest: Path) -> list[Path]:
+        content = json.loads(manifest.read_text())
+        return [shard_folder(self.scratch, content) / shard["file"] for shard in content["shards"]]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Data:
+    return Data(tmp_path)
+
+
+LISTS = {
+    "the same first shard, other later ones": ([0, 1, 2, 3, 4, 5, 6], [0, 1, 2, 4, 5, 6, 7]),
+    "a list that grows": ([0, 1, 2, 3], [0, 1, 2, 3, 4, 5, 6]),
+    "a list that shrinks": ([0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3, 4]),
+    "a picture removed": ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 5]),
+    "another order": ([0, 1, 2, 3], [0, 1, 3, 2]),
+}
+
+
+@pytest.mark.parametrize("case", LISTS)
+def test_lists_that_share_pictures_do_not_share_shards_of_others(case: str, data: Data) -> None:
+    manifests = [data.pack(numbers) for numbers in LISTS[case]]
+    for manifest, numbers in zip(manifests * 2, LISTS[case] * 2, strict=True):
+        assert data.right(manifest, numbers)
+    assert len(data.shards(manifests[0])) > 1
+
+
+def test_equal_lists_share_their_shards(data: Data) -> None:
+    first, again = data.pack([0, 1, 2, 3]), data.pack([0, 1, 2, 3])
+    assert data.shards(first) == data.shards(again)
+
+
+def header_flipped(shard: Path) -> None:
+    content = shard.read_bytes()
+    shard.write_bytes(content.replace(b"'|u1'", b"'|i1'"))
+    assert shard.read_bytes() != content
+
+
+def pixel_flipped(shard: Path) -> None:
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "a pixel flipped": pixel_flipped,
+    "the header's dtype flipped": header_flipped,
+    "pixels zeroed": lambda shard: shard.write_bytes(shard.read_bytes()[:128] + bytes(shard.stat().st_size - 128)),
+    "cut": lambda shard: os.truncate(shard, shard.stat().st_size - 1),
+    "empty": lambda shard: shard.write_bytes(b""),
+    "deleted": lambda shard: shard.unlink(),
+    "a folder instead": lambda shard: (shard.unlink(), shard.mkdir()),
+    "the folder deleted": lambda shard: shutil.rmtree(shard.parent),
+}
+
+
+@pytest.mark.parametrize("repaired_by", ["opening", "packing"])
+@pytest.mark.parametrize("case", DAMAGES)
+def test_a_damaged_shard_is_made_again(case: str, repaired_by: str, data: Data, capsys: pytest.CaptureFixture[str]) -> None:
+    numbers = [0, 1, 2, 3, 4, 5, 6]
+    manifest = data.pack(numbers)
+    good = data.shards(manifest)[1].read_bytes()
+    data.open(manifest, numbers)
+    DAMAGES[case](data.shards(manifest)[1])
+    if repaired_by == "packing":
+        assert data.pack(numbers) == manifest
+        assert data.shards(manifest)[1].read_bytes() == good
+    capsys.readouterr()
+    assert data.right(manifest, numbers)
+    assert data.shards(manifest)[1].read_bytes() == good
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[1] for line in said] == (
+        ["shards missing or damaged; packing the images again"] if repaired_by == "opening" else []
+    )
+
+
+def test_a_picture_that_changed_under_its_name_is_named(data: Data) -> None:
+    numbers = [0, 1, 2, 3]
+    manifest = data.pack(numbers)
+    path = data.root / "2.png"
+    original, size = path.read_bytes(), path.stat().st_size
+    path.write_bytes((data.root / "5.png").read_bytes())
+    assert path.stat().st_size == size  # what is seen is the content
+    for check in (data.open, lambda *_: check_pictures(manifest, data.table(numbers), data.root, data.scratch)):
+        with pytest.raises(InputError, match=r"root/2\.png: is not the image that was packed; .*dvc repro -f pack_images"):
+            check(manifest, numbers)
+    path.unlink()
+    with pytest.raises(InputError, match=r"root/2\.png: is missing"):
+        data.open(manifest, numbers)
+    path.write_bytes(original)
+    assert data.right(manifest, numbers)
+    with pytest.raises(InputError, match="is of 4 images, the index of 3"):
+        data.open(manifest, numbers[:3])
+
+
+def test_what_has_its_stamp_is_not_read_again(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers, read, honest = [0, 1, 2, 3], [], tris_core.data.file_hashes.sha256_of_file
+    manifest = data.pack(numbers)
+    for shard in data.shards(manifest):
+        os.utime(shard, (1e9, 1e9))
+
+    def counted(path: Path) -> str:
+        read.append(path.name)
+        return honest(path)
+
+    def reads() -> list[str]:
+        read.clear()
+        assert data.right(manifest, numbers)
+        return sorted(read)
+
+    monkeypatch.setattr(tris_core.data.file_hashes, "sha256_of_file", counted)
+    assert reads() == ["shard-000.npy", "shard-001.npy"]
+    assert reads() == []
+    os.utime(data.root / "1.png", (2e9, 1e9 + 5))
+    assert reads() == ["1.png"]
+    assert reads() == []
+    data.root = shutil.copytree(data.root, data.folder / "elsewhere")  # another mount: other inodes and times
+    assert reads() == [f"{n}.png" for n in numbers]
+    assert reads() == []
+
+
+def test_a_file_written_just_now_is_read_again(data: Data) -> None:
+    """Its next change may fall into the same tick of the clock and leave the same stamp."""
+    manifest = data.pack([0, 1, 2, 3])
+    now = tris_core.data.file_hashes.time.time()
+    os.utime(data.root / "0.png", (now, now))
+    found = tris_core.data.file_hashes.hash_file(data.root / "0.png")
+    assert found is not None
+    assert found[:-1] == (0, 0, 0, 0)
+    assert data.right(manifest, [0, 1, 2, 3])
+
+
+def test_damaged_stamps_cost_a_reading_and_nothing_else(data: Data) -> None:
+    numbers = [0, 1, 2, 3]
+    manifest = data.pack(numbers)
+    data.open(manifest, numbers)
+    kept = [path for path in (data.scratch / "images").iterdir() if path.suffix in (".shards", ".pictures")]
+    assert len(kept) == 2
+    for path in kept:
+        whole = path.read_text()
+        for content in ("", "{", whole[:-9], whole.replace("a", "b"), "1\n[]"):
+            path.write_text(content)
+            assert data.right(manifest, numbers)
+
+
+def test_a_picture_of_another_size_than_indexed_is_refused_when_it_is_packed(data: Data) -> None:
+    Image.new("RGB", (5, 9)).save(data.root / "1.png")
+    with pytest.raises(InputError, match=r"1\.png: is 5 x 9 \(width x height\), 9 x 5 when it was indexed"):
+        data.pack([0, 1])
+
+
+def test_shards_that_differ_when_made_again_are_an_error(data: Data) -> None:
+    manifest = data.pack([0, 1, 2, 3])
+    content = json.loads(manifest.read_text())
+    content["shards"][1]["sha256"] = "0" * 64
+    write_json(manifest, content)
+    with pytest.raises(InputError, match="give other pixels here"):
+        data.open(manifest, [0, 1, 2, 3])
+
+
+def open_it(folder: Path, numbers: list[int]) -> bool:
+    data = Data.__new__(Data)
+    data.folder, data.root, data.scratch = folder / str(os.getpid()), folder / "root", folder / "scratch"
+    return data.right(data.pack(numbers), numbers)
+
+
+def test_processes_that_pack_and_repair_at_once_all_get_their_pictures(data: Data) -> None:
+    lists = [[0, 1, 2, 3, 4], [0, 1, 2, 4, 5], [0, 1, 2, 3, 4]]
+    for shard in data.shards(data.pack(lists[0])):
+        shard.write_bytes(b"")
+    with ProcessPoolExecutor(3, mp_context=get_context("fork")) as pool:
+        assert list(pool.map(open_it, [data.folder] * 6, lists * 2)) == [True] * 6
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_no_process_of_packing_outlives_it(broken: bool, data: Data) -> None:
+    before = {child.pid for child in psutil.Process().children()}
+    if broken:
+        (data.root / "1.png").write_bytes(b"no image")
+        with pytest.raises(InputError, match=r"1\.png: cannot be read"):
+            data.pack(list(range(12)))
+    else:
+        data.pack(list(range(12)))
+    assert {child.pid for child in psutil.Process().children()} <= before  # a zombie would be among them
+    assert not list((data.scratch / "images").glob("packing/*"))
+
+
+def test_damage_at_random() -> None:
+    assert attack.main(times=12, seed=0)
