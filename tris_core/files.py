@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tris_core.errors import InputError
+
+_BLANK = "0" * 64
+_SEAL = re.compile(rb'"seal": "([0-9a-f]{64})"\n}\n\Z')
 
 
 @contextmanager
@@ -52,6 +56,32 @@ def write_json(path: Path, content: Any) -> None:
     """Indented JSON with a final newline, keys in the order given."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def write_sealed_json(path: Path, content: dict[str, Any]) -> None:
+    """Indented JSON whose last key, `seal`, is the SHA-256 of the file's own bytes with 64 zeros in its place."""
+    head, _, tail = (json.dumps({**content, "seal": _BLANK}, indent=1) + "\n").rpartition(_BLANK)
+    seal = hashlib.sha256(f"{head}{_BLANK}{tail}".encode()).hexdigest()
+    with replacing(path) as temporary:
+        temporary.write_text(head + seal + tail)
+
+
+def read_sealed_json(path: Path) -> dict[str, Any]:
+    """The content that `write_sealed_json` wrote, without the seal. Raises `InputError` if a single bit differs."""
+    if not path.is_file():
+        raise InputError(f"{path}: not found")
+    data = path.read_bytes()
+    if (found := _SEAL.search(data)) is None:
+        raise InputError(f"{path}: no seal at its end; it is damaged, edited or from an older version: copy it again")
+    blank = data[: found.start(1)] + _BLANK.encode() + data[found.end(1) :]
+    if hashlib.sha256(blank).hexdigest().encode() != found[1]:
+        raise InputError(f"{path}: damaged (its seal does not match); copy it again")
+    try:
+        content: dict[str, Any] = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON ({error}); copy it again") from error
+    del content["seal"]
+    return content
 
 
 def sha256_of_file(path: Path) -> str:
