@@ -1,6 +1,5 @@
 """Inputs that several stages open the same way."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ from stages._paths import CLIP, EXPRESSIONS, IMAGES, PACKED, REFS
 from stages._stage import PARAMS
 from tris_core.data.layout import IMAGE_FOLDERS
 from tris_core.data.packed import PackedImages
+from tris_core.errors import InputError
+from tris_core.files import read_sealed_json
 from tris_core.params.base import load_section
 from tris_core.params.dataset import DatasetParams
 from tris_core.params.runtime import RuntimeParams
@@ -40,5 +41,7 @@ def expressions_with_images(images: pd.DataFrame) -> tuple[pd.DataFrame, NDArray
 
 def read_clip() -> dict[str, Any]:
     """`models/clip.json`: backbone, scorer, text."""
-    content: dict[str, Any] = json.loads(CLIP.read_text())
-    return content
+    try:
+        return read_sealed_json(CLIP)
+    except InputError as error:
+        raise InputError(f"{error}, or make it again (`dvc repro -f prepare_clip`)") from error
