@@ -6,18 +6,17 @@ Shapes: B images or sentences, T tokens, C channels, H W the map of a stage, E t
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from open_clip.timm_model import TimmModel
-from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import VisionTransformer
 from timm.models import ConvNeXt
 from torch import Tensor, nn
 
 from tris_core.errors import InputError
+from tris_core.models.bpe import bpe
 from tris_core.models.configs import ClipConfig, check
 
 PAD, UNKNOWN = 0, 1
@@ -31,7 +30,7 @@ class Tokenizer:
     """
 
     def __init__(self, vocabulary: Sequence[int] | None = None) -> None:
-        self._bpe = _bpe()
+        self._bpe = bpe()
         self._rows = None if vocabulary is None else {bpe_id: row for row, bpe_id in enumerate(vocabulary, start=2)}
         size = self._bpe.vocab_size if vocabulary is None else len(vocabulary) + 4
         self.start, self.end = size - 2, size - 1
@@ -56,11 +55,6 @@ class Tokenizer:
         """Share of tokens, in [0, 1], that the pruned vocabulary does not hold; 0 for a whole vocabulary."""
         ids = [i for text in texts for i in self.words(text)]
         return 0.0 if self._rows is None or not ids else sum(i == UNKNOWN for i in ids) / len(ids)
-
-
-@lru_cache(maxsize=1)
-def _bpe() -> SimpleTokenizer:
-    return SimpleTokenizer()
 
 
 def build_clip(config: dict[str, Any]) -> CLIP:
