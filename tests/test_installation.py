@@ -2,12 +2,12 @@
 
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
 from tris_core.errors import InputError
-from tris_core.installation import check_torch_pair
+from tris_core.installation import _version, check_torch_pair
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from tris_core.installation import check_torch_pair
     [("2.13.0", "0.28.0"), ("2.6.0+cpu", "0.21.0+cpu"), ("2.13.0+cpu", "0.28.0"), ("2.9.1", "0.24.1"), ("3.0.0", "1.0.0")],
 )
 def test_pairs_of_one_release_pass(torch: str, vision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tris_core.installation.version", {"torch": torch, "torchvision": vision}.__getitem__)
+    monkeypatch.setattr("tris_core.installation._version", {"torch": torch, "torchvision": vision}.__getitem__)
     check_torch_pair()
 
 
@@ -28,17 +28,21 @@ def test_pairs_of_one_release_pass(torch: str, vision: str, monkeypatch: pytest.
     ],
 )
 def test_others_are_named_with_what_to_install(torch: str, vision: str, fix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tris_core.installation.version", {"torch": torch, "torchvision": vision}.__getitem__)
+    monkeypatch.setattr("tris_core.installation._version", {"torch": torch, "torchvision": vision}.__getitem__)
     with pytest.raises(InputError, match=fix) as error:
         check_torch_pair()
     assert f"torch {torch} and torchvision {vision} do not belong together" in str(error.value)
+
+
+def test_versions_are_pythons_own() -> None:
+    assert [_version(name) for name in ("torch", "torchvision")] == [version(name) for name in ("torch", "torchvision")]
 
 
 def test_a_package_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("tris_core.installation.version", none)
+    monkeypatch.setattr("tris_core.installation._version", none)
     with pytest.raises(InputError, match="torch is not installed"):
         check_torch_pair()
 

@@ -1,7 +1,7 @@
 """Whether torch and torchvision belong together, told from their versions: importing the wrong pair ends in a traceback."""
 
 import re
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution
 
 from tris_core.errors import InputError
 
@@ -11,7 +11,7 @@ _AHEAD = 15  # torch 2.N goes with torchvision 0.(N + 15)
 def check_torch_pair() -> None:
     """Raises `InputError` if the installed torch and torchvision are of different releases or builds. Imports neither."""
     try:
-        torch, vision = version("torch"), version("torchvision")
+        torch, vision = _version("torch"), _version("torchvision")
     except PackageNotFoundError as error:
         raise InputError(f"{error.name} is not installed; install tris again with its dependencies") from error
     found, other = re.match(r"2\.(\d+)", torch), re.match(r"0\.(\d+)", vision)
@@ -25,3 +25,9 @@ def check_torch_pair() -> None:
     raise InputError(
         f"torch {torch} and torchvision {vision} do not belong together; run: pip install 'torchvision=={wanted}'{index}"
     )
+
+
+def _version(package: str) -> str:
+    """As `importlib.metadata.version` gives it, which parses the whole README first and costs every stage milliseconds."""
+    found = re.search(r"^Version: (\S+)", distribution(package).read_text("METADATA") or "", re.MULTILINE)
+    return found[1] if found else ""
