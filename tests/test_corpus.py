@@ -173,7 +173,7 @@ CORPUS: dict[str, Case] = {
     "parameters nested too deeply": (holding("params.yaml", b"[" * 10**4, read_params), "params.yaml: not YAML"),
     "parameters that multiply": (params("refine:", f"{LAUGHS}\nrefine: *b9\nx:"), "params.yaml: refine = [[[["),
     "weights cut short": (holding("w.pt", b"PK\x03\x04" + bytes(40), read_checkpoint), "w.pt: "),
-    "weights that are a page": (holding("w.pt", b"<!DOCTYPE html>", read_checkpoint), "w.pt: is an HTML page, not a file of weights"),
+    "weights that are a page": (holding("w.pt", b"<!DOCTYPE html>", read_checkpoint), "w.pt: is an HTML page"),
     "weights that unpack to more": (zipped(zipfile.ZIP_DEFLATED, 10**7), "that unpack to 10000004; save it again uncompressed"),
     "a tensor of one number repeated": (
         saved({"a": torch.zeros(1).expand(10**6, 10**6)}), "w.pt: a of shape [1000000, 1000000] repeats its numbers",
@@ -190,7 +190,7 @@ CORPUS: dict[str, Case] = {
     "a model's config of another kind": (model(config=b"[]"), "config.json: no seal at its end"),
     "a model's config without a network": (model(config={"clip": {"config": {}}}), "`model` is of no network of TRIS"),
     "a model of another width": (model(config=configured(hidden=13)), "of another shape"),
-    "a model of endless layers": (model(config=configured(text={"layers": 10**9})), "text_cfg.layers = 1000000000: Input should be less"),
+    "a model of endless layers": (model(config=configured(text={"layers": 10**9})), "text_cfg.layers = 1000000000"),
     "a model that sends for its words": (
         model(config=configured(text={"hf_model_name": "someone/model"})), "the text tower is not CLIP's own (hf_model_name)",
     ),

@@ -123,3 +123,12 @@ def test_the_exit_code_reaches_the_shell(place: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT), "PATH": ""})
     assert done.returncode == 1
     assert done.stderr.startswith("index: ")
+
+
+@pytest.mark.parametrize("role", ["backbone", "scorer"])
+def test_more_tokens_than_a_clip_reads_are_refused_where_it_is_found(role: str, place: Path) -> None:
+    other = "scorer" if role == "backbone" else "backbone"
+    content = YAML().load(Path("params.yaml"))
+    content["prepare_clip"].update({"max_tokens": 33, other: "ViT-B-32-quickgelu", f"{other}_weights": "random"})
+    YAML().dump(content, Path("params.yaml"))
+    refuse(stages.prepare_clip, f"max_tokens = 33: the {role} demo reads 32 tokens at most; set it to 32 or less")

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from functools import lru_cache
 from heapq import heapify, heappop, heappush
+from itertools import pairwise
 
 from open_clip.tokenizer import SimpleTokenizer
 
@@ -25,7 +26,7 @@ class FastTokenizer(SimpleTokenizer):
         end = len(parts)
         left, right = list(range(-1, end - 1)), list(range(1, end + 1))  # a linked list of the parts that are left
         waiting: defaultdict[int, list[int]] = defaultdict(list)  # by rank, where such a pair starts or once started
-        for start, pair in enumerate(zip(parts, parts[1:], strict=False)):
+        for start, pair in enumerate(pairwise(parts)):
             if (rank := self.bpe_ranks.get(pair)) is not None:
                 waiting[rank].append(start)
         ranks = list(waiting)

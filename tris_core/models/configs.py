@@ -211,4 +211,5 @@ def check(kind: type[BaseModel], content: Any, where: str, fix: str) -> None:
         key = ".".join(str(part) for part in fault["loc"] if re.fullmatch(r"\w+", str(part)))  # not the parts of a union
         value = "" if isinstance(fault["input"], dict) else f" = {reprlib.repr(fault['input'])[:100]}"
         message = fault["msg"].removeprefix("Value error, ")
-        raise InputError(f"{where}: {key}{value}{': ' if key else ''}{message}; {fix}") from error
+        place = f"{key}{value}: " if key else ""
+        raise InputError(f"{where}: {place}{message}; {fix}") from error
