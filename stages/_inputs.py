@@ -1,6 +1,5 @@
 """Inputs that several stages open the same way."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from stages._paths import CLIP, EXPRESSIONS, IMAGES, PACKED, REFS
 from stages._stage import PARAMS
 from tris_core.data.layout import IMAGE_FOLDERS
 from tris_core.data.packed import PackedImages, check_pictures
+from tris_core.files import read_sealed_json
 from tris_core.params.base import load_section
 from tris_core.params.dataset import DatasetParams
 from tris_core.params.runtime import RuntimeParams
@@ -48,5 +48,4 @@ def expressions_with_images(images: pd.DataFrame) -> tuple[pd.DataFrame, NDArray
 
 def read_clip() -> dict[str, Any]:
     """`models/clip.json`: backbone, scorer, text."""
-    content: dict[str, Any] = json.loads(CLIP.read_text())
-    return content
+    return read_sealed_json(CLIP, "make it again (`dvc repro -f prepare_clip`)")

@@ -12,7 +12,7 @@ from stages._text import tokenize
 from tris_core.data.supplied import supplied_responses
 from tris_core.distributed import rank
 from tris_core.models.baselines import BASELINES
-from tris_core.models.checkpoints import load_weights, read_config
+from tris_core.models.checkpoints import load_model
 from tris_core.models.clip_sources import load_clip
 from tris_core.models.step1 import build_step1
 from tris_core.params.base import load_section
@@ -70,9 +70,7 @@ def main() -> None:
 def responder(params: DumpResponsesParams) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """The network that `method` names, the description of its CLIP, and how its text is tokenized."""
     if params.method == "step1":
-        config = read_config(STEP1)
-        model = build_step1(config)
-        load_weights(model, STEP1)
+        model, config = load_model(STEP1, "Step-1", build_step1)
         return model, config["clip"], config["text"]
     described = read_clip()
     backbone = described["backbone"]

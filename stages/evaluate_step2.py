@@ -19,7 +19,7 @@ from tris_core.distributed import rank
 from tris_core.evaluation import by_image, score_rows
 from tris_core.files import replacing
 from tris_core.images import read_image
-from tris_core.models.checkpoints import load_weights, read_config
+from tris_core.models.checkpoints import load_model
 from tris_core.models.step2 import build_step2
 from tris_core.params.base import load_section
 from tris_core.params.evaluate_step2 import EvaluateStep2Params
@@ -91,9 +91,7 @@ def predict(
 ) -> list[pd.DataFrame]:
     """The rows of every image's expressions (`to_rows`); of several processes rank 0 has them all."""
     device = pick_device(load_section(PARAMS, RuntimeParams))
-    config = read_config(STEP2)
-    model = build_step2(config)
-    load_weights(model, STEP2)
+    model, config = load_model(STEP2, "Step-2", build_step2)
     place(model, device)
     tokens = tokenize(table["text"].tolist(), config["clip"]["vocabulary"], config["text"])
 

@@ -2,7 +2,8 @@
 
 from stages._paths import CLIP, EXPRESSIONS, TOKENS
 from stages._stage import PARAMS, stage, stage_app
-from tris_core.files import write_json
+from tris_core.errors import InputError
+from tris_core.files import write_sealed_json
 from tris_core.models.clip import Tokenizer
 from tris_core.models.clip_sources import RANDOM, describe_clip
 from tris_core.params.base import load_section
@@ -27,10 +28,17 @@ def main() -> None:
         params = load_section(PARAMS, PrepareClipParams)
         backbone = describe_clip(params.backbone, params.backbone_weights, imagenet=params.imagenet_weights)
         scorer = describe_clip(params.scorer, params.scorer_weights)
+        for role, clip in (("backbone", backbone), ("scorer", scorer)):
+            context = clip["config"]["text_cfg"]["context_length"]
+            if params.max_tokens > context:
+                raise InputError(
+                    f"prepare_clip.max_tokens = {params.max_tokens}: the {role} {clip['name']} reads {context} tokens at most; "
+                    f"set it to {context} or less"
+                )
         expressions = read_table(EXPRESSIONS)
         texts = expressions["text"].tolist()
         text = {"max_tokens": params.max_tokens, "overflow": params.overflow}
-        write_json(CLIP, {"backbone": backbone, "scorer": scorer, "text": text})
+        write_sealed_json(CLIP, {"backbone": backbone, "scorer": scorer, "text": text})
         for role, clip in (("backbone", backbone), ("scorer", scorer)):
             tokenizer = Tokenizer(clip["vocabulary"])
             say(f"{role} {clip['name']}: {tokenizer.unknown_share(texts):.1%} of the words unknown to it")

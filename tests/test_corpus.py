@@ -4,7 +4,7 @@ What single readers refuse row by row is in their own tests (tests/data, tests/m
 anybody may come across: downloads cut short, files of another kind, values that no program could use.
 """
 
-import json
+import hashlib
 import re
 import struct
 import zipfile
@@ -18,9 +18,10 @@ from PIL import Image
 from safetensors.torch import save
 
 from tests.data.builders import TinyRefer
-from tests.models.test_released import BUILDERS, CLIP, STEP1, released, small
+from tests.models.test_released import BUILDERS, CLIP, STEP1, folder_config, released, small
 from tris_core.data.index import build_index
 from tris_core.errors import InputError
+from tris_core.files import write_sealed_json
 from tris_core.images import read_image
 from tris_core.mask_files import read_masks
 from tris_core.models.archives import read_checkpoint
@@ -28,6 +29,7 @@ from tris_core.models.released import open_weights
 from tris_core.params.base import read_params
 
 Case = tuple[Callable[[Path], object], str]
+WHOLE = folder_config()
 PRESET = (Path(__file__).parents[1] / "presets" / "shapes.yaml").read_text()
 
 
@@ -97,11 +99,14 @@ def zipped(method: int, size: int) -> Callable[[Path], object]:
     return make
 
 
-def model(config: bytes | None = None, weights: bytes | None = None) -> Callable[[Path], object]:
+def model(config: bytes | dict[str, Any] = WHOLE, weights: bytes | None = None) -> Callable[[Path], object]:
     def make(folder: Path) -> object:
-        whole = {"clip": {"config": CLIP, "vocabulary": None}, "text": {}, "size": 96, "model": STEP1}
-        (folder / "config.json").write_bytes(json.dumps(whole).encode() if config is None else config)
-        (folder / "model.safetensors").write_bytes(save(small(1)) if weights is None else weights)
+        held = save(small(1)) if weights is None else weights
+        (folder / "model.safetensors").write_bytes(held)
+        if isinstance(config, bytes):
+            (folder / "config.json").write_bytes(config)
+        else:
+            write_sealed_json(folder / "config.json", {**config, "weights_sha256": hashlib.sha256(held).hexdigest()})
         return open_weights(folder, BUILDERS)
 
     return make
@@ -116,10 +121,10 @@ def checkpoint(**changes: Any) -> Callable[[Path], object]:
     return make
 
 
-def configured(*, text: dict[str, Any] | None = None, vision: dict[str, Any] | None = None, **network: Any) -> bytes:
+def configured(*, text: dict[str, Any] | None = None, vision: dict[str, Any] | None = None, **network: Any) -> dict[str, Any]:
     """A model folder's config.json with something changed."""
     clip = {**CLIP, "text_cfg": {**CLIP["text_cfg"], **(text or {})}, "vision_cfg": {**CLIP["vision_cfg"], **(vision or {})}}
-    return json.dumps({"clip": {"config": clip}, "model": {**STEP1, **network}}).encode()
+    return folder_config(clip={"config": clip, "vocabulary": None}, model={**STEP1, **network})
 
 
 def header(text: bytes, length: int | None = None) -> bytes:
@@ -167,7 +172,7 @@ CORPUS: dict[str, Case] = {
     "parameters nested too deeply": (holding("params.yaml", b"[" * 10**4, read_params), "params.yaml: not YAML"),
     "parameters that multiply": (params("refine:", f"{LAUGHS}\nrefine: *b9\nx:"), "params.yaml: refine = [[[["),
     "weights cut short": (holding("w.pt", b"PK\x03\x04" + bytes(40), read_checkpoint), "w.pt: "),
-    "weights that are a page": (holding("w.pt", b"<!DOCTYPE html>", read_checkpoint), "w.pt: holds more than tensors"),
+    "weights that are a page": (holding("w.pt", b"<!DOCTYPE html>", read_checkpoint), "w.pt: is an HTML page"),
     "weights that unpack to more": (zipped(zipfile.ZIP_DEFLATED, 10**7), "that unpack to 10000004; save it again uncompressed"),
     "a tensor of one number repeated": (
         saved({"a": torch.zeros(1).expand(10**6, 10**6)}), "w.pt: a of shape [1000000, 1000000] repeats its numbers",
@@ -180,11 +185,11 @@ CORPUS: dict[str, Case] = {
         model(weights=header(b'{"a":{"dtype":"F32","shape":[1000000,1000000],"data_offsets":[0,4000000000000]}}')),
         "model.safetensors: not a readable file of weights",
     ),
-    "a model's config cut short": (model(config=b'{"clip": {'), "config.json: not JSON"),
-    "a model's config of another kind": (model(config=b"[]"), "config.json: holds a list"),
-    "a model's config without a network": (model(config=b'{"clip": {"config": {}}}'), "no network of Step-1 has such"),
+    "a model's config cut short": (model(config=b'{"clip": {'), "config.json: no seal at its end"),
+    "a model's config of another kind": (model(config=b"[]"), "config.json: no seal at its end"),
+    "a model's config without a network": (model(config={"clip": {"config": {}}}), "`model` is of no network of TRIS"),
     "a model of another width": (model(config=configured(hidden=13)), "of another shape"),
-    "a model of endless layers": (model(config=configured(text={"layers": 10**9})), "text_cfg has more than 1000 layers"),
+    "a model of endless layers": (model(config=configured(text={"layers": 10**9})), "text_cfg.layers = 1000000000"),
     "a model that sends for its words": (
         model(config=configured(text={"hf_model_name": "someone/model"})), "the text tower is not CLIP's own (hf_model_name)",
     ),
@@ -193,7 +198,7 @@ CORPUS: dict[str, Case] = {
     ),
     "a checkpoint that holds a number": (checkpoint(**{"vis_project.weight": 3}), "`model` holds vis_project.weight, which"),
     "a checkpoint of a tensor too flat": (
-        checkpoint(**{"backbone.token_embedding.weight": torch.zeros(4)}), "r.pth: no network of Step-1 has such",
+        checkpoint(**{"backbone.token_embedding.weight": torch.zeros(4)}), "r.pth: no network has such",
     ),
     "a checkpoint with a NaN": (
         checkpoint(**{"lan_project.bias": torch.full((12,), float("nan"))}), "lan_project.bias holds values that are not",

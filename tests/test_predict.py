@@ -23,7 +23,7 @@ from tris_core.errors import InputError
 from tris_core.evaluation import by_image
 from tris_core.files import write_json
 from tris_core.images import as_displayed, read_image
-from tris_core.models.checkpoints import load_weights, read_config
+from tris_core.models.checkpoints import load_model
 from tris_core.models.clip import Tokenizer
 from tris_core.models.step1 import build_step1
 from tris_core.models.step2 import build_step2
@@ -63,12 +63,10 @@ def test_numbers_are_the_pipelines(folders: tuple[Path, Path], tmp_path: Path) -
     manifest = pack_images(images, tmp_path, SIZE, tmp_path / "scratch", workers=1)
     write_json(tmp_path / "packed.json", manifest)
     packed = PackedImages(tmp_path / "packed.json", images, tmp_path, tmp_path / "scratch", workers=1)
-    configs = [read_config(folder) for folder in folders]
-    step1, step2 = build_step1(configs[0]), build_step2(configs[1])
-    load_weights(step1, folders[0])
-    load_weights(step2, folders[1])
+    step1, config = load_model(folders[0], "Step-1", build_step1)
+    step2, _ = load_model(folders[1], "Step-2", build_step2)
     image_of = np.repeat([0, 1], len(TEXTS))
-    tokens = Tokenizer(configs[0]["clip"]["vocabulary"])(TEXTS * 2, MAX_TOKENS)
+    tokens = Tokenizer(config["clip"]["vocabulary"])(TEXTS * 2, MAX_TOKENS)
     raw = np.concatenate([m for _, m in response_maps(step1, packed, image_of, tokens, device=CPU, precision="fp32")])
     small = {
         rows[0]: logits
@@ -228,13 +226,13 @@ def test_models_that_are_none(folders: tuple[Path, Path], tmp_path: Path, monkey
         Predictor.load(step2=folders[1])
     with pytest.raises(InputError, match=r"config\.json: not found"):
         Predictor.load(tmp_path, folders[1])
-    with pytest.raises(InputError, match="build_step1 finds no model"):
+    with pytest.raises(InputError, match="holds Step-2, not Step-1"):
         Predictor.load(folders[1], folders[1])
     torch.manual_seed(0)
     one, two = write_tiny_models(tmp_path / "models")
     assert [folder.resolve() for folder in default_models()] == [one, two]
     (two / "model.safetensors").write_bytes(b"broken")
-    with pytest.raises(InputError, match=r"step2/model\.safetensors: not a readable file of weights"):
+    with pytest.raises(InputError, match=r"step2/model\.safetensors: damaged or of another model"):
         Predictor.load()
 
 

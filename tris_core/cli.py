@@ -180,9 +180,9 @@ def import_weights(
     builders = {number: build for number, build in ((1, build_step1), (2, build_step2)) if stage in (None, number)}
     with plainly():
         state, config = open_weights(file, builders)
-    if half:
-        state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
-    save_model(out, state, config)
+        if half:
+            state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+        save_model(out, state, config)
     for line in describe_source(config["source"]):
         typer.echo(line)
     typer.echo(f"{out}: {len(state)} tensors")

@@ -138,11 +138,15 @@ def write_sealed_json(path: Path, content: dict[str, Any]) -> None:
         seal(temporary)
 
 
-def read_sealed_json(path: Path, fix: str) -> dict[str, Any]:
-    """The content of such a file, without the seal. Raises as `check_seal` does."""
+def read_sealed_json(path: Path, fix: str = "copy it again") -> dict[str, Any]:
+    """The content of such a file, without the seal. Raises as `check_seal` does, and for what is no JSON object."""
     check_seal(path, fix)
-    content: dict[str, Any] = json.loads(path.read_bytes())
-    del content["seal"]
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is not JSON ({error}); {fix}") from error
+    if not isinstance(content, dict) or content.pop("seal", None) is None:
+        raise InputError(f"{path}: is no object with a seal; {fix}")
     return content
 
 

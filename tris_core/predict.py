@@ -9,21 +9,21 @@ The numbers are those of the pipeline: the same square, networks, resizing and t
 
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from tris_core.errors import InputError
 from tris_core.images import as_displayed, normalise, read_image, resize_square, to_tensor
 from tris_core.maps import divide_by_maximum_, first_maxima, response_to_original, to_original
-from tris_core.models.checkpoints import load_weights, read_config
+from tris_core.models.checkpoints import load_model
 from tris_core.models.clip import Tokenizer
 from tris_core.models.step1 import Step1, build_step1
 from tris_core.models.step2 import Step2, build_step2
@@ -34,7 +34,6 @@ DEMO = (Path(__file__).parent / "assets" / "demo_step1", Path(__file__).parent /
 
 BAND = 2**20  # pixels
 
-Model = TypeVar("Model", bound=nn.Module)
 Picture = Path | str | Image.Image | NDArray[np.uint8]
 
 
@@ -129,8 +128,8 @@ class Predictor:
             raise InputError("only one of step1 and step2 is named; name both, which belong together, or neither")
         folder1, folder2 = default_models() if step1 is None or step2 is None else (Path(step1), Path(step2))
         place_of_work = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        network1, config1 = _load(folder1, build_step1)
-        network2, config2 = _load(folder2, build_step2)
+        network1, config1 = load_model(folder1, "Step-1", build_step1)
+        network2, config2 = load_model(folder2, "Step-2", build_step2)
         return Predictor(network1, config1, network2, config2, place_of_work)
 
     def predict(self, image: Picture, texts: Sequence[str], *, threshold: float = 0.0) -> list[Prediction]:
@@ -222,15 +221,3 @@ def default_models() -> tuple[Path, Path]:
         if all((folder / "config.json").is_file() for folder in pair):
             return pair
     raise InputError(f"{' and '.join(map(str, LAST_RUN))}: no models there; train them (`dvc repro`) or name their folders")
-
-
-def _load(folder: Path, build: Callable[[dict[str, Any]], Model]) -> tuple[Model, dict[str, Any]]:
-    config = read_config(folder)
-    try:
-        model = build(config)
-        load_weights(model, folder)
-    except InputError:
-        raise
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{folder}: {build.__name__} finds no model there it can load ({error}); train it again") from error
-    return model, config

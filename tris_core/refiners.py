@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from tris_core.images import normalise, to_tensor
-from tris_core.models.checkpoints import load_weights, read_config
+from tris_core.models.checkpoints import load_model
 from tris_core.models.clip_sources import load_clip
 from tris_core.models.irn import build_irn
 from tris_core.models.irn_backbone import boundaries, freeze_at_stride_16
@@ -35,9 +35,7 @@ def crf(params: RefineParams, device: torch.device, irn: Path) -> Refiner:
 
 
 def walk(params: RefineParams, device: torch.device, irn: Path) -> Refiner:
-    config = read_config(irn)
-    network = build_irn(config)
-    load_weights(network, irn)
+    network, config = load_model(irn, "the boundary network", build_irn)
     place(network.eval(), device)
     visual = place(freeze_at_stride_16(load_clip(config["clip"]).visual), device)
     settings = params.model_dump(include={"radius", "beta", "exp_times"})

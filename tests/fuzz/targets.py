@@ -1,5 +1,6 @@
 """What is fuzzed: readers of files from elsewhere. Each target takes the fuzzer's bytes; only `InputError` may come of them."""
 
+import hashlib
 import io
 import json
 import pickle
@@ -17,11 +18,12 @@ from tests.data.builders import TinyRefer
 from tests.data.test_referit import FOLDER
 from tests.data.test_referit import Tiny as TinyReferit
 from tests.fuzz.mutate import ODD, Choices, mutated
-from tests.models.test_released import BUILDERS, CLIP, STEP1, released, small
+from tests.models.test_released import BUILDERS, folder_config, released, small
 from tests.tiny_index import make_predictions
 from tris_core.data import rle
 from tris_core.data.index import build_index
 from tris_core.errors import InputError
+from tris_core.files import write_sealed_json
 from tris_core.mask_files import read_masks, write_coco
 from tris_core.models.archives import read_checkpoint
 from tris_core.models.released import open_weights
@@ -159,16 +161,13 @@ def _legacy() -> bytes:
 
 def _model(folder: Path) -> Target:
     folder.mkdir()
-    config = {
-        "clip": {"config": CLIP, "vocabulary": [3, 4]},
-        "text": {"max_tokens": 9, "overflow": "keep_eot"},
-        "size": 96,
-        "model": STEP1,
-    }
-    (folder / "model.safetensors").write_bytes(save({k: v.contiguous() for k, v in small(1).items()}))
+    weights = save({k: v.contiguous() for k, v in small(1).items()})
+    config = folder_config(weights_sha256=hashlib.sha256(weights).hexdigest())
+    (folder / "model.safetensors").write_bytes(weights)
 
     def target(data: bytes, choices: Choices) -> None:
-        (folder / "config.json").write_text(json.dumps(mutated(config, choices, odd=IN_JSON)))
+        changed = mutated(config, choices, odd=IN_JSON)
+        write_sealed_json(folder / "config.json", changed if isinstance(changed, dict) else {"": changed})
         open_weights(folder, BUILDERS)
 
     return target

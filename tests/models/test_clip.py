@@ -1,12 +1,16 @@
 """Token ids, for whatever sentence: against open_clip's own, and the rules of cutting and of a pruned vocabulary."""
 
+import operator
+import random
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from open_clip.tokenizer import SimpleTokenizer
 
+from tris_core.models.bpe import FastTokenizer
 from tris_core.models.clip import UNKNOWN, Tokenizer
 
 OPEN_CLIP = SimpleTokenizer()
@@ -23,6 +27,38 @@ LENGTHS = st.integers(2, 24)
 @given(BATCHES, LENGTHS)
 def test_with_its_whole_vocabulary_open_clips_ids(texts: Sequence[str], length: int) -> None:
     assert torch.equal(WHOLE(texts, length), OPEN_CLIP(texts, context_length=length))
+
+
+# Few letters that merge with each other: many rounds, many occurrences of one pair, and runs of a single letter.
+LONG_WORDS = st.one_of(
+    st.text("aehinrst", max_size=300),
+    st.text("ab", max_size=100),
+    st.builds(operator.mul, st.text("aehlo", min_size=1, max_size=4), st.integers(1, 100)),
+    st.text(max_size=100),
+)
+
+
+@given(LONG_WORDS)
+def test_a_long_word_has_open_clips_ids(word: str) -> None:
+    assert WHOLE.words(word) == OPEN_CLIP.encode(word)
+
+
+class CountedRanks(dict[tuple[str, str], int]):
+    """A table of merges that counts how often it is asked."""
+
+    asked = 0
+
+    def get(self, *pair: Any) -> Any:
+        self.asked += 1
+        return super().get(*pair)
+
+
+def test_the_work_grows_with_a_words_length_and_not_with_its_square() -> None:
+    tokenizer = FastTokenizer()
+    word = "".join(random.Random(0).choices("abcdehilnostw", k=20_000))
+    tokenizer.bpe_ranks = CountedRanks(tokenizer.bpe_ranks)
+    tokenizer.encode(word)
+    assert tokenizer.bpe_ranks.asked < 6 * len(word)
 
 
 @given(BATCHES, LENGTHS)

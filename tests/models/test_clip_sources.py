@@ -1,5 +1,6 @@
 """CLIPs by folder, open_clip name, tag and file: the right weights or a plain refusal, never the network or foreign code."""
 
+import json
 import pickle
 import socket
 import zipfile
@@ -21,7 +22,7 @@ from tris_core.models.clip import at_image_size, build_clip, pyramid_channels, s
 from tris_core.models.clip_sources import describe_clip, find_weights, imagenet_tower, load_clip
 from tris_core.models.irn_backbone import backbone_taps, freeze_at_stride_16
 
-TEXT = {"context_length": 8, "vocab_size": 50, "width": 16, "heads": 2, "layers": 1}
+TEXT = {"context_length": 8, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 TOWERS: dict[str, dict[str, Any]] = {
     "tiny": {"layers": [1, 1, 1, 1], "width": 8, "image_size": 64, "head_width": 16},
@@ -66,7 +67,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, T
         for parameter in clip.parameters():
             parameter.copy_(parameter.half())
     weights = {key: value.clone() for key, value in clip.state_dict().items()}
-    for name, value in (("input_resolution", 64), ("context_length", 8), ("vocab_size", 50)):
+    for name, value in (("input_resolution", 64), ("context_length", 8), ("vocab_size", 49408)):
         if hasattr(clip, name):
             delattr(clip, name)
         clip.register_buffer(name, torch.tensor(value))
@@ -229,8 +230,8 @@ def test_weights_of_the_hub_are_read_from_its_cache(imagenet: tuple[ResNet, Path
         ("RN50-quickgelu", None, "needs weights: a tag (openai, yfcc15m, cc12m), a file, or `random`"),
         ("RN50-quickgelu", "opnai", "opnai: neither a file nor a tag of RN50-quickgelu"),
         ("demo", "openai", "set its weights (openai) to null"),
-        ("nowhere", None, "nowhere/config.json: not found"),
-        ("xlm-roberta-base-ViT-B-32", "random", "its text tower is not CLIP's own"),
+        ("nowhere", None, "nowhere: neither `demo`, a CLIP folder nor"),
+        ("xlm-roberta-base-ViT-B-32", "random", "the text tower is not CLIP's own"),
         ("ViT-B-16-SigLIP", "random", "not a plain CLIP"),
     ],
 )
@@ -244,10 +245,10 @@ def test_weights_that_do_not_fit_are_refused_by_key(tmp_path: Path) -> None:
     weights = clip_of("tiny").state_dict()
     renamed = {("visual.conv_1.weight" if key == "visual.conv1.weight" else key): value for key, value in weights.items()}
     save_file(renamed, tmp_path / "renamed.safetensors")
-    with pytest.raises(InputError, match=r"missing \['visual.conv1.weight'\], unexpected \['visual.conv_1.weight'\]"):
+    with pytest.raises(InputError, match=r"missing: visual.conv1.weight; unexpected: visual.conv_1.weight"):
         describe_clip("tiny", str(tmp_path / "renamed.safetensors"))
     save_file({**weights, "ln_final.weight": torch.ones(17)}, tmp_path / "wide.safetensors")
-    with pytest.raises(InputError, match=r"size mismatch for ln_final.weight"):
+    with pytest.raises(InputError, match=r"of another shape: ln_final.weight"):
         describe_clip("tiny", str(tmp_path / "wide.safetensors"))
 
 
@@ -411,3 +412,82 @@ def test_imagenet_weights_are_accounted_for_key_by_key(imagenet: tuple[ResNet, P
         assert words in str(error.value)
     with pytest.raises(InputError, match="needs a ResNet tower"):
         imagenet_tower(clip_of("vit"), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("RN-50", "did you mean RN50"),
+        ("ViT-B/32", "did you mean ViT-B-32"),
+        ("vit-b-32-quickgelu", "did you mean ViT-B-32-quickgelu"),
+        ("hf-hub:timm/resnet50_clip.openai", "hf-hub: is not read here: name the open_clip model itself"),
+        ("local-dir:theirs", "local-dir: is not read here"),
+    ],
+)
+@pytest.mark.parametrize("weights", [None, "openai"])
+def test_a_name_nearly_right_is_answered_with_the_right_one(name: str, words: str, weights: str | None) -> None:
+    with pytest.raises(InputError) as error:
+        describe_clip(name, weights)
+    assert str(error.value).startswith(f"{name}: neither `demo`, a CLIP folder nor one of open_clip's models; ")
+    assert words in str(error.value)
+    assert "null" not in str(error.value)
+
+
+def clip_folder(folder: Path, config: Any) -> Path:
+    folder.mkdir()
+    (folder / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
+    save_file(clip_of("tiny").state_dict(), folder / "model.safetensors")
+    return folder
+
+
+TINY = {"embed_dim": 16, "vision_cfg": TOWERS["tiny"], "text_cfg": TEXT, "quick_gelu": False}
+
+
+def test_a_plain_folder_is_taken_and_others_are_named(tmp_path: Path) -> None:
+    weights = clip_of("tiny").state_dict()
+    plain = clip_folder(tmp_path / "plain", TINY)
+    save_file(weights, plain / "model.safetensors")
+    assert same(load_clip(describe_clip(str(plain), None)).state_dict(), weights)
+    theirs = clip_folder(tmp_path / "theirs", {"model_type": "clip", "text_config": {}, "vision_config": {}})
+    with pytest.raises(InputError, match=r"theirs: a folder of the transformers library.*ViT-B-32-quickgelu and openai"):
+        describe_clip(str(theirs), None)
+    saved = clip_folder(tmp_path / "saved", TINY)
+    (saved / "config.json").rename(saved / "open_clip_config.json")
+    with pytest.raises(InputError, match=r"saved: a folder as open_clip saves it.*open_clip_model.safetensors as its"):
+        describe_clip(str(saved), None)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("{", "config.json: not JSON"),
+        ([], "config.json: Input should be a valid dict"),
+        ({**TINY, "embed_dim": 10**9}, "config.json: embed_dim = 1000000000"),
+        ({key: value for key, value in TINY.items() if key != "quick_gelu"}, "config.json: quick_gelu: Field required"),
+        ({**TINY, "vision_cfg": {**TOWERS["tiny"], "width": 4096}}, "model.safetensors: not the weights of the network; "),
+        ({**TINY, "text_cfg": {**TEXT, "vocab_size": 50}}, "text_cfg.vocab_size is 50, but the vocabulary needs 49408"),
+        ({**TINY, "text_cfg": {**TEXT, "context_length": 10**9}}, "text_cfg.context_length = 1000000000"),
+    ],
+)
+def test_a_folder_that_describes_no_clip_is_refused(config: Any, words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        describe_clip(str(clip_folder(tmp_path / "folder", config)), None)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("start", ["<!DOCTYPE html>", "\n <html><head>", "<HTML>"])
+@pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
+def test_a_page_saved_as_weights_is_told_as_such(start: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(start + "<p>404</p>" * 50)
+    with pytest.raises(InputError, match=f"{name}: is an HTML page, not a file of weights"):
+        describe_clip("tiny", str(tmp_path / name))
+
+
+def test_nobody_is_told_to_trust_a_file(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(1), "more": Attack(tmp_path / "executed")}, tmp_path / "saved.pt")
+    with pytest.raises(InputError, match=r"\(it asks for .*getattr\)|\(it asks for .*touch\)|more than tensors") as error:
+        read_checkpoint(tmp_path / "saved.pt")
+    assert "weights_only" not in str(error.value)
+    torch.save({"state_dict": {"weight": 3}}, tmp_path / "number.pt")
+    with pytest.raises(InputError, match="holds weight, which is no tensor"):
+        describe_clip("tiny", str(tmp_path / "number.pt"))

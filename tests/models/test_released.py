@@ -1,6 +1,5 @@
 """Released checkpoint files become our models: same numbers as the released implementation, nothing left over or made up."""
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ from tests.hub import put
 from tris_core.cli import app
 from tris_core.errors import InputError
 from tris_core.files import sha256_of_file
-from tris_core.models.checkpoints import load_weights, read_config, save_model
+from tris_core.models.checkpoints import load_model, save_model
 from tris_core.models.released import _deduced_config, open_weights
 from tris_core.models.step1 import build_step1
 from tris_core.models.step2 import build_step2
@@ -29,7 +28,7 @@ BUILDERS = {1: build_step1, 2: build_step2}
 CLIP = {
     "embed_dim": 16,
     "vision_cfg": {"layers": [1, 2, 1, 1], "width": 8, "image_size": 96},
-    "text_cfg": {"context_length": 9, "vocab_size": 30, "width": 64, "heads": 1, "layers": 3},
+    "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 3},
     "quick_gelu": True,
 }
 STEP1 = {
@@ -72,9 +71,7 @@ def imported(file: Path, out: Path, *options: str) -> str:
 def test_step1_gives_the_released_responses(tmp_path: Path) -> None:
     file = released(formula_state("step1"), tmp_path / "step1.pth", prefix="module.")
     said = imported(file, tmp_path / "model")
-    config = read_config(tmp_path / "model")
-    model = build_step1(config)
-    load_weights(model, tmp_path / "model")
+    model, config = load_model(tmp_path / "model", "Step-1", build_step1)
     g = golden("step1")
     with torch.no_grad():
         vis = model.eval().encode_image(formula_input("step1.image", (6, 3, 320, 320))[:2])
@@ -102,8 +99,7 @@ def test_step1_gives_the_released_responses(tmp_path: Path) -> None:
 
 def test_step2_gives_the_released_logits(tmp_path: Path) -> None:
     imported(released(formula_state("step2"), tmp_path / "step2.pth"), tmp_path / "model", "--stage", "2")
-    model = build_step2(read_config(tmp_path / "model"))
-    load_weights(model, tmp_path / "model")
+    model, _ = load_model(tmp_path / "model", "Step-2", build_step2)
     g = golden("step2")
     with torch.no_grad():
         finest = model.eval()(formula_input("step2.image", (3, 3, 320, 320))[:1], torch.from_numpy(g["tokens"])[:1])[0]
@@ -181,7 +177,7 @@ def test_half_precision_on_request(tmp_path: Path) -> None:
 
 def test_what_is_no_checkpoint_of_that_step_is_refused(tmp_path: Path) -> None:
     file = released(small(1), tmp_path / "r.pth")
-    with pytest.raises(InputError, match="holds the network of Step-1, not of Step-2"):
+    with pytest.raises(InputError, match="holds Step-1, not Step-2"):
         open_weights(file, {2: build_step2})
     result = CliRunner().invoke(app, ["import-weights", str(file), "--out", str(tmp_path / "out"), "--stage", "2"])
     assert result.exit_code == 1
@@ -204,19 +200,21 @@ def test_a_checkpoint_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert config == {**expected, "source": {**expected["source"], "file": "hf://lab/tris/step1/r.pth"}}
 
 
+def folder_config(**changes: Any) -> dict[str, Any]:
+    """`config.json` of a Step-1 folder of this network."""
+    clip, text = {"config": CLIP, "vocabulary": None}, {"max_tokens": 9, "overflow": "keep_eot"}
+    return {"clip": clip, "text": text, "size": 96, "model": STEP1, **changes}
+
+
 def test_a_model_folder_is_taken_as_it_is(tmp_path: Path) -> None:
-    config = {
-        "clip": {"config": CLIP, "vocabulary": [3, 4]},
-        "text": {"max_tokens": 9, "overflow": "keep_eot"},
-        "size": 96,
-        "model": STEP1,
-    }
+    config = folder_config()
     save_model(tmp_path / "folder", small(1), config)
     file = tmp_path / "folder" / "model.safetensors"
     state, taken = open_weights(tmp_path / "folder", BUILDERS)
-    assert taken == {**config, "source": {"file": str(tmp_path / "folder"), "sha256": sha256_of_file(file)}}
+    digest = sha256_of_file(file)
+    assert taken == {**config, "weights_sha256": digest, "source": {"file": str(tmp_path / "folder"), "sha256": digest}}
     save_model(tmp_path / "copy", state, config)
     assert (tmp_path / "copy" / "model.safetensors").read_bytes() == file.read_bytes()
-    (tmp_path / "folder" / "config.json").write_text(json.dumps({**config, "model": {**STEP1, "hidden": 13}}))
+    save_model(tmp_path / "folder", small(1), folder_config(model={**STEP1, "hidden": 13}))
     with pytest.raises(InputError, match="of another shape: attn_fusion"):
         open_weights(tmp_path / "folder", BUILDERS)

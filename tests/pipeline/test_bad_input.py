@@ -139,3 +139,12 @@ def test_every_stage_names_the_input_that_was_not_made_yet(place: Path) -> None:
         assert found, result.output
         assert found[2] in stages_of_dvc
     assert {path.name for path in place.iterdir()} <= {"params.yaml", "dvc.yaml", "scratch"}
+
+
+@pytest.mark.parametrize("role", ["backbone", "scorer"])
+def test_more_tokens_than_a_clip_reads_are_refused_where_it_is_found(role: str, place: Path) -> None:
+    other = "scorer" if role == "backbone" else "backbone"
+    content = YAML().load(Path("params.yaml"))
+    content["prepare_clip"].update({"max_tokens": 33, other: "ViT-B-32-quickgelu", f"{other}_weights": "random"})
+    YAML().dump(content, Path("params.yaml"))
+    refuse(stages.prepare_clip, f"max_tokens = 33: the {role} demo reads 32 tokens at most; set it to 32 or less")

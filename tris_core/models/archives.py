@@ -1,8 +1,10 @@
 """Files of weights, read as data: whatever they hold, nothing in them is executed."""
 
+import json
 import pickle
+import re
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,6 +15,9 @@ from torch import Tensor
 from tris_core.errors import InputError
 from tris_core.pickles import PurePickle
 
+MAX_HEADER = 10 << 20  # bytes; a network of ten thousand tensors needs one
+_FOREIGN = re.compile(r"Unsupported (?:global: GLOBAL|class|operand) (\S+)")
+
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """What a file holds: a TorchScript archive's or a `.safetensors` file's tensors by name, or what `torch.save` wrote.
@@ -22,16 +27,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; download it or correct the path")
     try:
+        _refuse_pages(path)
         if path.suffix == ".safetensors":
+            _refuse_repeated_names(path)
             return load_file(path)
         _refuse_bombs(path)
         content = _read_torchscript(path) if is_torchscript(path) else torch.load(path, map_location="cpu", weights_only=True)
     except InputError:
         raise
     except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path}: holds more than tensors and plain values ({_reason(error)}); get it from its source"
-        ) from error
+        asked = _FOREIGN.search(str(error))  # the rest is torch's advice to trust the file
+        what = f" (it asks for {asked[1]})" if asked else ""
+        raise InputError(f"{path}: holds more than tensors and plain values{what}; get it from its source") from error
     except Exception as error:  # of damaged files torch raises nearly anything: RuntimeError, EOFError, AssertionError, ...
         raise InputError(f"{path}: not a readable file of weights ({_reason(error)}); download it again") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
@@ -43,6 +50,32 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def _reason(error: Exception) -> str:
     return (str(error) or repr(error)).splitlines()[0][:300]
+
+
+def _refuse_pages(path: Path) -> None:
+    """A link to a page about a file, saved under the file's name."""
+    with path.open("rb") as file:
+        start = file.read(1000).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise InputError(f"{path}: is an HTML page, not a file of weights; open its link in a browser and download the file")
+
+
+def _refuse_repeated_names(path: Path) -> None:
+    """Of a name that a safetensors header holds twice, readers differ in which tensor they take."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > MAX_HEADER:
+            raise ValueError(f"a header of {length} bytes")
+        header = file.read(length)
+    json.loads(header, object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"its header holds {twice} twice")
+    return content
 
 
 def _refuse_bombs(path: Path) -> None:

@@ -5,24 +5,21 @@ Importing open_clip costs seconds and nearly a gigabyte. Where weights come from
 Shapes: B images or sentences, T tokens, C channels, H W the map of a stage, E the joint embedding.
 """
 
-import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from open_clip.timm_model import TimmModel
-from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import VisionTransformer
 from timm.models import ConvNeXt
 from torch import Tensor, nn
 
 from tris_core.errors import InputError
+from tris_core.models.bpe import bpe
+from tris_core.models.configs import ClipConfig, check
 
 PAD, UNKNOWN = 0, 1
-TEXT_KEYS = {"context_length", "vocab_size", "width", "heads", "layers"}
-MOST_LAYERS = 1000
 
 
 class Tokenizer:
@@ -33,7 +30,7 @@ class Tokenizer:
     """
 
     def __init__(self, vocabulary: Sequence[int] | None = None) -> None:
-        self._bpe = _bpe()
+        self._bpe = bpe()
         self._rows = None if vocabulary is None else {bpe_id: row for row, bpe_id in enumerate(vocabulary, start=2)}
         size = self._bpe.vocab_size if vocabulary is None else len(vocabulary) + 4
         self.start, self.end = size - 2, size - 1
@@ -60,25 +57,12 @@ class Tokenizer:
         return 0.0 if self._rows is None or not ids else sum(i == UNKNOWN for i in ids) / len(ids)
 
 
-@lru_cache(maxsize=1)
-def _bpe() -> SimpleTokenizer:
-    return SimpleTokenizer()
-
-
 def build_clip(config: dict[str, Any]) -> CLIP:
     """A CLIP with random weights from its configuration: embed_dim, vision_cfg, text_cfg, quick_gelu.
 
-    A configuration may come with somebody's weights. Raises ValueError for what would make open_clip or timm fetch something
-    from elsewhere, and for a depth that nobody means.
+    A configuration may come with somebody's weights. Raises `InputError` for one that `ClipConfig` refuses.
     """
-    if beyond := sorted(config["text_cfg"].keys() - TEXT_KEYS):
-        raise ValueError(f"the text tower is not CLIP's own ({', '.join(beyond)})")
-    if not re.fullmatch(r"[\w.]*", str(config["vision_cfg"].get("timm_model_name") or "")):
-        raise ValueError(f"timm_model_name {config['vision_cfg']['timm_model_name']!r} is no model of timm's own")
-    for tower in ("vision_cfg", "text_cfg"):
-        layers = config[tower].get("layers", 0)
-        if max(layers if isinstance(layers, list | tuple) else [layers], default=0) > MOST_LAYERS:
-            raise ValueError(f"{tower} has more than {MOST_LAYERS} layers")
+    check(ClipConfig, config, "CLIP configuration", "run `dvc repro -f prepare_clip`")
     vision = {**config["vision_cfg"], "timm_model_pretrained": False}  # or timm would download
     return CLIP(
         embed_dim=config["embed_dim"],

@@ -11,6 +11,7 @@ A CLIP is named by
 Nothing is downloaded. A tag means the file that an earlier download left in the cache of huggingface_hub or of open_clip.
 """
 
+import difflib
 import json
 import re
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 import open_clip
 import torch
 from huggingface_hub import constants, try_to_load_from_cache
-from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+from open_clip.constants import HF_CONFIG_NAME, HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.model import CLIP, resize_pos_embed
 from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor
@@ -27,8 +28,10 @@ from torch import Tensor
 from tris_core.errors import InputError
 from tris_core.files import sha256_of_file
 from tris_core.models.archives import is_torchscript, read_checkpoint
-from tris_core.models.clip import TEXT_KEYS, build_clip
+from tris_core.models.clip import build_clip
+from tris_core.models.configs import ClipConfig, ClipDescription, check
 from tris_core.models.locations import local_file
+from tris_core.models.weights import fitted, no_such_network, skeleton
 
 DEMO = Path(__file__).parents[1] / "assets" / "demo_clip"
 URL_CACHE = Path("~/.cache/clip")  # where open_clip keeps what it downloads by url
@@ -53,19 +56,11 @@ def describe_clip(name: str, weights: str | None, *, imagenet: str | None = None
             )
     else:
         folder = DEMO if name == "demo" else Path(name)
+        if not folder.is_dir():
+            raise InputError(f"{name}: neither `demo`, a CLIP folder nor one of open_clip's models{_near(name)}")
         if weights is not None:
-            raise InputError(
-                f"{name} is no open_clip model name, so it has weights of its own; set its weights ({weights}) to null"
-            )
-        for file in ("config.json", "model.safetensors"):
-            if not (folder / file).is_file():
-                raise InputError(
-                    f"{folder / file}: not found; name `demo`, a CLIP folder with config.json and model.safetensors, or one of "
-                    f"open_clip's models, such as RN50{SUFFIX}"
-                )
-        config = _plain_text_tower(json.loads((folder / "config.json").read_text()), str(folder / "config.json"))
-        kept = folder / "vocabulary.json"
-        vocabulary = json.loads(kept.read_text()) if kept.is_file() else None
+            raise InputError(f"{name} is a folder, which has weights of its own; set its weights ({weights}) to null")
+        config, vocabulary = _read_folder(folder)
     path = find_weights(name, weights)
     description = {
         "name": name,
@@ -75,6 +70,7 @@ def describe_clip(name: str, weights: str | None, *, imagenet: str | None = None
         "config": config,
         "vocabulary": vocabulary,
     }
+    check(ClipDescription, description, name, "take another CLIP, or correct its files")
     if path is not None or imagenet is not None:
         load_clip(description)
     return description
@@ -91,8 +87,7 @@ def load_clip(description: dict[str, Any]) -> CLIP:
     if path is None:
         clip = _random_clip(description["config"])
     else:
-        clip = build_clip(description["config"])
-        _fill(clip, _clip_tensors(path, name, quick_gelu=description["config"]["quick_gelu"]), path)
+        clip = _filled(description["config"], _clip_tensors(path, name, quick_gelu=description["config"]["quick_gelu"]), path)
     if description["imagenet"] is not None:
         file = local_file(description["imagenet"]["file"])
         if _hash(file) != description["imagenet"]["sha256"]:
@@ -144,16 +139,53 @@ def _in_caches(name: str, tag: str, source: dict[str, Any]) -> Path:
     )
 
 
+def _read_folder(folder: Path) -> tuple[dict[str, Any], list[int] | None]:
+    """Configuration and vocabulary of a CLIP folder. Raises `InputError`: what the folder is, where it is another kind."""
+    if (folder / HF_CONFIG_NAME).is_file():
+        raise InputError(
+            f"{folder}: a folder as open_clip saves it ({HF_CONFIG_NAME}), which is not read; name the open_clip model that it "
+            f"is of, such as RN50{SUFFIX}, and give {folder}/open_clip_model.safetensors as its weights"
+        )
+    for file in ("config.json", "model.safetensors"):
+        if not (folder / file).is_file():
+            raise InputError(f"{folder / file}: not found; a CLIP folder holds config.json and model.safetensors")
+    path, kept = folder / "config.json", folder / "vocabulary.json"
+    config = _read_json(path)
+    if isinstance(config, dict) and ("text_config" in config or "model_type" in config):
+        raise InputError(
+            f"{folder}: a folder of the transformers library, whose weights have other names; name an open_clip model with an "
+            f"open_clip tag of the same weights instead, such as ViT-B-32{SUFFIX} and openai for openai/clip-vit-base-patch32"
+        )
+    check(ClipConfig, config, str(path), f"correct it, or name one of open_clip's models, such as RN50{SUFFIX}")
+    return config, _read_json(kept) if kept.is_file() else None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON ({error}); copy the folder again") from error
+
+
+def _near(name: str) -> str:
+    """What somebody who wrote `name` may have meant, as a clause."""
+    asked = name.removeprefix("hf-hub:").removeprefix("local-dir:")
+    if asked != name:
+        return (
+            f"; {name.split(':')[0]}: is not read here: name the open_clip model itself, such as RN50{SUFFIX}, and as its "
+            "weights a file (a path or hf://owner/repo/file, which `tris fetch` downloads)"
+        )
+    known = {model.lower(): model for model in open_clip.list_models()}
+    found = difflib.get_close_matches(asked.replace("/", "-").lower(), known, n=3, cutoff=0.7)
+    return f"; did you mean {' or '.join(known[one] for one in found)}?" if found else f", such as RN50{SUFFIX}"
+
+
 def _open_clip_config(name: str) -> dict[str, Any]:
     config = open_clip.get_model_config(name)
     if beyond := sorted(config.keys() - _MODEL_KEYS):
         raise InputError(f"{name}: not a plain CLIP ({', '.join(beyond)}); take a model such as RN50{SUFFIX}")
-    return _plain_text_tower({**config, "quick_gelu": config.get("quick_gelu", False)}, name)
-
-
-def _plain_text_tower(config: dict[str, Any], where: str) -> dict[str, Any]:
-    if beyond := sorted(config["text_cfg"].keys() - TEXT_KEYS):
-        raise InputError(f"{where}: its text tower is not CLIP's own ({', '.join(beyond)}); take a model such as RN50{SUFFIX}")
+    config = {**config, "quick_gelu": config.get("quick_gelu", False)}
+    check(ClipConfig, config, name, f"take a model such as RN50{SUFFIX}")
     return config
 
 
@@ -177,7 +209,10 @@ def _clip_tensors(path: Path, name: str, *, quick_gelu: bool) -> dict[str, Tenso
     """The state dict in a file of CLIP weights, by `open_clip.CLIP`'s names. Refuses OpenAI's file without QuickGELU."""
     state = read_checkpoint(path)
     state = state.get("state_dict", state)
-    state = {key.removeprefix("module."): value for key, value in state.items()}
+    if not isinstance(state, dict) or (foreign := [key for key, value in state.items() if not isinstance(value, Tensor)]):
+        what = f"{foreign[0]}, which is no tensor" if isinstance(state, dict) else "no dict of tensors"
+        raise InputError(f"{path}: holds {what}; expected the weights of a CLIP")
+    state = {str(key).removeprefix("module."): value for key, value in state.items()}
     if is_torchscript(path) or any(key in state for key in _OPENAI_KEYS):
         if not quick_gelu:
             raise InputError(f"{path}: OpenAI's weights were trained with QuickGELU; name the model {name}{SUFFIX}")
@@ -188,18 +223,18 @@ def _clip_tensors(path: Path, name: str, *, quick_gelu: bool) -> dict[str, Tenso
     return state
 
 
-def _fill(clip: CLIP, state: dict[str, Tensor], path: Path) -> None:
-    """Load tensors of any float type, every key accounted for; a ViT's positional embeddings are resized to its grid."""
+def _filled(config: dict[str, Any], state: dict[str, Tensor], path: Path) -> CLIP:
+    """The CLIP with tensors of any float type, every key accounted for; a ViT's positional embeddings are resized."""
     state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-    if "logit_scale" in state:
-        state["logit_scale"] = state["logit_scale"].reshape(clip.logit_scale.shape)  # some files hold it as (1,)
-    resize_pos_embed(state, clip)
-    try:
-        missing, unexpected = clip.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        raise InputError(f"{path}: does not fit the configuration: {str(error).splitlines()[1].strip()}") from error
-    if missing or unexpected:
-        raise InputError(f"{path}: does not fit the configuration; missing {missing[:3]}, unexpected {unexpected[:3]}")
+    if "logit_scale" in state and state["logit_scale"].numel() == 1:
+        state["logit_scale"] = state["logit_scale"].reshape(())  # some files hold it as (1,)
+    shape = skeleton(build_clip, config, path)
+    with no_such_network(path):
+        resize_pos_embed(state, shape)
+    state = fitted(state, shape, path)
+    clip = build_clip(config)
+    clip.load_state_dict(state)
+    return clip
 
 
 def imagenet_tower(clip: CLIP, path: Path) -> dict[str, Tensor]:

@@ -6,22 +6,24 @@ and every width, follows from keys and shapes.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tris_core.errors import InputError
 from tris_core.files import sha256_of_file
 from tris_core.models.archives import read_checkpoint
-from tris_core.models.checkpoints import read_config
+from tris_core.models.checkpoints import open_folder
+from tris_core.models.configs import network_of
 from tris_core.models.locations import local_file
+from tris_core.models.weights import Build, fitted, no_such_network, skeleton
 
 SIZE = 320  # side of the square the released networks were trained on
 TEXT = {"max_tokens": 20, "overflow": "cut"}
-Builders = Mapping[int, Callable[[dict[str, Any]], nn.Module]]  # stage: `build_step1` or `build_step2`
+Builders = Mapping[int, Build]  # stage: `build_step1` or `build_step2`
 _ONLY = {1: "attn_fusion.", 2: "attention2."}  # keys that only this stage's network has
 _GROUP_KEYS = ("lr", "initial_lr", "weight_decay")
 
@@ -35,35 +37,24 @@ def open_weights(location: str | Path, builders: Builders) -> tuple[dict[str, Te
     of a stage without a builder.
     """
     path = local_file(str(location))
+    named = {f"Step-{stage}": build for stage, build in builders.items()}
     if path.is_dir():
-        config, file = read_config(path), path / "model.safetensors"
-        if not file.is_file():
-            raise InputError(f"{file}: not found; a model folder holds config.json and model.safetensors")
-        state: dict[str, Tensor] = read_checkpoint(file)
-        told: dict[str, Any] = {}
-    else:
-        content, file = read_checkpoint(path), path
-        if not isinstance(content.get("model"), dict):
-            raise InputError(f"{path}: no released checkpoint: it has no `model`, but {', '.join(map(str, list(content)[:5]))}")
-        state = {str(key).removeprefix("module."): value for key, value in content["model"].items()}
-        if foreign := [key for key, value in state.items() if not isinstance(value, Tensor)]:
-            raise InputError(f"{path}: `model` holds {foreign[0]}, which is no tensor; expected a state dict")
-        told = {"found": _found(content, state)}
-    stage = _stage_of(state, file)
+        state, config = open_folder(path, named)
+        return state, {**config, "source": {"file": str(location), "sha256": config["weights_sha256"]}}
+    content = read_checkpoint(path)
+    if not isinstance(content.get("model"), dict):
+        raise InputError(f"{path}: no released checkpoint: it has no `model`, but {', '.join(map(str, list(content)[:5]))}")
+    state = {str(key).removeprefix("module."): value for key, value in content["model"].items()}
+    if foreign := [key for key, value in state.items() if not isinstance(value, Tensor)]:
+        raise InputError(f"{path}: `model` holds {foreign[0]}, which is no tensor; expected a state dict")
+    stage = _stage_of(state, path)
     if stage not in builders:
-        raise InputError(f"{path}: holds the network of Step-{stage}, not of Step-{' or '.join(map(str, builders))}")
-    try:
-        if not path.is_dir():
-            config = _deduced_config(state, stage, path)
-        with torch.device("meta"):
-            expected = builders[stage](config).state_dict()
-    except InputError:
-        raise
-    except (RuntimeError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError) as error:
-        raise InputError(f"{path}: no network of Step-{stage} has such a configuration or shapes ({error!r})") from error
-    _check(state, expected, file)
-    state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-    return state, {**config, "source": {"file": str(location), "sha256": sha256_of_file(file), **told}}
+        raise InputError(f"{path}: holds Step-{stage}, not {' or '.join(named)}")
+    with no_such_network(path):
+        config = _deduced_config(state, stage, path)
+    network_of(config, path)
+    state = fitted(state, skeleton(builders[stage], config, path), path)
+    return state, {**config, "source": {"file": str(location), "sha256": sha256_of_file(path), "found": _found(content, state)}}
 
 
 def describe_source(source: dict[str, Any]) -> list[str]:
@@ -100,9 +91,11 @@ def _number(value: Any) -> float | int | None:
 
 
 def _temperature(state: dict[str, Tensor]) -> float:
-    """1 / exp(logit_scale); NaN where there is no such number, which `_check` refuses."""
+    """1 / exp(logit_scale); 1 where there is no such number, which `fitted` refuses."""
     scale = state["logit_scale"]
-    return math.exp(-min(max(float(scale), -700.0), 700.0)) if scale.numel() == 1 else math.nan
+    if scale.numel() != 1 or not math.isfinite(float(scale)):
+        return 1.0
+    return math.exp(-min(max(float(scale), -700.0), 700.0))
 
 
 def _stage_of(state: dict[str, Tensor], path: Path) -> int:
@@ -157,20 +150,3 @@ def _deduced_config(state: dict[str, Tensor], stage: int, path: Path) -> dict[st
         stages = [shape(f"reduced_c{i}.conv.weight")[1] for i in (1, 2, 3, 4)]
         model = {"stage_channels": stages, "text_width": width, "width": shape("reduced_c1.conv.weight")[0]}
     return {"clip": {"config": clip, "vocabulary": None}, "text": TEXT, "size": SIZE, "model": model}
-
-
-def _check(state: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
-    """Raise `InputError` unless every key and shape is as expected and every value finite."""
-    missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
-    other = sorted(key for key in expected.keys() & state.keys() if expected[key].shape != state[key].shape)
-    faults = {"missing": missing, "unexpected": unexpected, "of another shape": other}
-    if any(faults.values()):
-        said = "; ".join(f"{fault}: {', '.join(keys[:5])}{_more(keys)}" for fault, keys in faults.items() if keys)
-        raise InputError(f"{path}: not the weights of the network; {said}")
-    broken = [key for key, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
-    if broken:
-        raise InputError(f"{path}: {broken[0]} holds values that are not finite")
-
-
-def _more(keys: list[str]) -> str:
-    return f" and {len(keys) - 5} more" if len(keys) > 5 else ""

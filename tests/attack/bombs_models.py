@@ -1,0 +1,107 @@
+"""Bombs in model folders, CLIP folders, files of weights and sentences."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from tests.attack.bombs import Make, Read, bomb
+from tris_core.files import read_sealed_json, write_sealed_json
+from tris_core.models.archives import read_checkpoint
+from tris_core.models.clip import Tokenizer
+from tris_core.models.clip_sources import DEMO as CLIP
+from tris_core.models.clip_sources import describe_clip
+from tris_core.predict import DEMO, Predictor
+
+HUGE = 10**9
+
+
+def put(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    def change(config: dict[str, Any]) -> None:
+        *path, last = key.split(".")
+        for name in path:
+            config = config[name]
+        config[last] = value
+
+    return change
+
+
+def model(change: Callable[[dict[str, Any]], None]) -> Make:
+    """The demo Step-1 with another configuration, sealed as it should be."""
+
+    def make(folder: Path) -> Read:
+        shutil.copytree(DEMO[0], folder / "step1")
+        config = read_sealed_json(folder / "step1/config.json")
+        change(config)
+        write_sealed_json(folder / "step1/config.json", config)
+        return lambda: Predictor.load(folder / "step1", DEMO[1], device="cpu")
+
+    return make
+
+
+def clip(change: Callable[[dict[str, Any]], None]) -> Make:
+    def make(folder: Path) -> Read:
+        shutil.copytree(CLIP, folder / "clip")
+        config = json.loads((CLIP / "config.json").read_text())
+        change(config)
+        (folder / "clip/config.json").write_text(json.dumps(config))
+        return lambda: describe_clip(str(folder / "clip"), None)
+
+    return make
+
+
+CHANGES: dict[str, tuple[str, Any]] = {
+    "an image tower of width 4096": ("vision_cfg.width", 4096),
+    "an image tower of width 65536": ("vision_cfg.width", 1 << 16),
+    "stages of 10^9 layers": ("vision_cfg.layers", [HUGE] * 4),
+    "stages of 25 layers": ("vision_cfg.layers", [25] * 4),
+    "timm's giant": ("vision_cfg.timm_model_name", "vit_giant_patch14_clip_224"),
+    "a ViT of 65536 tokens": (
+        "vision_cfg", {"layers": 2, "width": 64, "head_width": 64, "patch_size": 8, "image_size": 2048},
+    ),
+    "a ViT of 10^6 tokens": ("vision_cfg", {"layers": 2, "width": 64, "patch_size": 2, "image_size": 2048}),
+    "a text tower of width 65536": ("text_cfg.width", 1 << 16),
+    "a context of 10^9": ("text_cfg.context_length", HUGE),
+    "a vocabulary of 10^9": ("text_cfg.vocab_size", HUGE),
+    "an embedding of 10^9": ("embed_dim", HUGE),
+}  # fmt: skip
+for what, (key, value) in CHANGES.items():
+    bomb(f"model folder: {what}")(model(put(f"clip.config.{key}", value)))
+    bomb(f"CLIP folder: {what}")(clip(put(key, value)))
+for what, (key, value) in {
+    "size 100,000": ("size", 100_000),
+    "size 20,000": ("size", 20_000),
+    "max_tokens 10^9": ("text.max_tokens", HUGE),
+    "10^9 hidden channels": ("model.hidden", HUGE),
+    "65536 hidden channels": ("model.hidden", 1 << 16),
+    "a vocabulary of 10^6 ids": ("clip.vocabulary", list(range(10**6))),
+}.items():
+    bomb(f"model folder: {what}")(model(put(key, value)))
+bomb("model folder: as it should be", harmless=True)(model(lambda config: None))
+bomb("CLIP folder: as it should be", harmless=True)(clip(lambda config: None))
+
+
+@bomb("safetensors: a header of empty lists")
+def header(folder: Path) -> Read:
+    data = b"[" + b"[]," * 3_000_000 + b"[]]"
+    (folder / "w.safetensors").write_bytes(len(data).to_bytes(8, "little") + data)
+    return lambda: read_checkpoint(folder / "w.safetensors")
+
+
+@bomb("model folder: 100,000 tensors")
+def tensors(folder: Path) -> Read:
+    shutil.copytree(DEMO[0], folder / "step1")
+    save_file({f"t{n}": torch.zeros(1) for n in range(100_000)}, folder / "step1/model.safetensors")
+    digest = hashlib.sha256((folder / "step1/model.safetensors").read_bytes()).hexdigest()
+    write_sealed_json(folder / "step1/config.json", {**read_sealed_json(DEMO[0] / "config.json"), "weights_sha256": digest})
+    return lambda: Predictor.load(folder / "step1", DEMO[1], device="cpu")
+
+
+@bomb("one word of 100,000 letters", harmless=True)
+def word(folder: Path) -> Read:
+    return lambda: Tokenizer().words("abcdehilnostw" * 7_700)
