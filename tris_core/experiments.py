@@ -28,7 +28,7 @@ try:
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.repo import Repo
-    from dvc.scm import map_scm_exception, resolve_rev
+    from dvc.scm import NoSCMError, map_scm_exception, resolve_rev
     from dvc_data.hashfile.hash_info import HashInfo
     from dvc_data.hashfile.tree import ObjectFormatError, Tree
     from fsspec.implementations.local import LocalFileSystem
@@ -79,9 +79,9 @@ def _no_revision(revision: str, otherwise: str, error: DvcException) -> InputErr
         return InputError(f"{here}: no DVC repository; run `tris report` in the folder that holds dvc.yaml")
     try:
         with Repo() as repo:
-            if not hasattr(repo.scm, "resolve_commit"):
-                return InputError(f"{here}: not under Git, which holds experiments, branches and commits; run `git init`")
             resolve_rev(repo.scm, "HEAD")
+    except NoSCMError:
+        return InputError(f"{here}: not under Git, which holds experiments, branches and commits; run `git init`")
     except DvcException:
         return InputError(f"{here}: has no commit yet, so there is no {revision}; run `git commit`")
     return InputError(otherwise)
