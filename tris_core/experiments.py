@@ -246,7 +246,7 @@ class RunFiles:
         try:
             with Repo() as repo:
                 store = repo.cache.local
-                found = Tree.load(store, HashInfo("md5", folder)).get_obj(store, inner)
+                found = Tree.load(store, HashInfo("md5", folder)).get_obj(store, inner)  # type: ignore[arg-type]  # annotated as of one part
         except (DvcException, FileNotFoundError, ObjectFormatError):
             return None
         return None if found is None else found.oid

@@ -294,6 +294,7 @@ def test_two_runs(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "first")
     ids = pd.read_parquet(PREDICTIONS)["expression_id"]
     judge_truth_for(ids % 2 == 0)
+    write_lock()
     files = [Elsewhere("one", tmp_path / "first"), Elsewhere("two", Path().resolve())]
     write_page(Path("page.html"), files, step=None, split="train", items=1000)
     page = parsed(Path("page.html"))
