@@ -31,7 +31,7 @@ try:
     from dvc.scm import NoSCMError, map_scm_exception, resolve_rev
     from dvc_data.hashfile.hash_info import HashInfo
     from dvc_data.hashfile.tree import ObjectFormatError, Tree
-    from fsspec.implementations.local import LocalFileSystem
+    from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 except ModuleNotFoundError as error:
     raise InputError('runs are read from DVC, which is not installed; run `pip install "dvc>=3.60,<4"`') from error
 
