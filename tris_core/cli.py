@@ -96,16 +96,10 @@ def report(
     folder (which is also called `workspace`); of two, the second's difference to the first too. It opens without a network.
     With the tables 1, 2 and 4, whose runs are on several data sets, every run stands beside the paper's numbers instead, on all
     splits but train; LAVT's numbers, there for scale, are overall IoU. Nothing is checked out: results are read from DVC's
-    cache.
+    cache. Results that another run made, as dvc.lock tells, are left out and named: those of stages that an experiment did
+    not run, or that the current folder's parameters have left behind.
     """
     with plainly():
-        from tabulate import tabulate
-
-        from tris_core.experiments import experiments, group_of, read_metrics, read_run
-        from tris_core.files import replacing
-        from tris_core.paper import COMPARISONS, LAVT_OIOU, TABLE1, TABLE2, TABLE4
-        from tris_core.reports.compare import beside_paper, compare
-
         if html is not None:
             if table is not None or out is not None:
                 raise InputError("--html: the page has the paper's numbers itself; leave --table and --out out")
@@ -113,36 +107,17 @@ def report(
             return
         if not runs:
             raise InputError("which runs: name experiments, or give --html FILE for a page about the current folder")
-        step = step or 1
-        results = {"1": TABLE1[f"step{step}"], "2": TABLE2[f"step{step}"], "4": TABLE4}
-        if table is not None and table not in {**results, **COMPARISONS}:
-            raise InputError(f"--table {table}: the paper has tables {', '.join(sorted({**results, **COMPARISONS}))}")
         if out is not None and out.suffix not in (".md", ".html"):
             raise InputError(f"--out {out}: end the name in .md or .html")
-        known = experiments(baseline)
-        groups: dict[str, list[str]] = {}
-        for run in runs:
-            name, _, listed = run.partition("=")
-            revisions = listed.split(",") if listed else [found for found in known if group_of(found) == name]
-            if not revisions:
-                raise InputError(f"{name}: no such experiment of {baseline}; known are {', '.join(sorted(known)) or 'none'}")
-            groups[name] = sorted(revisions)
-        if table in results:
-            read = {n: [read_metrics(r, known.get(r, r), table=table, step=step) for r in found] for n, found in groups.items()}
-            labels = {name: found[0][0] for name, found in read.items()}
-            rows = beside_paper({n: [metrics for _, metrics in found] for n, found in read.items()}, labels, results[table])
-            if table == "1":
-                rows["LAVT's oIoU"] = rows["data"].map(LAVT_OIOU).map("{:.2f}".format, na_action="ignore").fillna("")
-        else:
-            records = {n: [read_run(r, known.get(r, r), step=step, split=split) for r in found] for n, found in groups.items()}
-            rows = compare(records, against=next(iter(records)), paper=COMPARISONS[table] if table else None)
-        typer.echo(tabulate(rows, headers="keys", tablefmt="github", showindex=False, disable_numparse=True))
+        from tris_core.files import replacing
+        from tris_core.reports.table import in_html, in_markdown, make_table
+
+        rows, notes = make_table(runs, baseline=baseline, step=step or 1, split=split, table=table)
+        typer.echo(in_markdown(rows, notes))
         if out is not None:
-            style = "github" if out.suffix == ".md" else "html"
+            write = in_markdown if out.suffix == ".md" else in_html
             with replacing(out) as temporary:
-                temporary.write_text(
-                    tabulate(rows, headers="keys", tablefmt=style, showindex=False, disable_numparse=True) + "\n"
-                )
+                temporary.write_text(write(rows, notes) + "\n")
 
 
 def _write_page(runs: list[str], html: Path, *, baseline: str, step: int | None, split: str, items: int) -> None:
@@ -156,7 +131,7 @@ def _write_page(runs: list[str], html: Path, *, baseline: str, step: int | None,
         raise InputError(f"--html: a page is about one run or two of different names, not {', '.join(runs)}")
     known = {} if set(named.values()) == {WORKSPACE} else experiments(baseline)
     with ExitStack() as opened:
-        files = [opened.enter_context(open_files(name, known.get(r, r))) for name, r in named.items()]
+        files = [opened.enter_context(open_files(name, known.get(r, r), list(known))) for name, r in named.items()]
         write_page(html, files, step=step, split=split, items=items)
     typer.echo(f"{html}: {html.stat().st_size / 1e6:.1f} MB about {' and '.join(named)}")
 

@@ -1,14 +1,18 @@
 """A finished tiny run to report on, with a sentence and a file name that would break out of a careless page."""
 
+import hashlib
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from ruamel.yaml import YAML
 
 from stages._evaluation import write_evaluation
 from stages._paths import CURVES, EVALUATION, EXPRESSIONS, IMAGES, IRN_LABELS, METRICS, PREDICTIONS, PSEUDO_LABELS, TRUTH
+from tests.pipeline.closure import ROOT
 from tests.pipeline.in_process import run
 from tests.pipeline.unevaluated import EVALUATIONS, make_unevaluated
 from tris_core.data.rle import decode
@@ -16,7 +20,6 @@ from tris_core.evaluation import score_rows
 from tris_core.refinement.crf import encode_label
 
 HOSTILE = """<script>alert("1")</script> & <img src=x onerror='alert(2)'> {{ 7 * 7 }}"""
-HASH = "0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture(scope="session")
@@ -38,11 +41,28 @@ def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for path in images["path"]:
             Path("data/shapes/images", path).rename(Path("data/shapes/images", f"<b>{path}"))
         images.assign(path="<b>" + images["path"]).to_parquet(IMAGES)
-        Path("dvc.lock").write_text(
-            "schema: '2.0'\nstages:\n  index:\n    deps:\n    - {path: stages/index.py, hash: md5, md5: 1, size: 1}\n"
-            f"    outs:\n    - {{path: data/index/refs.parquet, hash: md5, md5: {HASH}, size: 12345}}\n"
-        )
+        write_lock()
     return folder
+
+
+def write_lock() -> None:
+    """dvc.lock as if the run had just made all that is there."""
+    stages = {}
+    for name, stage in YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"].items():
+        entries = [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
+        outs = [Path(entry if isinstance(entry, str) else next(iter(entry))) for entry in entries]
+        made = [{"path": str(out), "md5": md5(out), "size": 12345} for out in outs if out.exists()]
+        stages[name] = {"deps": [{"path": "stages/index.py", "md5": "1"}], "outs": made}
+    YAML().dump({"schema": "2.0", "stages": stages}, Path("dvc.lock"))
+
+
+def md5(path: Path) -> str:
+    """As DVC takes it: of a file's content, or of the listing of a folder."""
+    if path.is_file():
+        return hashlib.md5(path.read_bytes()).hexdigest()
+    files = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
+    listing = [{"md5": md5(path / file), "relpath": file} for file in files]
+    return hashlib.md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + ".dir"
 
 
 def _seeds() -> None:

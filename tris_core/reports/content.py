@@ -12,7 +12,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from tris_core.reports.run import Absent
+from tris_core.experiments import Absent
 from tris_core.sheets import BLANK, COLOURS, Panel, fade, fit, heat, tint
 
 P = ParamSpec("P")

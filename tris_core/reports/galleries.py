@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 from tris_core.data.rle import decode
 from tris_core.evaluation import mask_ious, stored_mask
+from tris_core.experiments import Absent
 from tris_core.failures import MEANING, Kind, failure_kinds
 from tris_core.refinement.crf import BACKGROUND, FOREGROUND, decode_label
 from tris_core.reports.content import Canvas, Group, Item, Picture, Section, Table
 from tris_core.reports.numbers import percent
-from tris_core.reports.run import Absent, Response, Run
+from tris_core.reports.run import Response, Run
 
 CORRECT = 0.5  # IoU from which on an expression counts in P@0.5
 

@@ -1,11 +1,9 @@
 """The sections of a report that are numbers and text: metrics, differences, curves, and what was run."""
 
-import json
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import pandas as pd
 import torch
@@ -13,7 +11,9 @@ import torch
 from tris_core.environment import device_name, versions
 from tris_core.errors import InputError
 from tris_core.evaluation import in_order
+from tris_core.experiments import Absent
 from tris_core.paper import Row, beside, beside_prms
+from tris_core.provenance import MISSING, flat, shown
 from tris_core.reports.compare import differences
 from tris_core.reports.content import Section, Table
 from tris_core.reports.curves import draw_curves
@@ -27,7 +27,7 @@ CURVES = {
     "Step-1's mIoU against the threshold": ("metrics/curves/step1_thresholds.csv", "mIoU"),
 }
 LABELS = "metrics/pseudo_labels.json"
-PAPER, ABSENT = "paper", "absent"
+PAPER = "paper"
 
 
 def percent(fraction: float) -> str:
@@ -94,9 +94,9 @@ def _breakdown(run: Run, path: str, split: str) -> pd.DataFrame:
 
 def changes(section: Section, first: Run, second: Run) -> None:
     """Parameters that differ, and the difference of every metric on every split with its interval."""
-    pairs = {name: (dict(_flat(first.params)).get(name, ABSENT), value) for name, value in _flat(second.params)}
-    pairs |= {name: (value, ABSENT) for name, value in _flat(first.params) if name not in pairs}
-    rows = [[name, one, other] for name, (one, other) in pairs.items() if one != other]
+    before, after = (flat(run.params) for run in (first, second))
+    pairs = {name: (before.get(name, MISSING), after.get(name, MISSING)) for name in dict.fromkeys([*after, *before])}
+    rows = [[name, shown(one), shown(other)] for name, (one, other) in pairs.items() if one != other]
     if rows:
         section.tables.append(Table("Parameters that differ", ["parameter", first.name, second.name], rows))
     else:
@@ -132,13 +132,16 @@ def _change(difference: float, low: float, high: float) -> str:
 def curves(section: Section, runs: list[Run]) -> None:
     """What the trainings logged, and mIoU against the threshold, of all runs in one drawing each."""
     for title, (path, y_label) in CURVES.items():
-        tables = {run.name: pd.read_csv(run.path(path)) for run in runs if run.has(path)}
-        drawn = {name: table for name, table in tables.items() if len(table)}
+        drawn = {run.name: table for run in runs if (table := section.attempt(_curve, run, title, path)) is not None}
         if drawn:
             section.curves.append((title, draw_curves(drawn, y_label=y_label)))
-        for run in runs:
-            if run.name not in drawn:
-                section.notes.append(f"{title}: {run.name} has none, {path} is {'empty' if run.has(path) else 'not there'}.")
+
+
+def _curve(run: Run, title: str, path: str) -> pd.DataFrame:
+    table = pd.read_csv(run.path(path))
+    if table.empty:
+        raise Absent(f"{title}: {run.name} has none, {path} is empty.")
+    return table
 
 
 def what_was_run(section: Section, runs: list[Run]) -> None:
@@ -151,8 +154,9 @@ def what_was_run(section: Section, runs: list[Run]) -> None:
     about = {**versions(), "device": device_name(device), "cores": str(os.cpu_count()), "system": platform.platform()}
     section.tables.append(Table("Where this report was made", ["what", "which"], [[k, v] for k, v in about.items()]))
     for name in dict.fromkeys(name for run in runs for name in run.params):
-        flat = [dict(_flat(run.params.get(name, {}))) for run in runs]
-        rows = [[key, *(values.get(key, ABSENT) for values in flat)] for key in dict.fromkeys(k for f in flat for k in f)]
+        leaves = [flat(run.params.get(name, {})) for run in runs]
+        keys = dict.fromkeys(key for values in leaves for key in values)
+        rows = [[key, *(shown(values.get(key, MISSING)) for values in leaves)] for key in keys]
         section.tables.append(Table(name, ["parameter", *(run.name for run in runs)], rows, side=True))
 
 
@@ -168,18 +172,10 @@ def _weights(section: Section, run: Run) -> None:
 
 
 def _hashes(section: Section, run: Run) -> None:
-    """What every stage wrote, and the data that none of them wrote; code is told by the commit."""
+    """What every stage of this run wrote, and the data that no stage wrote; code is told by the commit."""
     made = [(out, stage) for stage, content in run.lock.items() for out in content.get("outs", [])]
     written = {out["path"] for out, _ in made}
     read = {d["path"]: d for content in run.lock.values() for d in content.get("deps", []) if not d["path"].endswith(".py")}
     inputs = [(d, "an input") for path, d in read.items() if not any(path == w or path.startswith(f"{w}/") for w in written)]
     rows = [[d["path"], stage, d.get("md5", ""), f"{d.get('size', 0):,}"] for d, stage in [*inputs, *made]]
     section.tables.append(Table(f"{run.name}: data (dvc.lock)", ["path", "made by", "MD5", "bytes"], rows))
-
-
-def _flat(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in content.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value)

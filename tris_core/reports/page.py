@@ -66,6 +66,7 @@ def write_page(path: Path, files: list[RunFiles], *, step: int | None, split: st
     page = _environment().get_template("page.html.j2").render(
         title="TRIS: " + " against ".join(f"{run.name} ({run.label})" for run in reversed(runs)),
         lines=_lines(runs, step, split),
+        warnings=[warning for run in runs for warning in run.warnings],
         headlines=_headlines(runs[-1], split),
         sections=_sections(runs, step, split, items),
     )  # fmt: skip

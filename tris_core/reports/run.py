@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from ruamel.yaml import YAML
 from torch import Tensor
 
 from tris_core.data.layout import IMAGE_FOLDERS
@@ -16,7 +15,7 @@ from tris_core.data.packed import packed_size
 from tris_core.data.rle import encode
 from tris_core.errors import InputError
 from tris_core.evaluation import by_image
-from tris_core.experiments import WORKSPACE, RunFiles
+from tris_core.experiments import Absent, RunFiles
 from tris_core.files import sha256_of_file
 from tris_core.images import read_image
 from tris_core.maps import binarise
@@ -28,27 +27,28 @@ Response = NDArray[np.float32]
 MADE = {1: "data/responses.parquet", 2: "data/predictions.parquet"}  # what each step is judged by
 
 
-class Absent(Exception):
-    """Something that the run does not have: the message says what, and how to get it."""
-
-
 class Run:
-    """A finished run, or one that stopped early. What is not there raises `Absent` when it is asked for."""
+    """A finished run, or one that stopped early.
+
+    What is not there, and what dvc.lock says another run made, raises `Absent` when it is asked for.
+    """
 
     def __init__(self, files: RunFiles) -> None:
         self.name, self._files = files.name, files
-        self.params: dict[str, Any] = YAML(typ="safe").load(self._needed("params.yaml"))
+        self.params = files.yaml("params.yaml")
+        if not self.params:
+            raise InputError(f"{self.name}: params.yaml is not there, and a report needs it")
         self.label = label(self.params["dataset"]["name"], self.params["dataset"]["split_by"])
 
     def path(self, path: str) -> Path:
-        found = self._files.find(path)
-        if found is None:
-            fix = "dvc repro" if self._files.revision == WORKSPACE else "dvc pull"
-            raise Absent(f"{path} is not there: the run did not get so far, or `{fix}` brings it.")
-        return found
+        return self._files.result(path)
 
     def has(self, path: str) -> bool:
-        return self._files.find(path) is not None
+        try:
+            self.path(path)
+        except Absent:
+            return False
+        return True
 
     def table(self, path: str) -> pd.DataFrame:
         return pd.read_parquet(self.path(path))
@@ -62,10 +62,15 @@ class Run:
         return self._files.commit()
 
     @cached_property
+    def warnings(self) -> list[str]:
+        return self._files.warnings()
+
+    @property
     def lock(self) -> dict[str, Any]:
-        """The stages of dvc.lock."""
-        stages: dict[str, Any] = YAML(typ="safe").load(self.path("dvc.lock"))["stages"]
-        return stages
+        """The stages of dvc.lock whose results are this run's. Raises `Absent` where there is no dvc.lock."""
+        if self._files.lock is None:
+            raise Absent("dvc.lock is not there, so the hashes of the data are not known.")
+        return {name: entry for name, entry in self._files.lock.stages.items() if name not in self._files.stale}
 
     @cached_property
     def refs(self) -> pd.DataFrame:
@@ -158,10 +163,7 @@ class Run:
     @cached_property
     def blind(self) -> bool:
         """Whether the image of the first ref is not there though the index is; the others are then hardly there."""
-        return self.has("data/index/expressions.parquet") and len(self.sizes) > 0 and self.image(self.sizes.index[0]) is None
-
-    def _needed(self, path: str) -> Path:
         try:
-            return self.path(path)
-        except Absent as error:
-            raise InputError(f"{self.name}: {error} A report needs it") from None
+            return len(self.sizes) > 0 and self.image(self.sizes.index[0]) is None
+        except Absent:
+            return False
