@@ -1,7 +1,16 @@
 """The stages of the pipeline, one command each."""
 
 import gc
+import sys
 
-# Their imports make a million objects that stay. Python would look through them again and again for what can go, at a sixth
-# of the time that a stage takes to start; what is left of it is in `stages._stage.stage_app`.
+from tris_core.errors import InputError
+from tris_core.installation import check_torch_pair
+
+# Imports allocate about a million objects that live to the end; rescanning them takes a sixth of a stage's start-up.
+# The rest of it is in `stages._stage.stage_app`.
 gc.set_threshold(100_000, 50, 100)
+
+try:
+    check_torch_pair()
+except InputError as error:  # before a stage imports torch, which would end in a traceback
+    sys.exit(f"stages: {error}")

@@ -12,9 +12,17 @@ from tris_core.installation import _version, check_torch_pair
 
 @pytest.mark.parametrize(
     ("torch", "vision"),
-    [("2.13.0", "0.28.0"), ("2.6.0+cpu", "0.21.0+cpu"), ("2.13.0+cpu", "0.28.0"), ("2.9.1", "0.24.1"), ("3.0.0", "1.0.0")],
+    [
+        ("2.13.0", "0.28.0"),
+        ("2.6.0+cpu", "0.21.0+cpu"),
+        ("2.13.0+cu130", "0.28.0"),
+        ("2.9.1", "0.24.1"),
+        ("2.8.0+git1a2b3c", "0.23.0"),
+        ("3.0.0", "1.0.0"),
+    ],
 )
 def test_pairs_of_one_release_pass(torch: str, vision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setattr("tris_core.installation._version", {"torch": torch, "torchvision": vision}.__getitem__)
     check_torch_pair()
 
@@ -24,10 +32,13 @@ def test_pairs_of_one_release_pass(torch: str, vision: str, monkeypatch: pytest.
     [
         ("2.13.0", "0.27.0", r"pip install 'torchvision==0\.28\.\*'$"),
         ("2.12.1+cpu", "0.28.0", r"'torchvision==0\.27\.\*' --index-url https://download\.pytorch\.org/whl/cpu$"),
+        ("2.13.0+cpu", "0.28.0", r"'torchvision==0\.28\.\*' --index-url https://download\.pytorch\.org/whl/cpu$"),
+        ("2.13.0", "0.28.0+cpu", r"'torchvision==0\.28\.\*'$"),
         ("2.13.0+cpu", "0.28.0+cu130", r"'torchvision==0\.28\.\*' --index-url https://download\.pytorch\.org/whl/cpu$"),
     ],
 )
 def test_others_are_named_with_what_to_install(torch: str, vision: str, fix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setattr("tris_core.installation._version", {"torch": torch, "torchvision": vision}.__getitem__)
     with pytest.raises(InputError, match=fix) as error:
         check_torch_pair()

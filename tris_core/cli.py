@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tris_core.errors import InputError
+from tris_core.installation import check_torch_pair
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -56,6 +57,8 @@ def plainly() -> Iterator[None]:
 @app.callback()
 def main() -> None:
     """Referring image segmentation learnt from sentences alone."""
+    with plainly():
+        check_torch_pair()
 
 
 @app.command()
