@@ -1,12 +1,13 @@
 """A running `tris demo` with small models and tight limits, and the requests that its page makes."""
 
+import io
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from tests.pipeline.closure import ROOT
 from tests.tiny_models import write_tiny_models
 from tris_core.demo_page.limits import Limits
 
-LIMITS = Limits(sessions=20, files=40, disk_bytes=60 * 1024**2, grace_s=6, idle_s=5, body_s=5)
+LIMITS = Limits(sessions=40, files=40, disk_bytes=60 * 1024**2, grace_s=6, idle_s=5, body_s=5)
 START = f"""
 import sys
 from pathlib import Path
@@ -70,6 +71,19 @@ class Server:
     def upload(self, content: bytes, name: str = "photo.png") -> httpx.Response:
         return self.client.post("/gradio_api/upload", files={"files": (name, content)})
 
+    def upload_with_room(self, content: bytes, name: str = "photo.png") -> httpx.Response:
+        """The answer to an upload, once it is not that the disk is full."""
+        end = time.monotonic() + WAIT_S
+        while (answer := self.upload(content, name)).status_code == 507 and time.monotonic() < end:
+            time.sleep(0.2)
+        return answer
+
+    def give(self, content: bytes, name: str = "photo.png") -> str:
+        """Path of a new upload."""
+        answer = self.upload_with_room(content, name)
+        assert answer.status_code == 200, answer.text
+        return answer.json()[0]
+
     def file(self, path: str) -> httpx.Response:
         return self.client.get(f"/gradio_api/file={path}")
 
@@ -88,6 +102,28 @@ class Server:
 
     def uploaded(self) -> list[Path]:
         return [path for path in self.folder.glob("*/*") if path.parent.name != "examples"]
+
+
+@dataclass(frozen=True)
+class Attack:
+    group: str
+    name: str
+    run: Callable[[Server], None]
+
+
+def image(side: int = 32, noise: int = 0) -> bytes:
+    """A PNG of `side` x `side` pixels; another one for another `noise`."""
+    file = io.BytesIO()
+    Image.effect_noise((side, side), 50 + noise).save(file, "PNG")
+    return file.getvalue()
+
+
+def refused(answer: httpx.Response) -> None:
+    """In words, and without telling what is in a file or in the program."""
+    assert 400 <= answer.status_code < 500, f"{answer.status_code} {answer.text[:200]}"
+    assert answer.json()["detail"]
+    for word in (SECRET, "Traceback", "Errno", "Error:"):
+        assert word not in answer.text, answer.text[:200]
 
 
 def picture_of(path: str | Path, **fields: Any) -> dict[str, Any]:

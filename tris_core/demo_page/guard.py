@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -78,19 +78,20 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
+        body = TimedBody(receive, self._limits.body_s)
         try:
             check_host(Headers(scope=scope), self._names)
             check_origin(scope["method"], Headers(scope=scope))
             check_route(scope["method"], scope["path"], scope["query_string"])
-            await self._answer(scope, self._timed(receive), send)
+            await self._answer(scope, body, send)
         except InputError as error:
-            await _refuse(scope, receive, send, 400, str(error))
+            await _refuse(scope, body, send, 400, str(error))
         except Full as error:
-            await _refuse(scope, receive, send, 507, str(error))
+            await _refuse(scope, body, send, 507, str(error))
         except Crowded as error:
-            await _refuse(scope, receive, send, 503, str(error))
+            await _refuse(scope, body, send, 503, str(error))
         except HTTPException as error:
-            await _refuse(scope, receive, send, error.status_code, error.detail)
+            await _refuse(scope, body, send, error.status_code, error.detail)
         except ClientDisconnect:
             pass
 
@@ -109,13 +110,17 @@ class Guard:
             await self._visitors.greet(session)
             with self._visitors.present(session):
                 await self._app(scope, receive, send)
-        else:
-            if path.startswith(FILE):
-                if self._uploads.find(path.removeprefix(FILE)) is None:
-                    raise HTTPException(404, "This picture is no longer kept.")
-                send = _sandboxed(send)
-            if path == ANSWERS and Request(scope).query_params.get("session_hash", "") not in self._visitors:
+        elif path == ANSWERS:
+            session = Request(scope).query_params.get("session_hash", "")
+            if session not in self._visitors:
                 raise HTTPException(404, "There is no such session.")
+            with self._visitors.present(session):
+                await self._app(scope, receive, send)
+        elif path.startswith(FILE):
+            if self._uploads.find(path.removeprefix(FILE)) is None:
+                raise HTTPException(404, "This picture is no longer kept.")
+            await self._app(scope, receive, _sandboxed(send))
+        else:
             await self._app(scope, receive, send)
 
     async def _event(self, request: Request, functions: dict[int, str]) -> bytes:
@@ -126,22 +131,29 @@ class Guard:
             self._visitors.uses(session, upload)
         return body
 
-    def _timed(self, receive: Receive) -> Receive:
-        """The body of a request has to arrive in time. What follows it, the client's leaving, may take for ever."""
-        deadline = asyncio.get_running_loop().time() + self._limits.body_s
-        arrived = False
 
-        async def timed() -> Message:
-            nonlocal arrived
-            try:
-                async with nullcontext() if arrived else asyncio.timeout_at(deadline):
-                    message = await receive()
-            except TimeoutError as error:
-                raise HTTPException(408, "The request took too long.", headers={"Connection": "close"}) from error
-            arrived = not message.get("more_body")
-            return message
+class TimedBody:
+    """The `receive` of a request whose body has `seconds` to arrive; afterwards it waits for the client to leave."""
 
-        return timed
+    def __init__(self, receive: Receive, seconds: float) -> None:
+        self._receive = receive
+        self._deadline = asyncio.get_running_loop().time() + seconds
+        self._arrived = False
+
+    async def __call__(self) -> Message:
+        try:
+            async with nullcontext() if self._arrived else asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise HTTPException(408, "The request took too long.", headers={"Connection": "close"}) from error
+        self._arrived = not message.get("more_body")
+        return message
+
+    async def discard(self) -> None:
+        """Read what is still to come: a client that is cut off while it sends would not see the answer."""
+        with suppress(HTTPException):
+            while not self._arrived:
+                await self()
 
 
 def check_host(headers: Headers, names: set[str] | None) -> None:
@@ -195,6 +207,8 @@ def one_part(headers: Headers, receive: Receive) -> Receive:
         found += window.count(mark)
         tail = window[-(len(mark) - 1) :]
         if found > 2:  # the beginning of the one part, and its end
+            while message.get("more_body"):
+                message = await receive()
             raise HTTPException(413, "Upload one picture at a time.", headers={"Connection": "close"})
         return message
 
@@ -229,6 +243,9 @@ def _sandboxed(send: Send) -> Send:
     return sandboxed
 
 
-async def _refuse(scope: Message, receive: Receive, send: Send, status: int, words: str) -> None:
+async def _refuse(scope: Message, body: TimedBody, send: Send, status: int, words: str) -> None:
+    length = Headers(scope=scope).get("content-length", "")
+    if length.isdecimal() and int(length) <= REQUEST_BYTES:
+        await body.discard()
     content = {"error": words, "detail": words}  # Gradio's client looks for either
-    await JSONResponse(content, status, headers={"Connection": "close"})(scope, receive, send)
+    await JSONResponse(content, status, headers={"Connection": "close"})(scope, body, send)

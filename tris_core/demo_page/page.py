@@ -33,9 +33,7 @@ PLACEHOLDER = f"# Drop a picture here, or click to choose one\nup to {MAX_FILE_M
 Upload = dict[str, Any] | None  # gradio's FileData
 
 
-def build(
-    predictor: Predictor, models: str, examples: Sequence[Sequence[str]], uploads: Uploads, limits: Limits
-) -> gr.Blocks:
+def build(predictor: Predictor, models: str, examples: Sequence[Sequence[str]], uploads: Uploads, limits: Limits) -> gr.Blocks:
     """The page around loaded models. `models` is a remark on where they are from; `examples` are pictures and sentences.
 
     Pictures reach the functions below as a path that the browser sent (`preprocess=False`), so that they can refuse the file in

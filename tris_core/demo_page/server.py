@@ -44,6 +44,21 @@ def listen(host: str, port: int) -> socket.socket:
         raise InputError(f"--host {host} --port {port}: {why}; --port 0 takes any free port") from error
 
 
+def address(host: str, port: int) -> str:
+    """What a browser calls `host`, an IP address, and `port`."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine reaches `host`, an IP address."""
+    return ipaddress.ip_address(host).is_loopback
+
+
+def announcement(host: str, port: int) -> list[str]:
+    """The lines that the command prints: where the page is, and who else can use it."""
+    return [f"{address(host, port)} (Ctrl-C ends it)", *([] if is_local(host) else [OPEN])]
+
+
 def serve(
     listening: socket.socket,
     step1: Path | None,
@@ -75,10 +90,9 @@ def serve(
         examples = draw_examples(folder / EXAMPLES)
         page = build(Predictor.load(step1, step2), _remark(*folders), examples, uploads, limits)
         host, port = listening.getsockname()[:2]
-        local = ipaddress.ip_address(host).is_loopback
         # An open page keeps a connection; what uvicorn has to say on cutting it at the end is an error in its eyes only.
         config = uvicorn.Config(
-            _app(page, uploads, limits, names={*THIS_MACHINE, host} if local else None),
+            _app(page, uploads, limits, names={*THIS_MACHINE, host} if is_local(host) else None),
             http=ImpatientProtocol,
             log_level="critical",
             headers=[("Content-Security-Policy", POLICY)],
@@ -86,12 +100,10 @@ def serve(
             timeout_keep_alive=limits.idle_s,  # type: ignore[arg-type]  # given to asyncio, which takes fractions
             timeout_graceful_shutdown=1,
         )
-        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        say(f"{address} (Ctrl-C ends it)")
-        if not local:
-            say(OPEN)
+        for line in announcement(host, port):
+            say(line)
         if browser:
-            webbrowser.open(address)
+            webbrowser.open(address(host, port))
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listening])

@@ -23,7 +23,7 @@ class Visitors:
         self._forget = forget
         self._limits = limits
         self._seen: dict[str, float] = {}
-        self._open: Counter[str] = Counter()  # heartbeats: connections that last as long as their page
+        self._open: Counter[str] = Counter()  # connections: a heartbeat lasts as long as its page, others as a question
         self._pictures: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=limits.pictures))
 
     def __contains__(self, session: str) -> bool:
@@ -41,7 +41,7 @@ class Visitors:
 
     @contextmanager
     def present(self, session: str) -> Iterator[None]:
-        """The page of a greeted session is open."""
+        """A greeted session waits for something: it is not dropped meanwhile."""
         self._open[session] += 1
         try:
             yield
