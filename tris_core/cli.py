@@ -283,7 +283,7 @@ def predict(
 
 @app.command()
 def demo(
-    host: Annotated[str, typer.Option(help="address to listen on; 0.0.0.0 lets other machines in")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="address to listen on; 0.0.0.0 or :: let other machines in")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0 is any free one")] = 7860,
     step1: Annotated[Path | None, typer.Option(help="Step-1's folder")] = None,
     step2: Annotated[Path | None, typer.Option(help="Step-2's folder")] = None,
@@ -292,7 +292,7 @@ def demo(
     """Serve a page on which one picks a picture, types sentences and sees what they mark.
 
     Needs the extra tris[demo]. Models are those `tris predict` takes, and so are the masks. Nothing on the page comes from
-    elsewhere or is sent there; uploads are deleted when the program ends.
+    elsewhere or is sent there; uploads are deleted when their page is closed, and when the program ends.
     """
     with plainly():
         from tris_core.demo_page.server import listen, serve

@@ -12,6 +12,7 @@ MAX_FILE_MB = 20  # what is larger Gradio refuses, in words of its own
 MAX_MEGAPIXELS = 25
 MAX_SENTENCES = 8
 MAX_LETTERS = 5000
+LOWEST, HIGHEST = 0.01, 0.99  # thresholds
 
 
 def check_picture(path: Path, name: str) -> None:

@@ -9,7 +9,17 @@ import gradio as gr
 from PIL import Image
 
 from tris_core.demo_page.answers import Answers, answer, reduced, to_html
-from tris_core.demo_page.inputs import MAX_FILE_MB, MAX_MEGAPIXELS, MAX_SENTENCES, check_picture, sentences
+from tris_core.demo_page.inputs import (
+    HIGHEST,
+    LOWEST,
+    MAX_FILE_MB,
+    MAX_MEGAPIXELS,
+    MAX_SENTENCES,
+    check_picture,
+    sentences,
+)
+from tris_core.demo_page.limits import Limits
+from tris_core.demo_page.uploads import Uploads
 from tris_core.errors import InputError
 from tris_core.images import read_image
 from tris_core.predict import Predictor
@@ -19,21 +29,20 @@ TITLE = "Referring image segmentation"
 INTRODUCTION = "Describe one thing in a picture, and two networks that learnt from sentences alone mark it."
 NOTHING = "<p class='nothing'>What each sentence marks is shown here.</p>"
 PLACEHOLDER = f"# Drop a picture here, or click to choose one\nup to {MAX_FILE_MB} MB, {MAX_MEGAPIXELS} megapixels"
-KEPT_S = 3600  # uploads and answers
 
 Upload = dict[str, Any] | None  # gradio's FileData
 
 
-def build(predictor: Predictor, models: str, examples: Sequence[Sequence[str]]) -> gr.Blocks:
+def build(predictor: Predictor, models: str, examples: Sequence[Sequence[str]], uploads: Uploads, limits: Limits) -> gr.Blocks:
     """The page around loaded models. `models` is a remark on where they are from; `examples` are pictures and sentences.
 
-    Pictures reach the functions below as the file that was uploaded, unread (`preprocess=False`), for them to refuse it in
-    words; Gradio has made sure by then that it is an upload of its own.
+    Pictures reach the functions below as a path that the browser sent (`preprocess=False`), so that they can refuse the file in
+    words. Whether the file is one of `uploads` is checked before Gradio sees the path, by Gradio, and here.
     """
 
     def check(picture: Upload) -> tuple[Any, str]:
         try:
-            _file(picture)
+            _file(picture, uploads)
         except InputError as error:
             return None, _notice(error)
         return gr.skip(), ""
@@ -42,7 +51,7 @@ def build(predictor: Predictor, models: str, examples: Sequence[Sequence[str]]) 
         picture: Upload, text: str, threshold: float, progress: gr.Progress = gr.Progress()
     ) -> tuple[Answers | None, str, str]:
         try:
-            path, name = _file(picture)
+            path, name = _file(picture, uploads)
             texts = sentences(text)
             progress(0, desc="Reading the picture")
             photo = _read(path, name)
@@ -60,8 +69,8 @@ def build(predictor: Predictor, models: str, examples: Sequence[Sequence[str]]) 
     def mark_again(found: Answers | None, threshold: float) -> str:
         return NOTHING if found is None else to_html(found, threshold)
 
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT_S, KEPT_S), fill_width=True) as page:
-        found = gr.State(None, time_to_live=KEPT_S)
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
+        found = gr.State(None, time_to_live=limits.kept_s)
         gr.HTML(f"<h1>{TITLE}</h1><p>{INTRODUCTION}</p>", elem_id="introduction")
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
@@ -97,7 +106,7 @@ def build(predictor: Predictor, models: str, examples: Sequence[Sequence[str]]) 
                 button = gr.Button("Mark (Shift+Enter)", variant="primary", elem_id="mark")
             with gr.Column(scale=3, min_width=320):
                 threshold = gr.Slider(
-                    0.01, 0.99, 0.5, step=0.01, label="Threshold of Step-2's probability", elem_id="threshold"
+                    LOWEST, HIGHEST, 0.5, step=0.01, label="Threshold of Step-2's probability", elem_id="threshold"
                 )
                 answers = gr.HTML(NOTHING, elem_id="answers")
         gr.HTML(f"<p>{html.escape(models)}</p>", elem_id="models")
@@ -111,14 +120,17 @@ def build(predictor: Predictor, models: str, examples: Sequence[Sequence[str]]) 
         threshold.change(
             mark_again, [found, threshold], answers, show_progress="hidden", trigger_mode="always_last", queue=False
         )
+    page.queue(max_size=limits.questions)
+    page.state_session_capacity = limits.sessions
+    page.has_launched = True  # else Gradio, mounted in another app, does not check that a path is an upload
     return page
 
 
-def _file(picture: Upload) -> tuple[Path, str]:
-    """Path and name of a picture that passes `check_picture`."""
-    if not picture or not picture.get("path"):
+def _file(picture: Upload, uploads: Uploads) -> tuple[Path, str]:
+    """Path and name of an upload that passes `check_picture`."""
+    path = uploads.find(picture["path"]) if picture else None
+    if not picture or path is None:
         raise InputError("There is no picture yet. Upload one or choose an example.")
-    path = Path(picture["path"])
     name = Path(picture.get("orig_name") or path.name).name
     check_picture(path, name)
     return path, name

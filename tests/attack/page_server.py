@@ -1,0 +1,183 @@
+"""A running `tris demo` with small models and tight limits, and the requests that its page makes."""
+
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from PIL import Image
+
+from tests.pipeline.closure import ROOT
+from tests.tiny_models import write_tiny_models
+from tris_core.demo_page.limits import Limits
+
+LIMITS = Limits(sessions=40, files=40, disk_bytes=60 * 1024**2, grace_s=6, idle_s=5, body_s=5)
+START = f"""
+import sys
+from pathlib import Path
+from tris_core.demo_page.limits import Limits
+from tris_core.demo_page.server import listen, serve
+host, one, two = sys.argv[1:]
+with listen(host, 0) as listening:
+    say = lambda text: print(text, flush=True)
+    serve(listening, Path(one), Path(two), browser=False, say=say, limits={LIMITS!r})
+"""
+SECRET = "TOP SECRET TEXT"
+WAIT_S = 60  # for an answer, on a busy machine
+
+
+@dataclass
+class Server:
+    """`folder` is where uploads go, `outside` a folder with a secret text and a picture, `errors` what the server printed."""
+
+    address: str
+    folder: Path
+    outside: Path
+    errors: Path
+    numbers: dict[str, int] = field(default_factory=dict)  # of the page's functions
+
+    def __post_init__(self) -> None:
+        self.client = httpx.Client(base_url=self.address, headers={"Origin": self.address}, timeout=WAIT_S)
+        self.numbers = {each["api_name"]: each["id"] for each in self.client.get("/config").json()["dependencies"]}
+
+    @property
+    def netloc(self) -> str:
+        return self.address.removeprefix("http://")
+
+    def event(self, name: str, data: Any, *, to: str = "run/predict", **fields: Any) -> httpx.Response:
+        body = {"fn_index": self.numbers[name], "session_hash": "attack", "data": data, "event_data": None, **fields}
+        return self.client.post(f"/gradio_api/{to}", content=json.dumps(body), headers={"Content-Type": "application/json"})
+
+    def mark(self, picture: Any, text: str = "red dog", session: str = "attack") -> str:
+        """The answer to a question, as the queue gives it; the refusal, where it is refused."""
+        asked = self.event("mark", [picture, text, 0.5], to="queue/join", session_hash=session)
+        if asked.status_code != 200:
+            return asked.text
+        with self.client.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as stream:
+            for line in stream.iter_lines():
+                if '"process_completed"' in line and asked.json()["event_id"] in line:
+                    return line
+        raise AssertionError("no answer")
+
+    def upload(self, content: bytes, name: str = "photo.png") -> httpx.Response:
+        return self.client.post("/gradio_api/upload", files={"files": (name, content)})
+
+    def upload_with_room(self, content: bytes, name: str = "photo.png") -> httpx.Response:
+        """The answer to an upload, once it is not that the disk is full."""
+        end = time.monotonic() + WAIT_S
+        while (answer := self.upload(content, name)).status_code == 507 and time.monotonic() < end:
+            time.sleep(0.2)
+        return answer
+
+    def give(self, content: bytes, name: str = "photo.png") -> str:
+        """Path of a new upload."""
+        answer = self.upload_with_room(content, name)
+        assert answer.status_code == 200, answer.text
+        return answer.json()[0]
+
+    def file(self, path: str) -> httpx.Response:
+        return self.client.get(f"/gradio_api/file={path}")
+
+    def raw(self, request: str | bytes) -> bytes:
+        """Send bytes as they are and read to the end."""
+        with self.connection() as connection:
+            connection.sendall(request.encode() if isinstance(request, str) else request)
+            parts = []
+            while part := connection.recv(65536):
+                parts.append(part)
+        return b"".join(parts)
+
+    def connection(self) -> socket.socket:
+        url = httpx.URL(self.address)
+        return socket.create_connection((url.host, url.port or 80), timeout=WAIT_S)
+
+    def uploaded(self) -> list[Path]:
+        return [path for path in self.folder.glob("*/*") if path.parent.name != "examples"]
+
+
+@dataclass(frozen=True)
+class Attack:
+    group: str
+    name: str
+    run: Callable[[Server], None]
+
+
+def image(side: int = 32, noise: int = 0) -> bytes:
+    """A PNG of `side` x `side` pixels; another one for another `noise`."""
+    file = io.BytesIO()
+    Image.effect_noise((side, side), 50 + noise).save(file, "PNG")
+    return file.getvalue()
+
+
+def refused(answer: httpx.Response) -> None:
+    """In words, and without telling what is in a file or in the program."""
+    assert 400 <= answer.status_code < 500, f"{answer.status_code} {answer.text[:200]}"
+    assert answer.json()["detail"]
+    for word in (SECRET, "Traceback", "Errno", "Error:"):
+        assert word not in answer.text, answer.text[:200]
+
+
+def picture_of(path: str | Path, **fields: Any) -> dict[str, Any]:
+    """What the browser sends for an upload."""
+    return {"path": str(path), "meta": {"_type": "gradio.FileData"}, **fields}
+
+
+def loopback() -> str:
+    """IPv6 where the machine has it: its addresses are the harder ones to check."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return "127.0.0.1"
+    return "::1"
+
+
+def secrets(folder: Path) -> Path:
+    """A folder with files that the page was never given."""
+    folder.mkdir()
+    (folder / "secret.txt").write_text(SECRET)
+    Image.new("RGB", (64, 48), "red").save(folder / "secret.png")
+    os.mkfifo(folder / "fifo")
+    return folder
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Server]:
+    """Start the server in a process of its own, and stop it; `folder` is for all files."""
+    models = write_tiny_models(folder / "models")
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    command = [sys.executable, "-c", START, loopback(), *map(str, models)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
+    with (
+        (folder / "errors").open("w") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            address = process.stdout.readline().split(" ")[0].strip()
+            (uploads,) = temporary.glob("tris-demo-*")
+            yield Server(address, uploads, secrets(folder / "outside"), folder / "errors")
+            process.terminate()
+            assert process.wait(WAIT_S) == 0
+            assert not list(temporary.iterdir()), "uploads were left behind"
+        finally:
+            process.kill()
+
+
+def until(true: Any, seconds: float = WAIT_S) -> bool:
+    """Ask again and again whether `true()` is."""
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.2)
+    return True
