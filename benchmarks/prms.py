@@ -1,5 +1,6 @@
 """PRMS of an object with four expressions of 20 tokens: ours, against encoding image and sentence anew for every pair."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
@@ -10,7 +11,7 @@ from benchmarks import _inputs
 from benchmarks._measure import device, matmul_rate, row, seconds, show
 from tris_core.models.clip import encode_words, sentence_feature
 from tris_core.prms import cumulative_scores, masked_by_responses, similarities
-from tris_core.training.step1 import sentence_table
+from tris_core.training.step1 import SentenceFeatures
 
 EXPRESSIONS, SIZE, GRID = 4, 320, 10
 
@@ -24,7 +25,7 @@ def main() -> None:
     tokens = _inputs.sentences(EXPRESSIONS).to(device())
 
     def ours() -> Tensor:
-        sentences = sentence_table(lambda t: sentence_feature(scorer, encode_words(scorer, t), t), tokens)
+        sentences = SentenceFeatures(scorer, tokens, device())[np.arange(EXPRESSIONS)]
         masked = masked_by_responses(image, maps, size=224, mask="relu")
         return cumulative_scores(similarities(scorer, masked, sentences), torch.zeros(EXPRESSIONS, device=device()))
 

@@ -1,5 +1,9 @@
-"""Response maps of RefCOCO's number of expressions, and of a tenth: written, read, selected by PRMS, judged, reduced.
+"""How time and memory grow with the data set.
 
+Lists of sentences (`benchmarks._growth`): a million through `index`, the tables and the samplers, and what ten million take.
+`python -m benchmarks.scale 10000000` sends ten million.
+
+Response maps of RefCOCO's number of expressions, and of a tenth: written, read, selected by PRMS, judged, reduced.
 Each step runs in a process of its own on random maps and a generated index of images of 640 x 480; what is shown beside its
 time is the memory it takes on top of the index. Only a split of a hundredth of the refs is judged; records of all are reduced.
 """
@@ -15,20 +19,26 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks import _growth
 from benchmarks._measure import show
+from tris_core.data.grouping import RowsByImage
 from tris_core.data.rle import encode
 from tris_core.evaluation import report, score_responses
 from tris_core.metrics import summarise
 from tris_core.prms import cumulative_scores
 from tris_core.processes import peak_memory
 from tris_core.response_file import ResponseFile, raw_maps, write_responses
-from tris_core.responses import rows_of_images
+from tris_core.responses import GROUP
 
+LIST, LONG_LIST = 1_000_000, 10_000_000
 EXPRESSIONS, PER_REF, GRID, SIZE = 142_000, 3, 10, 320
 STEPS = ("write", "read", "select", "judge", "reduce")
 
 
 def main() -> None:
+    show(_growth.lists(LIST))
+    show(_growth.samplers())
+    show(_growth.standing(LONG_LIST))
     rows = []
     for expressions in (EXPRESSIONS // 10, EXPRESSIONS):
         with tempfile.TemporaryDirectory() as folder:
@@ -56,7 +66,7 @@ def measure(step: str, expressions: int, path: Path) -> dict[str, float]:
     before, started = peak_memory(), time.perf_counter()
     if step == "write":
         with write_responses(path) as write:
-            for rows in rows_of_images(table["image_id"].to_numpy()):
+            for rows in RowsByImage(table["image_id"].to_numpy(), GROUP):
                 write(table.iloc[rows], rng.normal(size=(len(rows), GRID, GRID)).astype(np.float32))
     elif step == "read":
         assert sum(len(raw_maps(group)) for group in ResponseFile(path)) == expressions
@@ -84,4 +94,7 @@ def measure(step: str, expressions: int, path: Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) == 2:
+        show(_growth.lists(int(sys.argv[1])))
+        sys.exit()
     print(json.dumps(measure(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]) / "responses.parquet")))

@@ -30,7 +30,7 @@ from tris_core.params.train_step1 import TrainStep1Params
 from tris_core.processes import keep_freed_memory
 from tris_core.training.engine import Losses
 from tris_core.training.optimizers import adamw
-from tris_core.training.step1 import sentence_table, step1_losses
+from tris_core.training.step1 import SentenceFeatures, step1_losses
 
 SIZE, SCORER_SIZE = 320, 224
 
@@ -42,7 +42,7 @@ def main() -> None:
     refs, pictures = _inputs.refs(4 * params.batch), _inputs.Pictures(SIZE)
     tokens = _inputs.sentences(int(refs.count.sum()))
     model, scorer = _inputs.step1().train(), _inputs.scorer()
-    features = sentence_table(lambda t: sentence_feature(scorer, encode_words(scorer, t), t), tokens.to(device()))
+    features = SentenceFeatures(scorer, tokens, device())
     ours = step1_losses(model, scorer, SCORER_SIZE, pictures, refs, tokens, features, params, device())  # type: ignore[arg-type]
     plain_model, plain_scorer = deepcopy(model), deepcopy(scorer).requires_grad_(True)
     for module in (plain_model, plain_scorer):

@@ -9,6 +9,7 @@ from stages._paths import IMAGES, RESPONSES, STEP1
 from stages._spread import spread_stage
 from stages._stage import PARAMS, stage_app
 from stages._text import tokenize
+from tris_core.data.grouping import RowsByImage
 from tris_core.data.supplied import supplied_responses
 from tris_core.distributed import rank
 from tris_core.models.baselines import BASELINES
@@ -21,7 +22,7 @@ from tris_core.params.runtime import RuntimeParams
 from tris_core.parquet import read_table
 from tris_core.progress import progress
 from tris_core.response_file import raw_maps, write_responses
-from tris_core.responses import response_maps, rows_of_images
+from tris_core.responses import GROUP, response_maps
 from tris_core.runtime import pick_device, place
 
 app = stage_app()
@@ -47,7 +48,7 @@ def main() -> None:
                 return
             maps = supplied_responses(Path(params.source), table)
             with write_responses(RESPONSES) as write:
-                for rows in rows_of_images(image_of):
+                for rows in RowsByImage(image_of, GROUP):
                     write(columns.iloc[rows], raw_maps(maps.iloc[rows]).numpy())
             say(f"{RESPONSES}: {len(maps)} maps taken from {params.source}")
             return

@@ -1,5 +1,6 @@
 """Predict with Step-2 and judge it."""
 
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from tris_core.data.rle import decode
 from tris_core.distributed import rank
 from tris_core.evaluation import by_image, score_rows
 from tris_core.files import replacing
+from tris_core.frames import concat
 from tris_core.images import read_image
 from tris_core.models.checkpoints import load_model
 from tris_core.models.step2 import build_step2
@@ -57,9 +59,9 @@ def main() -> None:
         table, image_of = expressions_with_images(images)
         truth = read_table(TRUTH).set_index("ref_id")
         predictions = predict(params, table, image_of, images.set_index("image_id"), packed)
-        if rank():
+        if predictions is None:
             return
-        made = table[["expression_id", "ref_id", "split"]].merge(pd.concat(predictions), on="expression_id", validate="1:1")
+        made = table[["expression_id", "ref_id", "split"]].merge(predictions, on="expression_id", validate="1:1")
         made = made.sort_values("expression_id", ignore_index=True)
         write_table(PREDICTIONS, made)
         trainings = load_section(PARAMS, TrainStep1Params), load_section(PARAMS, TrainStep2Params)
@@ -88,8 +90,8 @@ def main() -> None:
 
 def predict(
     params: EvaluateStep2Params, table: pd.DataFrame, image_of: NDArray[np.int64], size_of: pd.DataFrame, packed: PackedImages
-) -> list[pd.DataFrame]:
-    """The rows of every image's expressions (`to_rows`); of several processes rank 0 has them all."""
+) -> pd.DataFrame | None:
+    """The rows of all expressions (`to_rows`), image by image; of several processes rank 0 has them, the others None."""
     device = pick_device(load_section(PARAMS, RuntimeParams))
     model, config = load_model(STEP2, "Step-2", build_step2)
     place(model, device)
@@ -101,12 +103,17 @@ def predict(
         ids = part["expression_id"].to_numpy()
         return to_rows(ids, logits.cpu(), height=height, width=width, threshold=params.threshold)
 
-    kept, predictions = predict_by_image(model, packed, image_of, tokens, keep, device=device, precision=params.precision), []
+    kept = predict_by_image(model, packed, image_of, tokens, keep, device=device, precision=params.precision)
+    if rank():
+        deque(kept, maxlen=0)  # its share
+        return None
     with progress(len(table), "predictions") as bar:
-        for made in kept:
-            predictions.append(made)
-            bar.update(len(made))
-    return predictions
+
+        def counted(rows: pd.DataFrame) -> pd.DataFrame:
+            bar.update(len(rows))
+            return rows
+
+        return concat(map(counted, kept))
 
 
 def draw_sheets(table: pd.DataFrame, images: pd.DataFrame, truth: pd.DataFrame, predictions: pd.DataFrame, size: int) -> None:

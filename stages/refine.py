@@ -23,6 +23,7 @@ from tris_core.runtime import pick_device
 from tris_core.selection import Selected, SelectedMaps
 
 app = stage_app()
+Label = tuple[int, int, int, bytes]  # ref_id, height, width, counts
 
 
 @app.command()
@@ -48,23 +49,20 @@ def main() -> None:
         maps = SelectedMaps(RESPONSES, read_table(PRMS), train, images, size=packed_size(PACKED))
         folder = checked_image_folder(images)
 
-        def refine_image(selected: Selected) -> list[dict[str, object]]:
+        def refine_image(selected: Selected) -> list[Label]:
             masks = refiner(read_image(folder / selected.path), selected.maps)
             height, width = masks.shape[1:]
-            return [
-                {"ref_id": ref_id, "height": height, "width": width, "counts": encode(mask)}
-                for ref_id, mask in zip(selected.ref_ids, masks, strict=True)
-            ]
+            return [(ref_id, height, width, encode(mask)) for ref_id, mask in zip(selected.ref_ids, masks, strict=True)]
 
-        def refine(group: list[Selected]) -> list[dict[str, object]]:
+        def refine(group: list[Selected]) -> list[Label]:
             return [label for selected in group for label in refine_image(selected)]
 
-        rows = []
+        rows: list[Label] = []
         with progress(len(train), "pseudo-labels") as bar:
             for labels in spread(maps, refine):
                 rows += labels
                 bar.update(len(labels))
-        write_labels(pd.DataFrame(rows))
+        write_labels(pd.DataFrame(rows, columns=["ref_id", "height", "width", "counts"]))
         say(f"{PSEUDO_LABELS}: {len(rows)} pseudo-labels by {params.method}")
 
 

@@ -11,7 +11,6 @@ from stages._stage import PARAMS, stage_app
 from stages._text import tokenize
 from tris_core.distributed import rank, spread
 from tris_core.images import normalise
-from tris_core.models.clip import encode_words, sentence_feature
 from tris_core.models.clip_sources import load_clip
 from tris_core.params.base import load_section
 from tris_core.params.runtime import RuntimeParams
@@ -21,7 +20,7 @@ from tris_core.prms import cumulative_scores, masked_by_responses, similarities
 from tris_core.progress import progress
 from tris_core.response_file import ResponseFile, raw_maps
 from tris_core.runtime import pick_device, place
-from tris_core.training.step1 import sentence_table
+from tris_core.training.step1 import SentenceFeatures
 
 app = stage_app()
 
@@ -43,8 +42,8 @@ def main() -> None:
         table, image_of = expressions_with_images(images)
         clip = read_clip()
         scorer = place(load_clip(clip["scorer"]).eval(), device)
-        tokens = tokenize(table["text"].tolist(), clip["scorer"]["vocabulary"], clip["text"]).to(device)
-        sentences = sentence_table(lambda t: sentence_feature(scorer, encode_words(scorer, t), t), tokens)
+        tokens = tokenize(table["text"].tolist(), clip["scorer"]["vocabulary"], clip["text"])
+        sentences = SentenceFeatures(scorer, tokens, device)
         size = clip["scorer"]["config"]["vision_cfg"]["image_size"]
         place_of = pd.Series(range(len(table)), index=table["expression_id"])
 
@@ -69,6 +68,7 @@ def main() -> None:
         made["selected"] = made.index == best
         write_table(PRMS, made)
         say(f"{PRMS}: one map for each of {made['ref_id'].nunique()} refs, out of {len(table)}")
+        say(sentences.describe())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from stages._text import tokenize
 from stages._training import keep, skip_training
 from tris_core.data.samples import TrainingRefs
 from tris_core.distributed import synchronise_batch_norm
-from tris_core.models.clip import at_image_size, encode_words, sentence_feature, stage_channels
+from tris_core.models.clip import at_image_size, stage_channels
 from tris_core.models.clip_sources import load_clip
 from tris_core.models.step1 import build_step1
 from tris_core.params.base import load_section
@@ -23,7 +23,7 @@ from tris_core.training.engine import Selection, fit, poly, seed_everything
 from tris_core.training.loggers import open_log
 from tris_core.training.optimizers import adamw
 from tris_core.training.scratch import scratch_folder, training_digest
-from tris_core.training.step1 import sentence_table, step1_losses
+from tris_core.training.step1 import SentenceFeatures, step1_losses
 
 app = stage_app()
 
@@ -68,8 +68,7 @@ def main() -> None:
         model.backbone.load_state_dict(load_clip(backbone).state_dict())
         scorer = place(load_clip(clip["scorer"]).requires_grad_(False).eval(), device)
         texts = expressions["text"].tolist()
-        seen_by_scorer = tokenize(texts, clip["scorer"]["vocabulary"], clip["text"]).to(device)
-        sentences = sentence_table(lambda t: sentence_feature(scorer, encode_words(scorer, t), t), seen_by_scorer)
+        sentences = SentenceFeatures(scorer, tokenize(texts, clip["scorer"]["vocabulary"], clip["text"]), device)
         tokens = tokenize(texts, clip["backbone"]["vocabulary"], clip["text"])
         place(model.train(), device)
         synchronise_batch_norm(model)
@@ -90,6 +89,7 @@ def main() -> None:
             )  # fmt: skip
             keep(model, config, STEP1, history, "step1")
         say(f"{STEP1}: {steps} steps of {params.batch} on {len(refs.image)} refs")
+        say(sentences.describe())
         if len(history):
             say(f"loss {history['total'].iloc[-1]:.3f}")
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tris_core.data.grouping import RowsByImage
 from tris_core.response_file import SCHEMA, ResponseFile, raw_maps, write_responses
-from tris_core.responses import rows_of_images
 
 
 def write(path: Path, image_of: np.ndarray, images: int, side: int = 2) -> tuple[pd.DataFrame, np.ndarray]:
@@ -19,7 +19,7 @@ def write(path: Path, image_of: np.ndarray, images: int, side: int = 2) -> tuple
     )
     maps = np.random.default_rng(0).normal(size=(len(rows), side, side)).astype(np.float32)
     with write_responses(path) as add:
-        for part in rows_of_images(image_of, images):
+        for part in RowsByImage(image_of, images):
             add(rows.iloc[part], maps[part])
     return rows, maps
 

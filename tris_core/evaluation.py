@@ -5,7 +5,7 @@ without truth are not in it; whoever calls here hands in those that are.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from tris_core.data.rle import decode
 from tris_core.errors import InputError
 from tris_core.files import sha256_of_file
+from tris_core.frames import concat
 from tris_core.maps import binarise, divide_by_maximum_, response_to_original
 from tris_core.metrics import iou_per_threshold, score_image, score_masks, summarise
 from tris_core.response_file import raw_maps
@@ -70,7 +71,7 @@ def score_responses(
         masks, boxes = true_masks(truth, ref_ids), true_boxes(truth, ref_ids)
         return score_image(ids, maps.numpy(), binarise(maps, threshold).numpy(), masks, boxes, box_input=box_input)
 
-    return pd.concat([NO_RECORDS, *by_image(responses, truth, size, score)], ignore_index=True)
+    return concat(chain([NO_RECORDS], by_image(responses, truth, size, score)))
 
 
 def stored_mask(row: Any) -> NDArray[np.bool_]:
@@ -89,15 +90,17 @@ def score_rows(rows: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     are no mask.
     """
 
-    records = []
-    for ref_id, of_ref in groupby(rows.sort_values("ref_id", kind="stable").itertuples(), key=lambda row: row.ref_id):
-        part = list(of_ref)
+    def score(ref_id: int, part: list[Any]) -> pd.DataFrame:
         masks = np.stack([stored_mask(row) for row in part])
         points = [(row.x, row.y) for row in part] if "x" in rows else None
         true = true_masks(truth, [ref_id]).repeat(len(part), axis=0)
         boxes = true_boxes(truth, [ref_id]).repeat(len(part), axis=0)
-        records.append(score_masks([row.expression_id for row in part], points, masks, true, boxes))
-    return pd.concat(records or [NO_RECORDS], ignore_index=True)
+        return score_masks([row.expression_id for row in part], points, masks, true, boxes)
+
+    if rows.empty:
+        return NO_RECORDS
+    by_ref = groupby(rows.sort_values("ref_id", kind="stable").itertuples(), key=lambda row: row.ref_id)
+    return concat(score(ref_id, list(part)) for ref_id, part in by_ref)
 
 
 def in_order(splits: "pd.Series[str]") -> list[str]:

@@ -70,12 +70,13 @@ def failure_kinds(masks: pd.DataFrame, truth: pd.DataFrame, refs: pd.DataFrame) 
     `InputError` for runs that are no mask.
     """
     known = refs[refs["ref_id"].isin(truth.index)]
-    objects = dict(list(known.drop_duplicates(["image_id", "ann_id"]).groupby("image_id")))
+    objects = known.drop_duplicates(["image_id", "ann_id"])
+    positions = objects.groupby("image_id").indices
     of = known.set_index("ref_id")
     kinds: dict[int, Kind] = {}
     for ref_id, rows in masks[masks["ref_id"].isin(known["ref_id"])].groupby("ref_id"):
         target = of.loc[ref_id]
-        others = objects[target["image_id"]]
+        others = objects.iloc[positions[target["image_id"]]]
         others = others[others["ann_id"] != target["ann_id"]]
         same = [_same(target["category"], category) for category in others["category"]]
         true, *rest = true_masks(truth, np.array([ref_id, *others["ref_id"]]))

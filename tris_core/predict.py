@@ -92,7 +92,7 @@ class _Reader:
         return normalise(to_tensor(resize_square(pixels, self.size))[None].to(self._device))
 
     def tokens(self, text: str) -> Tensor:
-        """(1, max_tokens) int64; what is too long is cut as in training."""
+        """(1, max_tokens) int32; what is too long is cut as in training."""
         return self._tokenizer([text], self.max_tokens, overflow=self._overflow).to(self._device)
 
     def length(self, text: str) -> int:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tris_core import distributed
+from tris_core.data.grouping import RowsByImage
 from tris_core.data.packed import PackedImages
 from tris_core.data.rle import encode
 from tris_core.images import normalise
@@ -40,16 +41,19 @@ def predict_by_image(
     """
     model.eval()
 
-    def predict(image_row: np.int64) -> R:
-        rows = np.flatnonzero(image_of == image_row)
+    def predict(rows: NDArray[np.int64]) -> R:
         with torch.inference_mode(), autocast(device, precision):
-            stages = model.encode_image(normalise(images[np.array([image_row])].to(device)))
+            stages = model.encode_image(normalise(images[image_of[rows[:1]]].to(device)))
             logits = model.segment(stages, tokens[rows].to(device), images.size)
         return keep(rows, logits[:, 0].float())
 
-    rows = np.unique(image_of)
-    turns = [rows[first : first + TURN] for first in range(0, len(rows), TURN)]
-    for made in distributed.spread(turns, lambda turn: list(side_by_side(predict, turn, device))):
+    by_image = RowsByImage(image_of)
+
+    def predict_turn(first: int) -> list[R]:
+        turn = (by_image[number] for number in range(first, min(first + TURN, len(by_image))))
+        return list(side_by_side(predict, turn, device))
+
+    for made in distributed.spread(range(0, len(by_image), TURN), predict_turn):
         yield from made
 
 

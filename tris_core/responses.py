@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tris_core import distributed
+from tris_core.data.grouping import RowsByImage
 from tris_core.data.packed import PackedImages
 from tris_core.images import normalise
 from tris_core.training.engine import autocast
+
+GROUP = 16  # images of one forward, and of one row group of the file of responses
 
 
 class Responder(Protocol):
@@ -48,11 +51,4 @@ def response_maps(
             maps = model.respond_pairs(vis[torch.from_numpy(local).to(device)], lan)
         return rows, maps.float().cpu().numpy()
 
-    return distributed.spread(rows_of_images(image_of), respond)
-
-
-def rows_of_images(image_of: NDArray[np.int64], images: int = 16) -> list[NDArray[np.int64]]:
-    """The rows of `image_of` (L,) by image, those of `images` images at a time; an image's rows in their order."""
-    order = np.argsort(image_of, kind="stable")
-    first = np.unique(image_of[order], return_index=True)[1]
-    return np.split(order, first[images::images])
+    return distributed.spread(RowsByImage(image_of, GROUP), respond)

@@ -25,6 +25,7 @@ from tris_core.environment import device_name, versions
 from tris_core.errors import InputError
 from tris_core.evaluation import report, score_responses, score_rows
 from tris_core.files import sha256_of_file, write_json
+from tris_core.frames import concat
 from tris_core.models.clip import Tokenizer
 from tris_core.models.released import open_weights
 from tris_core.models.step1 import build_step1
@@ -171,7 +172,7 @@ class _Data:
             made = to_rows(ids, logits.cpu(), height=height, width=width, threshold=STEP2_THRESHOLD)
             return score_rows(made.merge(found[["expression_id", "ref_id"]], on="expression_id"), self._truth)
 
-        return pd.concat(predict_by_image(model, packed, image_of, tokens, judge, **how), ignore_index=True)
+        return concat(predict_by_image(model, packed, image_of, tokens, judge, **how))
 
 
 def _rows(judged: dict[str, Any]) -> Iterator[dict[str, Any]]:

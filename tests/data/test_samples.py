@@ -1,4 +1,6 @@
-"""Batches are functions of the step, and negatives are negatives."""
+"""Batches are functions of the step, negatives are negatives, and neither costs more with the size of the data set."""
+
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -6,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tris_core.data.samples import CalibrationNegatives, TrainingRefs
+from tris_core.data.samples import CalibrationNegatives, Rows, TrainingRefs
 
 
 def refs_of(images: list[int], sentences: int = 2) -> TrainingRefs:
@@ -68,3 +70,69 @@ def test_every_sentence_of_a_ref_is_drawn(seed: int) -> None:
     rng = np.random.default_rng(seed)
     drawn = {int(row) for _ in range(60) for row in refs.draw_text(np.array([1]), rng)}
     assert drawn == {3, 4, 5}
+
+
+class PlainNegatives:
+    """`CalibrationNegatives` written plainly: a scan of all refs for every draw."""
+
+    def __init__(self, refs: TrainingRefs, k: int, fill: str) -> None:
+        self.refs, self.k, self.fill = refs, k, fill
+
+    def draw(self, batch: Rows, rng: np.random.Generator) -> Rows:
+        return np.stack([self.refs.draw_text(self.chosen(ref, rng), rng) for ref in batch])
+
+    def chosen(self, ref: int, rng: np.random.Generator) -> Rows:
+        same = self.refs.image == self.refs.image[ref]
+        others = np.flatnonzero(same & (np.arange(len(same)) != ref))
+        outside = np.flatnonzero(~same)
+        if self.fill == "if_none" and len(others):
+            return rng.choice(others, self.k)
+        chosen = rng.permutation(others)[: self.k] if self.fill == "up_to_k" else others
+        n = self.k - len(chosen)
+        return np.concatenate([chosen, rng.choice(outside, n) if len(outside) else rng.integers(len(same), size=n)])
+
+
+@given(
+    images=st.lists(st.integers(0, 6), min_size=1, max_size=40),
+    fill=st.sampled_from(["if_none", "up_to_k"]),
+    k=st.integers(1, 6),
+    seed=st.integers(0, 99),
+)
+def test_negatives_are_those_of_a_scan_of_all_refs(images: list[int], fill: str, k: int, seed: int) -> None:
+    refs, batch = refs_of(images, sentences=3), np.arange(len(images))
+    ours, plain = np.random.default_rng(seed), np.random.default_rng(seed)
+    expected = PlainNegatives(refs, k, fill).draw(batch, plain)
+    assert np.array_equal(CalibrationNegatives(refs, k, fill).draw(batch, ours), expected)
+    assert ours.random() == plain.random(), "what is drawn next is the same too"
+
+
+@given(images=st.lists(st.integers(0, 9), min_size=1, max_size=30), seed=st.integers(0, 99))
+def test_shuffled_sentences_are_those_of_a_table_of_images(images: list[int], seed: int) -> None:
+    distinct = np.unique(images)
+    order = np.random.default_rng(seed).permutation(distinct)
+    moved = dict(zip(order, np.roll(order, 1), strict=True))
+    assert refs_of(images).with_shuffled_sentences(seed).image.tolist() == [moved[image] for image in images]
+
+
+@given(n=st.integers(1, 30), size=st.integers(1, 40), seed=st.integers(0, 5), steps=st.permutations(range(60)))
+def test_a_batch_does_not_depend_on_the_steps_before_it(n: int, size: int, seed: int, steps: list[int]) -> None:
+    """Whichever order the steps are asked for in, as a resumed training or a reader thread does."""
+    refs, size_ = refs_of(list(range(n))), min(n, size)
+    for step in steps:
+        epoch, first = step // (n // size_), step % (n // size_) * size_
+        expected = np.random.default_rng([seed, 0, epoch]).permutation(n)[first : first + size_]
+        assert np.array_equal(refs.batch(step, size, seed), expected)
+
+
+def test_a_step_allocates_nothing_of_the_data_set_s_size() -> None:
+    """Neither a permutation nor a scan: 8 MB and 1 MB here."""
+    count = 1_000_000
+    refs = TrainingRefs(np.arange(count), np.arange(count) // 2, np.arange(count), np.ones(count, np.int64))
+    negatives = CalibrationNegatives(refs, 6, "up_to_k")
+    refs.batch(0, 48, seed=0)
+    tracemalloc.start()
+    for step in range(1, 5):
+        negatives.draw(refs.batch(step, 48, seed=0), np.random.default_rng(step))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200_000

@@ -1,4 +1,4 @@
-"""Which sentences Eq. 7 sees, against a loop written from its words."""
+"""Which sentences Eq. 7 sees, against a loop written from its words; and the scorer's features of sentences."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,18 @@ import torch
 
 from tests.data.test_samples import refs_of
 from tests.pipeline.closure import ROOT
+from tris_core.models.clip import build_clip
 from tris_core.params.base import load_section
 from tris_core.params.train_step1 import TrainStep1Params
-from tris_core.training.step1 import classification_columns
+from tris_core.training.step1 import SentenceFeatures, classification_columns
 
 PARAMS = load_section(ROOT / "presets" / "shapes.yaml", TrainStep1Params)
+TINY = {
+    "embed_dim": 16,
+    "vision_cfg": {"layers": [1, 1, 1, 1], "width": 8, "image_size": 32},
+    "text_cfg": {"context_length": 6, "width": 16, "heads": 2, "layers": 1, "vocab_size": 50},
+    "quick_gelu": False,
+}
 
 
 def with_negatives(**changes: object) -> TrainStep1Params:
@@ -44,3 +51,25 @@ def test_dataset_negatives_do_not_depend_on_the_batch(size: int, n: int) -> None
         assert counted[b, 1:].tolist() == (~same).tolist()
     assert counted[:, 0].all()
     assert torch.equal(counted, counted.bool())
+
+
+@pytest.mark.parametrize("rows", [np.array([3]), np.array([[0, 599], [7, 7]])])
+def test_features_beyond_the_budget_are_those_of_the_table(rows: np.ndarray) -> None:
+    torch.manual_seed(0)
+    scorer = build_clip(TINY).eval()
+    tokens, cpu = torch.randint(1, 49, (600, 6), dtype=torch.int32), torch.device("cpu")
+    width = scorer.text_projection.shape[1]
+    table = SentenceFeatures(scorer, tokens, cpu, budget=600 * width * 4)
+    encoded: list[int] = []
+    scorer.token_embedding.register_forward_hook(lambda module, args, out: encoded.append(len(args[0])))
+    found = table[rows]
+    assert not encoded, "looked up"
+    at_need = SentenceFeatures(scorer, tokens, cpu, budget=600 * width * 4 - 1)
+    assert not encoded, "nothing is encoded before it is asked for"
+    assert torch.allclose(at_need[rows], found, atol=1e-6)
+    assert encoded == [rows.size]
+    assert found.shape == (*rows.shape, width)
+    assert torch.allclose(found.norm(dim=-1), torch.ones(rows.shape))
+    assert not at_need[rows].requires_grad
+    assert "a table of 0.00 GB" in table.describe()
+    assert "would take 0.00 GB" in at_need.describe()

@@ -4,12 +4,20 @@ Rows are positions in the tables of the index: `image` rows in images, `text` ro
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-Rows = NDArray[np.int64]
+from tris_core.data.grouping import Rows
+
+
+@lru_cache(maxsize=2)  # the epoch of this step, and the one that the reader thread has begun
+def epoch_order(count: int, seed: int, epoch: int) -> Rows:
+    """The permutation (count,) of an epoch, read-only. Drawn once, then every step of the epoch takes a slice of it."""
+    order = np.random.default_rng([seed, 0, epoch]).permutation(count)
+    order.setflags(write=False)
+    return order
 
 
 @dataclass(frozen=True)
@@ -34,19 +42,18 @@ class TrainingRefs:
 
     def with_shuffled_sentences(self, seed: int) -> "TrainingRefs":
         """Every image gets the sentences of another one (all refs of an image move together)."""
-        distinct = np.unique(self.image)
-        order = np.random.default_rng(seed).permutation(distinct)
-        moved = dict(zip(order.tolist(), np.roll(order, 1).tolist(), strict=True))
-        image = np.array([moved[row] for row in self.image.tolist()], np.int64)
-        return TrainingRefs(self.ref_id, image, self.start, self.count)
+        distinct, position = np.unique(self.image, return_inverse=True)
+        order = np.random.default_rng(seed).permutation(len(distinct))
+        other = np.empty_like(order)
+        other[order] = np.roll(order, 1)
+        return TrainingRefs(self.ref_id, distinct[other[position]], self.start, self.count)
 
     def batch(self, step: int, size: int, seed: int) -> Rows:
         """Positions (size,) of the refs of a step: epochs are permutations, an incomplete last batch is left out."""
         size = min(size, len(self.image))
         per_epoch = len(self.image) // size
-        order = np.random.default_rng([seed, 0, step // per_epoch]).permutation(len(self.image))
         first = step % per_epoch * size
-        return order[first : first + size]
+        return epoch_order(len(self.image), seed, step // per_epoch)[first : first + size]
 
     def describe(self, step: int, size: int, seed: int) -> str:
         """The batch of a step in words: its refs' ids."""
@@ -62,9 +69,8 @@ class CalibrationNegatives:
 
     def __init__(self, refs: TrainingRefs, k: int, fill: str) -> None:
         self.refs, self.k, self.fill = refs, k, fill
-        order = np.argsort(refs.image, kind="stable")
-        groups = np.split(order, np.flatnonzero(np.diff(refs.image[order])) + 1)
-        self.same_image = {int(refs.image[group[0]]): group for group in groups}
+        self._order = np.argsort(refs.image, kind="stable")
+        self._image = refs.image[self._order]
 
     def draw(self, batch: Rows, rng: np.random.Generator) -> Rows:
         """Expression rows (B, K) for refs `batch`.
@@ -76,15 +82,25 @@ class CalibrationNegatives:
         return np.stack([self._of_one(int(ref), rng) for ref in batch])
 
     def _of_one(self, ref: int, rng: np.random.Generator) -> Rows:
-        group = self.same_image[int(self.refs.image[ref])]
+        group = self._same_image(ref)
         others = group[group != ref]
         if self.fill == "if_none":
-            chosen = rng.choice(others, self.k) if len(others) else self._elsewhere(ref, self.k, rng)
+            chosen = rng.choice(others, self.k) if len(others) else self._elsewhere(group, self.k, rng)
         else:
             chosen = rng.permutation(others)[: self.k]
-            chosen = np.concatenate([chosen, self._elsewhere(ref, self.k - len(chosen), rng)])
+            chosen = np.concatenate([chosen, self._elsewhere(group, self.k - len(chosen), rng)])
         return self.refs.draw_text(chosen, rng)
 
-    def _elsewhere(self, ref: int, n: int, rng: np.random.Generator) -> Rows:
-        outside = np.flatnonzero(self.refs.image != self.refs.image[ref])
-        return rng.choice(outside, n) if len(outside) else rng.integers(len(self.refs.image), size=n)
+    def _same_image(self, ref: int) -> Rows:
+        """The refs of the image of `ref`, ascending."""
+        image = self.refs.image[ref]
+        first, last = np.searchsorted(self._image, [image, image + 1])
+        return self._order[first:last]
+
+    def _elsewhere(self, group: Rows, n: int, rng: np.random.Generator) -> Rows:
+        """`n` refs drawn uniformly from those that are not in `group` (ascending); from all if there are no others."""
+        count = len(self.refs.image)
+        if len(group) == count:
+            return rng.integers(count, size=n)
+        drawn = rng.integers(count - len(group), size=n)  # positions among the others
+        return drawn + np.searchsorted(group - np.arange(len(group)), drawn, side="right")

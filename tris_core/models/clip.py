@@ -23,7 +23,7 @@ PAD, UNKNOWN = 0, 1
 
 
 class Tokenizer:
-    """Sentences to token ids, (B, T) int64: start, words, end, zeros.
+    """Sentences to token ids, (B, T) int32: start, words, end, zeros.
 
     With `vocabulary` (BPE ids that kept an embedding row) ids are renumbered: 0 pad, 1 unknown, then the vocabulary, then
     start and end. Either way the end token has the highest id, which is how CLIP finds it.
@@ -43,7 +43,7 @@ class Tokenizer:
 
     def __call__(self, texts: Sequence[str], length: int, *, overflow: str = "keep_eot") -> Tensor:
         """Token ids (B, length). What is too long is cut: `keep_eot` keeps the end token, `cut` loses it, as released."""
-        tokens = torch.zeros(len(texts), length, dtype=torch.int64)
+        tokens = torch.zeros(len(texts), length, dtype=torch.int32)
         for row, text in zip(tokens, texts, strict=True):
             ids = [self.start, *self.words(text), self.end]
             if len(ids) > length:
@@ -53,8 +53,14 @@ class Tokenizer:
 
     def unknown_share(self, texts: Sequence[str]) -> float:
         """Share of tokens, in [0, 1], that the pruned vocabulary does not hold; 0 for a whole vocabulary."""
-        ids = [i for text in texts for i in self.words(text)]
-        return 0.0 if self._rows is None or not ids else sum(i == UNKNOWN for i in ids) / len(ids)
+        if self._rows is None:
+            return 0.0
+        total = unknown = 0
+        for text in texts:
+            ids = self.words(text)
+            total += len(ids)
+            unknown += ids.count(UNKNOWN)
+        return unknown / max(1, total)
 
 
 def build_clip(config: dict[str, Any]) -> CLIP:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tris_core import distributed
+from tris_core.data.samples import epoch_order
 from tris_core.images import normalise, read_image, to_tensor
 from tris_core.models.irn import IRN
 from tris_core.models.irn_backbone import backbone_taps, displacements
@@ -86,7 +87,7 @@ def crop_losses(
 def batch_rows(labels: pd.DataFrame, params: TrainIrnParams, step: int) -> NDArray[np.int64]:
     """Positions of the rows of `labels` that a step trains on: epochs are permutations."""
     per_epoch = max(1, len(labels) // params.batch)
-    order = np.random.default_rng([params.seed, 0, step // per_epoch]).permutation(len(labels))
+    order = epoch_order(len(labels), params.seed, step // per_epoch)
     return order[step % per_epoch * params.batch :][: params.batch]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from open_clip.model import CLIP
 from torch import Tensor
 
@@ -13,16 +14,53 @@ from tris_core.data.packed import PackedImages
 from tris_core.data.samples import CalibrationNegatives, Rows, TrainingRefs
 from tris_core.images import normalise
 from tris_core.losses import classification_loss, image_level_score, masked_image, negative_term, positive_term
+from tris_core.models.clip import encode_words, sentence_feature
 from tris_core.models.step1 import Step1
 from tris_core.params.train_step1 import TrainStep1Params
 from tris_core.threads import ahead
 from tris_core.training.engine import Losses, autocast, pin
 
+TABLE_BYTES = 4_000_000_000  # two million sentences of 512 float32
 
-@torch.no_grad()
-def sentence_table(encode: Callable[[Tensor], Tensor], tokens: Tensor, *, batch: int = 512) -> Tensor:
-    """Unit features (L, E) of token ids (L, T): the scorer is frozen, so every sentence is encoded once."""
-    return torch.cat([F.normalize(encode(part), dim=1) for part in tokens.split(batch)])
+
+class SentenceFeatures:
+    """The scorer's unit features of sentences, by their rows in the table of expressions.
+
+    The scorer is frozen, so every sentence is encoded once and kept, as long as the table of all (L, E) takes at most
+    `budget` bytes of the device's memory. Beyond it, rows are encoded each time they are asked for.
+    """
+
+    def __init__(self, scorer: CLIP, tokens: Tensor, device: torch.device, *, budget: int = TABLE_BYTES) -> None:
+        """`tokens` (L, T) are the scorer's token ids; `scorer` is on `device`."""
+        self._scorer, self._tokens, self._device = scorer, tokens, device
+        width = scorer.text_projection.shape[1]
+        self._bytes = 4 * len(tokens) * width
+        self._table = self._encode_all(width) if self._bytes <= budget else None
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> Tensor:
+        """Features (..., E) float32 on the device, of rows (...)."""
+        if self._table is not None:
+            return self._table[rows]
+        made = self._encode(self._tokens[rows.reshape(-1)])
+        return made.view(*rows.shape, -1)
+
+    def describe(self) -> str:
+        """What the features take: "142000 sentences encoded once, a table of 0.29 GB"."""
+        gigabytes = f"{self._bytes / 1e9:.2f} GB"
+        if self._table is not None:
+            return f"{len(self._tokens)} sentences encoded once, a table of {gigabytes}"
+        return f"{len(self._tokens)} sentences encoded at each use, their table would take {gigabytes}"
+
+    @torch.no_grad()
+    def _encode(self, tokens: Tensor) -> Tensor:
+        tokens = tokens.to(self._device)
+        return F.normalize(sentence_feature(self._scorer, encode_words(self._scorer, tokens), tokens), dim=1)
+
+    def _encode_all(self, width: int, batch: int = 512) -> Tensor:
+        table = torch.empty(len(self._tokens), width, device=self._device)
+        for part, tokens in zip(table.split(batch), self._tokens.split(batch), strict=True):
+            part.copy_(self._encode(tokens))
+        return table
 
 
 def step1_losses(
@@ -32,13 +70,13 @@ def step1_losses(
     images: PackedImages,
     refs: TrainingRefs,
     tokens: Tensor,
-    sentences: Tensor,
+    sentences: SentenceFeatures,
     params: TrainStep1Params,
     device: torch.device,
 ) -> Callable[[int], Losses]:
     """The function that `fit` calls: step -> {cls, pos, neg, total}, of this process's part of the batch.
 
-    `tokens` (L, T) and `sentences` (L, E, the scorer's unit features) are rows of the expressions table.
+    `tokens` (L, T) and `sentences` are rows of the expressions table.
     """
     negatives = CalibrationNegatives(refs, params.cal_negatives.k, params.cal_negatives.fill)
     weights = params.loss
@@ -70,8 +108,8 @@ def step1_losses(
             with autocast(device, params.precision):
                 seen = scorer.encode_image(masked_image(image, own, size=scorer_size)).float()
             seen = F.normalize(seen, dim=1)
-            parts["pos"] = positive_term((seen * sentences[text].to(device)).sum(1), eps=weights.eps)
-            similarity = torch.einsum("be,bke->bk", seen, sentences[fillers].to(device))
+            parts["pos"] = positive_term((seen * sentences[text]).sum(1), eps=weights.eps)
+            similarity = torch.einsum("be,bke->bk", seen, sentences[fillers])
             parts["neg"] = negative_term(similarity, eps=weights.eps, reduction=weights.neg_reduction)
         total = sum((getattr(weights, name) * value for name, value in parts.items()), torch.zeros((), device=device))
         return {"total": total, **parts}

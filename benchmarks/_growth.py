@@ -1,0 +1,113 @@
+"""How time and memory grow with the number of sentences: a list through `index`, its tables, the samplers of both trainings.
+
+Each step runs in a process of its own; its memory is what it takes on top of the imports. Pictures are a few thousand tiny
+files with many sentences each, so what pictures cost is not in here.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks import _inputs
+from benchmarks._lists import write_list
+from stages._inputs import expressions_with_images
+from stages._paths import EXPRESSIONS, IMAGES, REFS
+from tris_core.data.grouping import RowsByImage
+from tris_core.data.index import build_index, write_index
+from tris_core.data.samples import CalibrationNegatives, TrainingRefs
+from tris_core.processes import peak_memory
+
+PICTURES, BATCH, K, SIZE, WIDTH = 4_000, 48, 6, 320, 1024
+SAMPLED = (50_000, 500_000, 5_000_000)  # refs
+
+
+def lists(rows: int) -> list[dict[str, Any]]:
+    """Core seconds and bytes per row of every step, for a list of `rows` sentences."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_list(Path(folder), PICTURES, rows)
+        return [{"name": f"{step} {rows}", **_measured(step, rows, folder)} for step in STEPS]
+
+
+def samplers() -> list[dict[str, Any]]:
+    """Core milliseconds per step of the samplers, and the ratio to those of the fewest refs: 1 where size does not matter."""
+    made = [{"name": f"samplers {refs} refs", **_measured("samplers", refs, ".")} for refs in SAMPLED]
+    return [{**row, "ratio": row["ms_per_step"] / made[0]["ms_per_step"]} for row in made]
+
+
+def standing(sentences: int) -> list[dict[str, Any]]:
+    """Gigabytes that a data set of one picture per sentence takes, with the paper's networks at `SIZE` pixels."""
+    weights = sum(parameter.numel() for parameter in _inputs.step1().parameters())
+    per_row = {
+        "scratch: shards of pictures": 3 * SIZE**2,
+        "memory: token ids": 4 * _inputs.TOKENS,
+        f"memory: table of sentence features, {WIDTH} wide": 4 * WIDTH,
+        "memory: order of an epoch and groups": 4 * 8,
+    }
+    made = [{"name": f"{what}, {sentences} sentences", "gigabytes": sentences * size / 1e9} for what, size in per_row.items()]
+    return [*made, {"name": "scratch: checkpoint of Step-1, any number", "gigabytes": 3 * 4 * weights / 1e9}]
+
+
+def _measured(step: str, rows: int, folder: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks._growth", step, str(rows), folder]
+    made: dict[str, Any] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    return made
+
+
+def _index(rows: int) -> None:
+    index = build_index(Path("."), "list", "none", "list.csv")
+    assert len(index.expressions) == rows
+    IMAGES.parent.mkdir(parents=True)
+    write_index(index, IMAGES.parent)
+
+
+def _training(rows: int) -> None:
+    images, objects, expressions = (pd.read_parquet(path) for path in (IMAGES, REFS, EXPRESSIONS))
+    refs = TrainingRefs.from_index(images, objects, expressions, "train")
+    CalibrationNegatives(refs, K, "if_none")
+    assert 0.9 * rows < len(refs.batch(0, rows, seed=0)) <= rows
+
+
+def _tables(rows: int) -> None:
+    table, image_of = expressions_with_images(pd.read_parquet(IMAGES))
+    assert sum(map(len, RowsByImage(image_of))) == len(table) == rows
+
+
+STEPS: dict[str, Callable[[int], None]] = {"index": _index, "training": _training, "tables": _tables}
+
+
+def _sample(count: int) -> float:
+    """Median milliseconds of one core for a step: one ref a picture, so that all negatives are from elsewhere.
+
+    The first step of an epoch, which draws the permutation, is left out.
+    """
+    refs = _inputs.refs(count, per_image=1)
+    negatives = CalibrationNegatives(refs, K, "if_none")
+    times = []
+    for step in range(200):
+        started = time.process_time()
+        negatives.draw(refs.batch(step, BATCH, seed=0), np.random.default_rng(step))
+        times.append(time.process_time() - started)
+    return 1e3 * median(times[1:])
+
+
+def measure(step: str, rows: int) -> dict[str, float]:
+    before, started = peak_memory(), time.process_time()
+    if step == "samplers":
+        return {"ms_per_step": _sample(rows), "bytes_per_row": (peak_memory() - before) * 1e9 / rows}
+    STEPS[step](rows)
+    return {"core_seconds": time.process_time() - started, "bytes_per_row": (peak_memory() - before) * 1e9 / rows}
+
+
+if __name__ == "__main__":
+    os.chdir(sys.argv[3])
+    print(json.dumps(measure(sys.argv[1], int(sys.argv[2]))))
