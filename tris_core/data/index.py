@@ -154,6 +154,8 @@ def build_index(
     used = tables.images[tables.images["image_id"].isin(refs["image_id"])]
     for image_id, height, width in used[["image_id", "height", "width"]].itertuples(index=False):
         check_size(height, width, tables.where("image", image_id))
+    has_size = used["image_id"][(used["height"] > 0) & (used["width"] > 0)]
+    images = _images(tables, refs[refs["image_id"].isin(has_size)])  # before any mask of that size
     truth = _truth(tables, refs, mask_overlap, drops)
     unseen = truth.loc[truth["area"] == 0, "ref_id"]
     drops.refs(unseen, sentences, WITHOUT_PIXELS, dirt=True)
@@ -163,7 +165,7 @@ def build_index(
         columns={"sent_id": "expression_id", "sent": "text"}
     )
     frames = {
-        "images": _images(tables, refs).sort_values("image_id"),
+        "images": images[images["image_id"].isin(refs["image_id"])].sort_values("image_id"),
         "refs": refs.assign(category=refs["category_id"].map(tables.categories)).sort_values("ref_id"),
         "expressions": expressions.sort_values(["ref_id", "expression_id"]),
         "truth": truth[truth["area"] > 0].sort_values("ref_id"),
