@@ -31,6 +31,8 @@ def main() -> None:
         if len(index.truth) < len(index.refs):
             say(f"{len(index.refs) - len(index.truth)} refs without a mask, which evaluation will not measure")
         say(f"left out or mended: {drop_summary(index)}")
+        for remark in index.remarks:
+            say(remark)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ drops.parquet        what was left out or mended, and why
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import pandas as pd
@@ -65,7 +65,8 @@ class Index:
 
     A box is (x0, y0, x1, y1) in pixels as annotated, the mask's own where none is; area is the mask's number of pixels;
     counts are compressed COCO runs (`tris_core.data.rle`). `drops` lists in reading order a kind (sentence, ref,
-    annotation), its id and a reason; an annotation listed there was mended and stays.
+    annotation), its id and a reason; an annotation listed there was mended and stays. `remarks` are lines about what
+    is odd but not wrong; they are not written.
     """
 
     images: pa.Table
@@ -73,6 +74,7 @@ class Index:
     expressions: pa.Table
     truth: pa.Table
     drops: pa.Table
+    remarks: tuple[str, ...] = ()
 
 
 class _Drops:
@@ -142,14 +144,14 @@ def build_index(
     refs, sentences = tables.refs, tables.sentences
     blank = sentences["sent"].str.strip() == ""
     drops.dirt("sentence", sentences["sent_id"][blank], EMPTY)
-    sentences = sentences[~blank]
+    sentences = _rows(sentences, ~blank)
     spoken = refs["ref_id"].isin(sentences["ref_id"])
     drops.dirt("ref", refs["ref_id"][~spoken], WITHOUT_SENTENCES)
-    refs = refs[spoken]
+    refs = _rows(refs, spoken)
 
     excluded = _on_excluded_images(refs, exclude_images_of)
     drops.refs(refs["ref_id"][excluded], sentences, ON_EXCLUDED_IMAGE, dirt=False)
-    refs = refs[~excluded]
+    refs = _rows(refs, ~excluded)
 
     used = tables.images[tables.images["image_id"].isin(refs["image_id"])]
     for image_id, height, width in used[["image_id", "height", "width"]].itertuples(index=False):
@@ -159,9 +161,10 @@ def build_index(
     truth = _truth(tables, refs, mask_overlap, drops)
     unseen = truth.loc[truth["area"] == 0, "ref_id"]
     drops.refs(unseen, sentences, WITHOUT_PIXELS, dirt=True)
-    refs = refs[~refs["ref_id"].isin(unseen)]
+    refs = _rows(refs, ~refs["ref_id"].isin(unseen))
+    remarks = (*tables.remarks, *_of_training(root / annotations, refs))
 
-    expressions = sentences[sentences["ref_id"].isin(refs["ref_id"])].rename(
+    expressions = _rows(sentences, sentences["ref_id"].isin(refs["ref_id"])).rename(
         columns={"sent_id": "expression_id", "sent": "text"}
     )
     frames = {
@@ -171,7 +174,24 @@ def build_index(
         "truth": truth[truth["area"] > 0].sort_values("ref_id"),
         "drops": pd.DataFrame(drops.rows, columns=SCHEMAS["drops"].names),
     }
-    return Index(**{table: _to_arrow(table, frame) for table, frame in frames.items()})
+    made = {table: _to_arrow(table, frames.pop(table)) for table in list(frames)}
+    return Index(**made, remarks=remarks)
+
+
+def _rows(frame: pd.DataFrame, kept: "pd.Series[bool]") -> pd.DataFrame:
+    """The rows to keep; no copy where that is all of them."""
+    return frame if kept.all() else frame[kept]
+
+
+def _of_training(path: Path, refs: pd.DataFrame) -> list[str]:
+    """What is odd about the refs to train on. Raises `InputError` if there is none."""
+    images = refs["image_id"][refs["split"] == "train"].unique()
+    if len(images) == 0:
+        found = ", ".join(repr(str(name)) for name in sorted(refs["split"].unique())[:9]) or "no ref at all"
+        raise InputError(f"{path}: no ref of the split train; found {found}; name what is to be learnt from train")
+    if len(images) == 1:
+        return ["all refs of train are on one picture: there are no negatives, and training will learn nothing"]
+    return []
 
 
 def _to_arrow(table: str, frame: pd.DataFrame) -> pa.Table:
@@ -230,9 +250,9 @@ def _images(tables: Tables, refs: pd.DataFrame) -> pd.DataFrame:
 
 def write_index(index: Index, folder: Path) -> None:
     """Write the tables of `SCHEMAS` as `<folder>/<table>.parquet`. Equal tables give equal bytes."""
-    for field in fields(index):
-        with replacing(folder / f"{field.name}.parquet") as path:
-            pq.write_table(getattr(index, field.name), path)
+    for table in SCHEMAS:
+        with replacing(folder / f"{table}.parquet") as path:
+            pq.write_table(getattr(index, table), path)
 
 
 def drop_summary(index: Index) -> str:
