@@ -132,7 +132,7 @@ def test_blank_sentences_are_dirt(tmp_path: Path) -> None:
 OBJECT = {"image": "b.png", "sentence": "x", "object": "1"}
 FAULTS: dict[str, tuple[list[Row], str]] = {
     "no sentence column": ([{"image": "b.png"}], "has no column 'sentence', only image; add it"),
-    "unknown column": ([{**ROWS[0], "sentense": "x"}], "column 'sentense' is unknown; did you mean 'sentence'? the columns of a list are image,"),
+    "unknown column": ([{**ROWS[0], "sentense": "x"}], "column 'sentense' is unknown; did you mean 'sentence'? the"),
     "no rows": ([], "has no column 'image'"),
     "no image": ([ROWS[0], {**ROWS[0], "image": " "}], "row 2: image is empty; name a file"),
     "missing image": ([ROWS[0], {"image": "d.png", "sentence": "x"}], "d.png is missing; put it there"),
@@ -145,7 +145,7 @@ FAULTS: dict[str, tuple[list[Row], str]] = {
     "outside": ([{**OBJECT, "mask": RUNS, "box": "0 0 14 11"}], "row 1: box 0 0 14 11 leaves the image of 14 x 10 pixels"),
     "box alone": ([ROWS[0], {**OBJECT, "box": "0 0 3 3"}], "row 2: has a box but no mask; add the mask"),
     "short mask": ([{**OBJECT, "mask": cell(BARE[:-1])}], "run lengths do not add up to 10 x 14 pixels; give"),
-    "no mask": ([{**OBJECT, "mask": cell("mask.png")}], '"counts": "mask.png"}\': run lengths do not add up to 10 x 14'),
+    "no mask": ([{**OBJECT, "mask": cell("mask.png")}], '"mask.png"}\': run lengths do not add up to 10 x 14'),
     "odd mask": ([{**OBJECT, "mask": cell("é")}], "run lengths do not add up to 10 x 14"),
     "empty mask": ([{**OBJECT, "mask": cell(rle.encode(MASK & False).decode())}], "has no pixel; leave it empty"),
     "no size": ([{**OBJECT, "mask": BARE}], "does not say its size; write it as {\"size\": [height, width]"),
@@ -240,7 +240,7 @@ def test_excels_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -
         ("my.tsv", b"", "neither .csv nor .parquet"),
         ("none.csv", None, "none.csv: no such file; set dataset.annotations"),
         ("none.parquet", None, "none.parquet: no such file"),
-        ("bad.parquet", b"no parquet", "bad.parquet: cannot be read"),
+        ("bad.parquet", b"no parquet", "bad.parquet: not a Parquet file"),
     ],
 )
 def test_a_file_that_is_no_list_is_named(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:

@@ -70,7 +70,7 @@ def open_foreign(path: Path) -> pq.ParquetFile:
         texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
         return pq.ParquetFile(path, metadata=metadata, read_dictionary=texts)
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path}: cannot be read, not a Parquet file ({error})") from error
+        raise InputError(f"{path}: not a Parquet file ({error})") from error
 
 
 def batches(file: pq.ParquetFile, path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -127,6 +127,13 @@ def unpacked_bytes(column: pa.Array) -> int:
     if pa.types.is_nested(column.type):
         return unpacked_bytes(column.flatten())
     return int(column.nbytes)
+
+
+def read_foreign(file: pq.ParquetFile, path: Path, columns: list[str]) -> pa.Table:
+    """Some columns whole, their texts written out: as large as `batches` lets them be."""
+    schema = file.schema_arrow
+    plain = pa.schema([(name, value_type(schema.field(name).type)) for name in columns])
+    return pa.Table.from_batches([batch.cast(plain) for batch in batches(file, path, columns)], plain)
 
 
 def value_type(kind: pa.DataType) -> pa.DataType:
