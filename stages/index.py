@@ -30,9 +30,9 @@ def main() -> None:
         say(f"{INDEX}: {len(index.images)} images, {len(index.refs)} refs, {len(index.expressions)} expressions")
         if len(index.truth) < len(index.refs):
             say(f"{len(index.refs) - len(index.truth)} refs without a mask, which evaluation will not measure")
-        if index.turned:
-            say(f"{index.turned} images turned as their EXIF orientation says")
         say(f"left out or mended: {drop_summary(index)}")
+        for remark in index.remarks:
+            say(remark)
 
 
 if __name__ == "__main__":

@@ -324,11 +324,12 @@ def test_command_takes_folders_and_tables(run: Callable[..., Result], tmp_path: 
     ("content", "message"),
     [
         ("image,text\nphoto.png,man\nphoto.png,\n", "row 2: text is empty"),
-        ("image,text\nphoto.png,man, left\n", "row 1 has more fields"),
+        ("image,text\nphoto.png,man, left\n", "row 1: has 3 cells, the header 2"),
         ("image,text\nmissing.png,man\n", "row 1: .*missing.png: not found"),
-        ("image,sentence\nphoto.png,man\n", "needs columns image and text"),
+        ("image,said\nphoto.png,man\n", "needs columns image and text"),
+        ("image,sentence\nphoto.png,\n", "row 1: sentence is empty"),
         ("image,text\n", "0 rows"),
-        ('image,text\n"photo.png,man\n', "not a CSV file"),
+        ('image,text\n"photo.png,man\n', "row 1: cannot be read"),
     ],
 )
 def test_tables_that_cannot_be_used(run: Callable[..., Result], tmp_path: Path, content: str, message: str) -> None:

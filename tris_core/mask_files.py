@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from tris_core.data import rle
+from tris_core.data.foreign import open_foreign, read_foreign, value_type
 from tris_core.errors import InputError
 from tris_core.evaluation import stored_mask
 from tris_core.files import replacing
@@ -51,14 +51,15 @@ def read_masks(path: Path) -> pd.DataFrame:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    try:
-        names = pq.read_schema(path).names
-        absent = [column for column in NEEDED if column not in names]
-        if absent:
-            raise InputError(f"{path}: has no column {absent[0]}; needed are {', '.join(NEEDED)}")
-        return pd.read_parquet(path, columns=[column for column in (*NEEDED, *OPTIONAL) if column in names])
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path}: not a Parquet file ({error})") from error
+    file = open_foreign(path)
+    schema = file.schema_arrow
+    if absent := [column for column in NEEDED if column not in schema.names]:
+        raise InputError(f"{path}: has no column {absent[0]}; needed are {', '.join(NEEDED)}")
+    columns = [column for column in (*NEEDED, *OPTIONAL) if column in schema.names]
+    for column in columns:
+        if pa.types.is_nested(kind := value_type(schema.field(column).type)):
+            raise InputError(f"{path}: column {column} is {kind}; needed are numbers, and counts as compressed runs")
+    return read_foreign(file, path, columns).to_pandas()
 
 
 def _read_coco(path: Path) -> pd.DataFrame:

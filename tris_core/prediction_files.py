@@ -1,7 +1,7 @@
 """`tris predict`: which sentences go to which images, and the pictures that come of it."""
 
-import csv
 import re
+import reprlib
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tris_core.data.foreign import csv_rows
 from tris_core.errors import InputError
 from tris_core.files import replacing
 from tris_core.image_files import readable_formats
@@ -41,27 +42,25 @@ def requests_of_images(image: Path, texts: Sequence[str]) -> tuple[Requests, lis
 
 
 def requests_of_csv(path: Path) -> Requests:
-    """Sentences by image from a table with columns image and text; images are named relative to the table's folder.
+    """Sentences by image from a table with columns image and text (or sentence, as a list calls it).
 
-    Raises `InputError` naming the row of what is empty, missing or no image; rows count from 1 below the heading.
+    Images are named relative to the table's folder. Raises `InputError` naming the row of what is empty, missing or no
+    image; rows count from 1 below the heading.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            table, heading = list(reader), reader.fieldnames or []
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: not found") from error
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a CSV file in UTF-8 ({error})") from error
-    if not {"image", "text"} <= set(heading) or not table:
-        raise InputError(f"{path}: {len(table)} rows of columns {list(heading)}; it needs columns image and text, and a row")
+    if not path.is_file():
+        raise InputError(f"{path}: not found")
+    rows = csv_rows(path)
+    heading = next(rows)
+    spoken = next((name for name in ("text", "sentence") if name in heading), None)
+    if "image" not in heading or spoken is None:
+        shown = reprlib.repr(heading)
+        raise InputError(f"{path}: has columns {shown}; it needs columns image and text (or sentence)")
+    places = heading.index("image"), heading.index(spoken)
     requests: Requests = {}
-    for row, fields in enumerate(table, start=1):
-        if None in fields:
-            raise InputError(f"{path}: row {row} has more fields than the heading; put a sentence with a comma in quotes")
-        image, text = fields["image"] or "", fields["text"] or ""
+    for row, cells in enumerate(rows, start=1):
+        image, text = (cells[place] for place in places)
         if not image.strip() or not text.strip():
-            raise InputError(f"{path}: row {row}: {'text' if image.strip() else 'image'} is empty; fill it in")
+            raise InputError(f"{path}: row {row}: {spoken if image.strip() else 'image'} is empty; fill it in")
         photo = path.parent / image
         if photo not in requests:
             try:
@@ -69,6 +68,8 @@ def requests_of_csv(path: Path) -> Requests:
             except InputError as error:
                 raise InputError(f"{path}: row {row}: {error}") from error
         requests.setdefault(photo, []).append(text)
+    if not requests:
+        raise InputError(f"{path}: has 0 rows; it needs at least one image and sentence")
     return requests
 
 

@@ -70,7 +70,7 @@ def endless_header(folder: Path) -> Read:
 def one_sentence(folder: Path) -> Read:
     rows = 200_000
     table = {"image": repeated("b.png", rows, pa.string()), "sentence": repeated("x" * LONG, rows, pa.string())}
-    pq.write_table(pa.table(table), folder / "my.parquet")
+    pq.write_table(pa.table(table), folder / "my.parquet", store_schema=False)
     return a_list(folder, "my.parquet")
 
 
@@ -78,7 +78,7 @@ def one_sentence(folder: Path) -> Read:
 def one_name(folder: Path) -> Read:
     rows = 200_000
     table = {"image": repeated("x" * LONG, rows, pa.string()), "sentence": repeated("cup", rows, pa.string())}
-    pq.write_table(pa.table(table), folder / "my.parquet")
+    pq.write_table(pa.table(table), folder / "my.parquet", store_schema=False)
     return a_list(folder, "my.parquet")
 
 
@@ -95,7 +95,7 @@ def many_rows(folder: Path) -> Read:
 def long_box(folder: Path) -> Read:
     boxes = pa.ListArray.from_arrays([0, 10**8], repeated_zeros(10**8))
     table = {"image": ["b.png"], "sentence": ["cup"], "mask": ["00"], "box": boxes}
-    pq.write_table(pa.table(table), folder / "my.parquet")
+    pq.write_table(pa.table(table), folder / "my.parquet", store_schema=False)
     return a_list(folder, "my.parquet")
 
 
@@ -109,7 +109,7 @@ def struct_masks(folder: Path) -> Read:
     size = pa.ListArray.from_arrays(np.arange(0, 2 * rows + 1, 2, dtype=np.int32), pa.array(np.full(2 * rows, 10)))
     mask = pa.StructArray.from_arrays([size, repeated("1" * LONG, rows, pa.string())], ["size", "counts"])
     table = {"image": repeated("b.png", rows, pa.string()), "sentence": repeated("cup", rows, pa.string()), "mask": mask}
-    pq.write_table(pa.table(table), folder / "my.parquet")
+    pq.write_table(pa.table(table), folder / "my.parquet", store_schema=False)
     return a_list(folder, "my.parquet")
 
 
@@ -144,7 +144,7 @@ def maps(folder: Path, number: int) -> Read:
 def equal_masks(path: Path, key: str, rows: int) -> None:
     columns = {key: pa.array(np.arange(rows)), "height": pa.array(np.full(rows, 10)), "width": pa.array(np.full(rows, 14))}
     counts = repeated(b"0" * LONG, rows, pa.binary())
-    pq.write_table(pa.table({**columns, "counts": counts}), path)
+    pq.write_table(pa.table({**columns, "counts": counts}), path, store_schema=False)
 
 
 @bomb("pseudo-labels: one mask of 100 KB, 100,000 times")

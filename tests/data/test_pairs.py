@@ -1,6 +1,7 @@
 """Plain lists: CSV and Parquet say the same, ids repeat, and what is wrong is named by row."""
 
 import csv
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,15 @@ from tris_core.errors import InputError
 HEIGHT, WIDTH = 10, 14
 MASK = np.zeros((HEIGHT, WIDTH), bool)
 MASK[2:5, 4:9] = True
-RUNS = rle.encode(MASK).decode()
-OTHER = rle.encode(~MASK).decode()
+BARE = rle.encode(MASK).decode()
+
+
+def cell(counts: str, height: int = HEIGHT, width: int = WIDTH) -> str:
+    return json.dumps({"size": [height, width], "counts": counts})
+
+
+RUNS = cell(BARE)
+OTHER = cell(rle.encode(~MASK).decode())
 
 Row = dict[str, Any]
 ROWS: list[Row] = [
@@ -27,13 +35,13 @@ ROWS: list[Row] = [
     {"image": "sub/a.png", "sentence": "the spoon", "object": "7", "split": "val", "mask": RUNS, "box": [4, 1.5, 9, 6]},
     {"image": "b.png", "sentence": "NA", "object": "8", "mask": RUNS},
     {"image": "./b.png", "sentence": "blue cup", "object": "7"},
-    {"image": "b.png", "sentence": "anything"},
+    {"image": "c.png", "sentence": "anything"},
 ]
 
 
 def write(root: Path, rows: list[Row], name: str = "my.csv") -> Path:
     (root / "sub").mkdir(parents=True, exist_ok=True)
-    for image in ("b.png", "sub/a.png"):
+    for image in ("b.png", "c.png", "sub/a.png"):
         Image.new("RGB", (WIDTH, HEIGHT)).save(root / image)
     columns = list(dict.fromkeys(column for row in rows for column in row))
     if name.endswith(".parquet"):
@@ -56,9 +64,11 @@ def build(root: Path, rows: list[Row], name: str = "my.csv", **options: Any) -> 
 def test_rows_become_tables(tmp_path: Path, name: str) -> None:
     index = build(tmp_path, ROWS, name, strict=True)
     images = index.images.select(["image_id", "path", "height", "width"]).to_pylist()
-    assert [list(row.values()) for row in images] == [[0, "b.png", HEIGHT, WIDTH], [1, "sub/a.png", HEIGHT, WIDTH]]
+    assert [list(row.values()) for row in images] == [
+        [0, "b.png", HEIGHT, WIDTH], [1, "c.png", HEIGHT, WIDTH], [2, "sub/a.png", HEIGHT, WIDTH],
+    ]  # fmt: skip
     assert [list(row.values()) for row in index.refs.to_pylist()] == [
-        [1, 0, 1, 0, None, "train"], [2, 1, 2, 0, None, "val"], [3, 0, 3, 0, None, "train"], [5, 0, 5, 0, None, "train"],
+        [1, 0, 1, 0, None, "train"], [2, 2, 2, 0, None, "val"], [3, 0, 3, 0, None, "train"], [5, 1, 5, 0, None, "train"],
     ]  # fmt: skip
     assert [list(row.values()) for row in index.expressions.to_pylist()] == [
         [1, 1, "a cup, blue"], [4, 1, "blue cup"], [2, 2, "the spoon"], [3, 3, "NA"], [5, 5, "anything"],
@@ -89,6 +99,29 @@ def test_truth_in_one_row_is_that_of_the_object(tmp_path: Path) -> None:
     assert build(tmp_path, rows).truth["ref_id"].to_pylist() == [1]
 
 
+@pytest.mark.parametrize("name", ["my.csv", "my.parquet"])
+@pytest.mark.parametrize("sides", [{"height": HEIGHT, "width": WIDTH}, {}])
+def test_a_mask_says_its_size_in_the_cell_or_beside_it(tmp_path: Path, name: str, sides: Row) -> None:
+    rows = [{**OBJECT, "mask": BARE if sides else RUNS, **sides}, {"image": "b.png", "sentence": "y"}]
+    (row,) = build(tmp_path, rows, name).truth.to_pylist()
+    assert (row["counts"], row["area"]) == (BARE.encode(), 15)
+
+
+def test_a_mask_is_a_struct_in_parquet(tmp_path: Path) -> None:
+    for counts in (BARE, BARE.encode()):
+        rows = [{**OBJECT, "mask": {"size": [HEIGHT, WIDTH], "counts": counts}}, {"image": "b.png", "sentence": "y"}]
+        assert build(tmp_path, rows, "my.parquet").truth["counts"].to_pylist() == [BARE.encode()]
+
+
+def test_what_is_odd_but_not_wrong_is_said(tmp_path: Path) -> None:
+    assert build(tmp_path, ROWS).remarks == ()
+    repeated = build(tmp_path, [*ROWS, ROWS[0], ROWS[4]])
+    assert len(repeated.expressions) == 7
+    assert "2 rows repeat an earlier one" in " ".join(repeated.remarks)
+    alone = build(tmp_path, [{"image": "b.png", "sentence": "cup"}])
+    assert "all refs of train are on one picture: there are no negatives" in " ".join(alone.remarks)
+
+
 def test_blank_sentences_are_dirt(tmp_path: Path) -> None:
     rows = [*ROWS, {"image": "b.png", "sentence": " "}]
     assert drop_summary(build(tmp_path, rows)) == "1 ref without sentences, 1 sentence empty"
@@ -99,10 +132,10 @@ def test_blank_sentences_are_dirt(tmp_path: Path) -> None:
 OBJECT = {"image": "b.png", "sentence": "x", "object": "1"}
 FAULTS: dict[str, tuple[list[Row], str]] = {
     "no sentence column": ([{"image": "b.png"}], "has no column 'sentence', only image; add it"),
-    "unknown column": ([{**ROWS[0], "sentense": "x"}], "column 'sentense' is unknown; the columns of a list are image,"),
+    "unknown column": ([{**ROWS[0], "sentense": "x"}], "column 'sentense' is unknown; did you mean 'sentence'? the"),
     "no rows": ([], "has no column 'image'"),
     "no image": ([ROWS[0], {**ROWS[0], "image": " "}], "row 2: image is empty; name a file"),
-    "missing image": ([ROWS[0], {"image": "c.png", "sentence": "x"}], "c.png is missing; put it there"),
+    "missing image": ([ROWS[0], {"image": "d.png", "sentence": "x"}], "d.png is missing; put it there"),
     "leaving": ([ROWS[0], {"image": "../b.png", "sentence": "x"}], "row 2: file name '../b.png' leaves the image folder"),
     "absolute": ([{"image": "/b.png", "sentence": "x"}], "row 1: file name '/b.png' leaves the image folder"),
     "three numbers": ([{**OBJECT, "mask": RUNS, "box": "1 2 3"}], "row 1: box is '1 2 3', expected four numbers"),
@@ -111,10 +144,38 @@ FAULTS: dict[str, tuple[list[Row], str]] = {
     "inverted": ([{**OBJECT, "mask": RUNS, "box": "5 0 4 3"}], "row 1: box is '5 0 4 3', expected four numbers"),
     "outside": ([{**OBJECT, "mask": RUNS, "box": "0 0 14 11"}], "row 1: box 0 0 14 11 leaves the image of 14 x 10 pixels"),
     "box alone": ([ROWS[0], {**OBJECT, "box": "0 0 3 3"}], "row 2: has a box but no mask; add the mask"),
-    "short mask": ([{**OBJECT, "mask": RUNS[:-1]}], "run lengths do not add up to 10 x 14 pixels; give"),
-    "no mask": ([{**OBJECT, "mask": "mask.png"}], "row 1: mask 'mask.png': run lengths do not add up to 10 x 14"),
-    "odd mask": ([{**OBJECT, "mask": "é"}], "row 1: mask 'é': run lengths do not add up to 10 x 14"),
-    "empty mask": ([{**OBJECT, "mask": rle.encode(MASK & False).decode()}], "has no pixel; leave it empty"),
+    "short mask": ([{**OBJECT, "mask": cell(BARE[:-1])}], "run lengths do not add up to 10 x 14 pixels; give"),
+    "no mask": ([{**OBJECT, "mask": cell("mask.png")}], '"mask.png"}\': run lengths do not add up to 10 x 14'),
+    "odd mask": ([{**OBJECT, "mask": cell("é")}], "run lengths do not add up to 10 x 14"),
+    "empty mask": ([{**OBJECT, "mask": cell(rle.encode(MASK & False).decode())}], "has no pixel; leave it empty"),
+    "no size": ([{**OBJECT, "mask": BARE}], "does not say its size; write it as {\"size\": [height, width]"),
+    "half a size": ([{**OBJECT, "mask": BARE, "height": "10"}], "does not say its size; write it as"),
+    "no height": ([{**OBJECT, "mask": BARE, "height": "ten", "width": "14"}], "row 1: height is 'ten', expected a whole"),
+    "transposed": (
+        [{**OBJECT, "mask": cell(BARE, WIDTH, HEIGHT)}],
+        "is of 10 x 14 pixels (width x height), the picture as displayed of 14 x 10; height and width are swapped",
+    ),
+    "transposed columns": (
+        [{**OBJECT, "mask": BARE, "height": "14", "width": "10"}],
+        "is of 10 x 14 pixels (width x height), the picture as displayed of 14 x 10; height and width are swapped",
+    ),
+    "resized": (
+        [{**OBJECT, "mask": cell("00", 20, 28)}],
+        "is of 28 x 20 pixels (width x height), the picture as displayed of 14 x 10; make the mask at the picture's size",
+    ),
+    "str of bytes": ([{**OBJECT, "mask": str(BARE.encode())}], "is Python's str() of bytes; write counts.decode()"),
+    "str of bytes in JSON": ([{**OBJECT, "mask": cell(str(BARE.encode()))}], "is Python's str() of bytes; write counts.dec"),
+    "str of a dict": ([{**OBJECT, "mask": str({"size": [HEIGHT, WIDTH], "counts": BARE})}], "is not JSON (Expecting"),
+    "polygons": ([{**OBJECT, "mask": "[[0, 0, 5, 0, 5, 5]]"}], "looks like polygons, but a list takes run lengths; py"),
+    "a long sentence": (
+        [ROWS[0], {"image": "b.png", "sentence": "cup " * 250_000}], "row 2: sentence is 'cup cup cup ",
+    ),
+    "swapped": ([{"image": "a cup", "sentence": "b.png"}], "row 1: sentence is the name of a file, and image is none; ex"),
+    "wrong case": ([{"Image": "b.png", "sentence": "x"}], "column 'Image' is unknown; did you mean 'image'?"),
+    "semicolons": ([{"image;sentence": "b.png;a, b"}], "the cells are separated by semicolons; separate them by commas"),
+    "tabs": ([{"image\tsentence": "b.png\tx"}], "the cells are separated by tabs; separate them by commas"),
+    "training": ([{**OBJECT, "split": "training"}], "no ref of the split train; found 'training'"),
+    "all val": ([{**OBJECT, "split": "val"}], "no ref of the split train; found 'val'; name what is to be learnt from train"),
     "two splits": (
         [{**OBJECT, "split": "val"}, OBJECT], "row 2: split is 'train', but row 1 says 'val' of the same object; correct",
     ),
@@ -179,7 +240,7 @@ def test_excels_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -
         ("my.tsv", b"", "neither .csv nor .parquet"),
         ("none.csv", None, "none.csv: no such file; set dataset.annotations"),
         ("none.parquet", None, "none.parquet: no such file"),
-        ("bad.parquet", b"no parquet", "bad.parquet: cannot be read"),
+        ("bad.parquet", b"no parquet", "bad.parquet: not a Parquet file"),
     ],
 )
 def test_a_file_that_is_no_list_is_named(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:

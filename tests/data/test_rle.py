@@ -184,3 +184,19 @@ def test_compressed_runs_are_read(as_text: bool) -> None:
 def test_nonsense_is_refused(segmentation: object, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         rle.from_segmentation(segmentation, 10, 9, "drop")
+
+
+@pytest.mark.parametrize("number", [1, 2, 255, 256, 257, 600])
+def test_any_number_of_polygons_is_merged(number: int) -> None:
+    """pycocotools counts areas in 8 bits where there are 256 and more."""
+    for overlap, expected in (("drop", 100 if number == 1 else 0), ("union", 100)):
+        counts, remarks = rle.from_segmentation([square(2, 2)] * number, 40, 60, overlap)
+        assert rle.area(counts, 40, 60) == expected
+        assert remarks == ([rle.OVERLAPPING] if number > 1 else [])
+
+
+def test_outlines_that_would_fill_the_memory_are_refused() -> None:
+    with pytest.raises(ValueError, match="outlines of more than 4,000,000 pixels"):
+        rle.from_segmentation([[-999_999, 0, 999_999, 0, 0, 5]] * 2, 40, 60, "drop")
+    with pytest.raises(ValueError, match="8,388,609 bytes of run lengths"):
+        rle.check(b"0" * (rle.MOST_COUNTS + 1), 40, 60)

@@ -13,7 +13,6 @@ from pathlib import Path, PurePath
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tris_core.data import rle
 from tris_core.data.layout import PARTITIONS
@@ -22,8 +21,8 @@ from tris_core.data.refer import read_refer
 from tris_core.data.referit import read_referit
 from tris_core.data.tables import Tables, check_size, image_header
 from tris_core.errors import InputError
-from tris_core.files import replacing
 from tris_core.image_files import Header
+from tris_core.parquet import write_table
 
 SCHEMAS = {
     "images": pa.schema(
@@ -66,8 +65,8 @@ class Index:
 
     A box is (x0, y0, x1, y1) in pixels as annotated, the mask's own where none is; area is the mask's number of pixels;
     counts are compressed COCO runs (`tris_core.data.rle`). `drops` lists in reading order a kind (sentence, ref,
-    annotation), its id and a reason; an annotation listed there was mended and stays. `turned` is how many images have an
-    EXIF orientation that turns or mirrors them when they are displayed.
+    annotation), its id and a reason; an annotation listed there was mended and stays. `remarks` are lines about what
+    is odd but not wrong; they are not written.
     """
 
     images: pa.Table
@@ -75,7 +74,7 @@ class Index:
     expressions: pa.Table
     truth: pa.Table
     drops: pa.Table
-    turned: int = 0
+    remarks: tuple[str, ...] = ()
 
 
 class _Drops:
@@ -145,35 +144,54 @@ def build_index(
     refs, sentences = tables.refs, tables.sentences
     blank = sentences["sent"].str.strip() == ""
     drops.dirt("sentence", sentences["sent_id"][blank], EMPTY)
-    sentences = sentences[~blank]
+    sentences = _rows(sentences, ~blank)
     spoken = refs["ref_id"].isin(sentences["ref_id"])
     drops.dirt("ref", refs["ref_id"][~spoken], WITHOUT_SENTENCES)
-    refs = refs[spoken]
+    refs = _rows(refs, spoken)
 
     excluded = _on_excluded_images(refs, exclude_images_of)
     drops.refs(refs["ref_id"][excluded], sentences, ON_EXCLUDED_IMAGE, dirt=False)
-    refs = refs[~excluded]
+    refs = _rows(refs, ~excluded)
 
     used = tables.images[tables.images["image_id"].isin(refs["image_id"])]
     for image_id, height, width in used[["image_id", "height", "width"]].itertuples(index=False):
         check_size(height, width, tables.where("image", image_id))
+    has_size = used["image_id"][(used["height"] > 0) & (used["width"] > 0)]
+    images, turned = _images(tables, refs[refs["image_id"].isin(has_size)])  # before any mask of that size
     truth = _truth(tables, refs, mask_overlap, drops)
     unseen = truth.loc[truth["area"] == 0, "ref_id"]
     drops.refs(unseen, sentences, WITHOUT_PIXELS, dirt=True)
-    refs = refs[~refs["ref_id"].isin(unseen)]
+    refs = _rows(refs, ~refs["ref_id"].isin(unseen))
+    remarks = (*tables.remarks, *turned, *_of_training(root / annotations, refs))
 
-    expressions = sentences[sentences["ref_id"].isin(refs["ref_id"])].rename(
+    expressions = _rows(sentences, sentences["ref_id"].isin(refs["ref_id"])).rename(
         columns={"sent_id": "expression_id", "sent": "text"}
     )
-    images, turned = _images(tables, refs)
     frames = {
-        "images": images.sort_values("image_id"),
+        "images": images[images["image_id"].isin(refs["image_id"])].sort_values("image_id"),
         "refs": refs.assign(category=refs["category_id"].map(tables.categories)).sort_values("ref_id"),
         "expressions": expressions.sort_values(["ref_id", "expression_id"]),
         "truth": truth[truth["area"] > 0].sort_values("ref_id"),
         "drops": pd.DataFrame(drops.rows, columns=SCHEMAS["drops"].names),
     }
-    return Index(**{table: _to_arrow(table, frame) for table, frame in frames.items()}, turned=turned)
+    made = {table: _to_arrow(table, frames.pop(table)) for table in list(frames)}
+    return Index(**made, remarks=remarks)
+
+
+def _rows(frame: pd.DataFrame, kept: "pd.Series[bool]") -> pd.DataFrame:
+    """The rows to keep; no copy where that is all of them."""
+    return frame if kept.all() else frame[kept]
+
+
+def _of_training(path: Path, refs: pd.DataFrame) -> list[str]:
+    """What is odd about the refs to train on. Raises `InputError` if there is none."""
+    images = refs["image_id"][refs["split"] == "train"].unique()
+    if len(images) == 0:
+        found = ", ".join(repr(str(name)) for name in sorted(refs["split"].unique())[:9]) or "no ref at all"
+        raise InputError(f"{path}: no ref of the split train; found {found}; name what is to be learnt from train")
+    if len(images) == 1:
+        return ["all refs of train are on one picture: there are no negatives, and training will learn nothing"]
+    return []
 
 
 def _to_arrow(table: str, frame: pd.DataFrame) -> pa.Table:
@@ -216,8 +234,8 @@ def _truth(tables: Tables, refs: pd.DataFrame, overlap: rle.Overlap, drops: _Dro
     return refs[["ref_id", "ann_id"]].merge(masks, on="ann_id", validate="many_to_one")
 
 
-def _images(tables: Tables, refs: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """The table of images, and how many of them are turned when they are displayed."""
+def _images(tables: Tables, refs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The table of images, and a remark where some of them are turned when they are displayed."""
     used = tables.images[tables.images["image_id"].isin(refs["image_id"])]
     rows, turned = [], 0
     for image_id, file_name, height, width in used[["image_id", "file_name", "height", "width"]].itertuples(index=False):
@@ -226,7 +244,8 @@ def _images(tables: Tables, refs: pd.DataFrame) -> tuple[pd.DataFrame, int]:
         _check_annotated_size(header, height, width, where, path)
         turned += header.orientation != 1
         rows.append((image_id, file_name, height, width, path.stat().st_size))
-    return pd.DataFrame(rows, columns=SCHEMAS["images"].names), turned
+    remark = [f"{turned} images are turned as their EXIF orientation says"] if turned else []
+    return pd.DataFrame(rows, columns=SCHEMAS["images"].names), remark
 
 
 def _check_annotated_size(header: Header, height: int, width: int, where: str, path: Path) -> None:
@@ -243,8 +262,7 @@ def _check_annotated_size(header: Header, height: int, width: int, where: str, p
 def write_index(index: Index, folder: Path) -> None:
     """Write the tables of `SCHEMAS` as `<folder>/<table>.parquet`. Equal tables give equal bytes."""
     for table in SCHEMAS:
-        with replacing(folder / f"{table}.parquet") as path:
-            pq.write_table(getattr(index, table), path)
+        write_table(folder / f"{table}.parquet", getattr(index, table))
 
 
 def drop_summary(index: Index) -> str:

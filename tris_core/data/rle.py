@@ -20,7 +20,9 @@ OVERLAPPING = "polygons overlap"
 
 NO_RUNS = np.zeros(0, np.int64)
 MOST_CHARACTERS = 7  # of one run: 35 bits, more than any image has pixels
-FARTHEST = 1e6  # pixels; pycocotools walks along every edge in memory, and overflows a little further out
+MOST_COUNTS = 2**23  # bytes of compressed runs: far more than any mask that somebody drew
+FARTHEST = 1e6  # pixels; pycocotools overflows a little further out
+LONGEST = 4e6  # pixels of all outlines of one object; pycocotools takes 80 bytes of memory for each
 
 
 def encode(mask: Mask) -> bytes:
@@ -30,12 +32,17 @@ def encode(mask: Mask) -> bytes:
 
 def decode(counts: bytes, height: int, width: int) -> Mask:
     """The mask (height, width) bool of compressed runs. Raises ValueError if they do not fill that size."""
-    _check(counts, height, width)
+    check(counts, height, width)
     return coco.decode({"size": [height, width], "counts": counts}).astype(bool)
 
 
-def _check(counts: bytes, height: int, width: int) -> None:
-    """Raise ValueError unless runs fill a mask: pycocotools leaves memory unset, or writes past its end, where they do not."""
+def check(counts: bytes, height: int, width: int) -> None:
+    """Raise ValueError unless compressed runs fill a mask (height, width).
+
+    Where they do not, pycocotools leaves memory unset or writes past its end.
+    """
+    if len(counts) > MOST_COUNTS:
+        raise ValueError(f"{len(counts):,} bytes of run lengths; at most {MOST_COUNTS:,} are read")
     runs = _runs(counts)
     if runs.min(initial=0) < 0 or runs.sum() != height * width:
         raise ValueError(f"run lengths do not add up to {height} x {width} pixels")
@@ -91,16 +98,49 @@ def from_segmentation(segmentation: Any, height: int, width: int, overlap: Overl
     remarks: list[str] = []
     polygons = [polygon for polygon in segmentation if _usable(polygon, height, width, remarks)]
     if not polygons:
-        return encode(np.zeros((height, width), bool)), list(dict.fromkeys(remarks))
+        return _compressed([height * width], height, width), list(dict.fromkeys(remarks))
     if not height * width:
         raise ValueError(f"a polygon on an image of {height} x {width} pixels")  # pycocotools would never come back
-    parts = coco.frPyObjects(polygons, height, width)
-    whole = coco.merge(parts)
-    if int(np.sum(coco.area(parts))) > int(coco.area(whole)):
+    if sum(_outline(polygon) for polygon in polygons) > LONGEST:
+        raise ValueError(f"its polygons have outlines of more than {LONGEST:,.0f} pixels; simplify them")
+    merged, overlapping = _merged(polygons, height, width, overlap)
+    if overlapping:
         remarks.append(OVERLAPPING)
-        if overlap == "drop":
-            return encode(coco.decode(parts).sum(axis=2, dtype=np.int32) == 1), list(dict.fromkeys(remarks))
-    return whole["counts"], list(dict.fromkeys(remarks))
+    return merged, list(dict.fromkeys(remarks))
+
+
+def _merged(polygons: list[list[float]], height: int, width: int, overlap: Overlap) -> tuple[bytes, bool]:
+    """Compressed runs of the pixels in exactly one polygon ("drop") or in any ("union").
+
+    The flag says whether some pixel is in two or more. The runs are counted and no mask is made, so
+    that memory grows with the outlines and not with the size of the image.
+    """
+    one_by_one = (coco.frPyObjects([polygon], height, width)[0]["counts"] for polygon in polygons)
+    if len(polygons) == 1:
+        return next(one_by_one), False
+    edges = [_runs(counts).cumsum()[:-1] for counts in one_by_one]  # enters, leaves, enters, ...
+    position = np.concatenate(edges)
+    change = np.concatenate([np.where(np.arange(len(e)) % 2, -1, 1) for e in edges])
+    order = np.argsort(position, kind="stable")
+    position, depth = position[order], change[order].cumsum()
+    last = np.diff(position, append=-1) != 0  # of several changes at one pixel
+    position, depth = position[last], depth[last]
+    filled = depth == 1 if overlap == "drop" else depth > 0
+    turns = position[np.diff(filled, prepend=False)]
+    ends = np.append(turns[turns < height * width], height * width)
+    merged = _compressed(np.diff(ends, prepend=0).tolist(), height, width)
+    return merged, bool((depth > 1).any())
+
+
+def _compressed(runs: list[int], height: int, width: int) -> bytes:
+    counts: bytes = coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)["counts"]
+    return counts
+
+
+def _outline(polygon: list[float]) -> float:
+    """Pixels along a polygon, each edge measured along its longer side as pycocotools walks it."""
+    corners = np.array(polygon, dtype=np.float64).reshape(-1, 2)
+    return float(np.abs(corners - np.roll(corners, 1, axis=0)).max(1).sum())
 
 
 def _usable(polygon: Any, height: int, width: int, remarks: list[str]) -> bool:
@@ -132,9 +172,9 @@ def _from_runs(runs: dict[str, Any], height: int, width: int) -> bytes:
     if isinstance(counts, list):
         if not all(type(count) is int and count >= 0 for count in counts) or sum(counts) != height * width:
             raise ValueError(f"run lengths do not add up to {height} x {width} pixels")
-        counts = coco.frPyObjects(runs, height, width)["counts"]
+        counts = _compressed(counts, height, width)
     if not isinstance(counts, str | bytes):
         raise ValueError(f"run-length counts are {type(counts).__name__}, expected a list or a string")
     compressed = counts.encode() if isinstance(counts, str) else counts
-    _check(compressed, height, width)
+    check(compressed, height, width)
     return compressed

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from tris_core.data.rle import decode
+from tris_core.data.foreign import open_foreign, read_foreign, value_type
+from tris_core.data.rle import check
 from tris_core.errors import InputError
 
 
@@ -50,7 +50,7 @@ def supplied_labels(path: Path, refs: pd.DataFrame, images: pd.DataFrame) -> pd.
     _first(path, table["ref_id"], wrong, "its height and width are not its image's", true.tolist())
     for ref_id, counts, (height, width) in zip(table["ref_id"], table["counts"], true, strict=True):
         try:
-            decode(counts, int(height), int(width))
+            check(counts, int(height), int(width))
         except ValueError as error:
             raise InputError(
                 f"{path}: ref_id {ref_id}: its counts are not COCO's compressed run-length code ({error})"
@@ -62,16 +62,15 @@ def _read(path: Path, columns: dict[str, str]) -> pd.DataFrame:
     """The columns, of the kinds asked for and without gaps; the first one is the id that messages name."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; correct the path, or set it to null")
-    try:
-        schema = pq.read_schema(path)
-        for name, kind in columns.items():
-            if name not in schema.names:
-                raise InputError(f"{path}: has no column {name}; found {', '.join(schema.names)}")
-            if not _KINDS[kind](schema.field(name).type):
-                raise InputError(f"{path}: column {name} is {schema.field(name).type}, expected {kind}")
-        table = pq.read_table(path, columns=list(columns)).to_pandas()
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{path}: not a Parquet file ({error})") from error
+    file = open_foreign(path)
+    schema = file.schema_arrow
+    for name, kind in columns.items():
+        if name not in schema.names:
+            raise InputError(f"{path}: has no column {name}; found {', '.join(schema.names[:20])}")
+        found = value_type(schema.field(name).type)
+        if not _KINDS[kind](found):
+            raise InputError(f"{path}: column {name} is {found}, expected {kind}")
+    table = read_foreign(file, path, list(columns)).to_pandas()
     ids = table[next(iter(columns))]
     for name in columns:
         _first(path, ids, table[name].isna(), f"its {name} is missing")

@@ -1,6 +1,6 @@
 """What every reader of annotations hands to `tris_core.data.index`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,15 +36,17 @@ class Tables:
     annotations by ann_id; those of refs without truth are absent
     categories  names by category_id, where the annotations have them
     where       file and row of an image, ref, sentence or annotation, by its kind and id, for messages
+    remarks     what is worth a look though nothing is wrong, as lines
     """
 
     image_root: Path
     images: pd.DataFrame
     refs: pd.DataFrame
     sentences: pd.DataFrame
-    annotations: dict[int, Annotation]
+    annotations: Mapping[int, Annotation]
     where: Callable[[str, int], str]
     categories: dict[int, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
 
 def image_header(image_root: Path, file_name: str, where: str) -> Header:

@@ -1,0 +1,141 @@
+"""Tables that somebody else wrote: CSV row by row, Parquet in batches of bounded memory."""
+
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tris_core.data.rle import MOST_COUNTS
+from tris_core.errors import InputError
+
+LONGEST_CELL = MOST_COUNTS + 1000  # characters of a CSV cell: the longest mask, and JSON around it
+ROOM, PROPORTION = 2**28, 16  # bytes that a Parquet file may unpack to: ROOM, and PROPORTION for each of its own
+MOST_ROWS = 10**6  # rows that it may have, and one for each of its bytes
+BATCH_BYTES, BATCH_ROWS = 2**24, 2**15
+WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
+INDEX = 4  # bytes of a text's place in its dictionary
+
+
+def csv_rows(path: Path) -> Iterator[list[str]]:
+    """The header of a CSV file in UTF-8, then its rows; blank lines are left out.
+
+    Raises `InputError`, naming the row (from 1, the header not counted), for a row of another number of
+    cells than the header, a cell of more than `LONGEST_CELL` characters, and what is no CSV.
+    """
+    number = 0
+    try:
+        with _field_limit(LONGEST_CELL), path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = next(reader, [])
+            yield header
+            for row in reader:
+                if not row:
+                    continue
+                number += 1
+                if len(row) != len(header):
+                    cells = f"has {len(row)} cells, the header {len(header)}"
+                    raise InputError(f"{path}: row {number}: {cells}; quote cells with commas")
+                yield row
+    except csv.Error as error:
+        where = f"{path}: row {number + 1}: cannot be read ({error})"
+        if "field limit" in str(error):
+            raise InputError(f"{where}; look for a quote that is never closed") from error
+        raise InputError(f"{where}; write it again, as CSV in UTF-8") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); write it again, CSV in UTF-8") from error
+
+
+@contextmanager
+def _field_limit(characters: int) -> Iterator[None]:
+    """The limit of the csv module, which is the process's."""
+    before = csv.field_size_limit(characters)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def open_foreign(path: Path) -> pq.ParquetFile:
+    """A Parquet file whose texts are read as dictionaries: a value that repeats is in memory once.
+
+    Raises `InputError` for what is no Parquet file. Read it with `batches`.
+    """
+    try:
+        metadata = pq.read_metadata(path)
+        leaves = [metadata.schema.column(i) for i in range(metadata.num_columns)]
+        texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+        return pq.ParquetFile(path, metadata=metadata, read_dictionary=texts)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: not a Parquet file ({error})") from error
+
+
+def batches(file: pq.ParquetFile, path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """The rows of some columns, a few megabytes at a time; texts are dictionary arrays.
+
+    Raises `InputError` when the file is damaged or unpacks to more than `ROOM` + `PROPORTION` times its size.
+    """
+    size = path.stat().st_size
+    per_row = _check_metadata(file.metadata, path, columns, size)
+    rows = min(BATCH_ROWS, max(1, BATCH_BYTES // max(1, per_row)))
+    unpacked = 0
+    try:
+        for batch in file.iter_batches(rows, columns=columns):
+            batch.validate(full=True)
+            unpacked += sum(map(unpacked_bytes, batch.columns))
+            _check_room(path, size, unpacked)
+            yield batch
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: damaged, cannot be read ({error}); write it again") from error
+
+
+def _check_metadata(metadata: pq.FileMetaData, path: Path, columns: list[str], size: int) -> int:
+    """What the footer says of rows and bytes, checked before anything is read; bytes per row."""
+    if metadata.num_rows > MOST_ROWS + size:
+        problem = f"has {metadata.num_rows:,} rows in {size:,} bytes"
+        limit = f"at most {MOST_ROWS:,} and one for each byte are read"
+        raise InputError(f"{path}: {problem}; {limit}: split the file, or write it as CSV")
+    total = 0
+    for group in (metadata.row_group(i) for i in range(metadata.num_row_groups)):
+        for leaf in (group.column(i) for i in range(group.num_columns)):
+            if leaf.path_in_schema.split(".")[0] in columns:
+                values = leaf.num_values * WIDTHS.get(leaf.physical_type, INDEX)
+                total += max(values, leaf.total_uncompressed_size)
+    _check_room(path, size, total)
+    return total // max(1, metadata.num_rows)
+
+
+def _check_room(path: Path, size: int, unpacked: int) -> None:
+    room = ROOM + PROPORTION * size
+    if unpacked > room:
+        problem = f"unpacks to {unpacked:,} bytes or more, {room:,} are allowed for a file of {size:,}"
+        raise InputError(f"{path}: {problem}; split it, or write it without compression and dictionaries")
+
+
+def unpacked_bytes(column: pa.Array) -> int:
+    """Bytes of an array's values when every one is written out."""
+    if pa.types.is_dictionary(column.type):
+        if not pa.types.is_null(column.dictionary.type) and len(column.dictionary):
+            lengths = pc.binary_length(column.dictionary).cast(pa.int64())
+            return int(pc.sum(lengths.take(column.indices)).as_py() or 0)
+        return 0
+    if pa.types.is_struct(column.type):
+        return sum(map(unpacked_bytes, column.flatten()))
+    if pa.types.is_nested(column.type):
+        return unpacked_bytes(column.flatten())
+    return int(column.nbytes)
+
+
+def read_foreign(file: pq.ParquetFile, path: Path, columns: list[str]) -> pa.Table:
+    """Some columns whole, their texts written out: as large as `batches` lets them be."""
+    schema = file.schema_arrow
+    plain = pa.schema([(name, value_type(schema.field(name).type)) for name in columns])
+    return pa.Table.from_batches([batch.cast(plain) for batch in batches(file, path, columns)], plain)
+
+
+def value_type(kind: pa.DataType) -> pa.DataType:
+    """The type of a column's values, whether or not it is read as a dictionary."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
