@@ -14,6 +14,7 @@ from tris_core.controls import controls
 from tris_core.data.rle import decode
 from tris_core.evaluation import by_image, threshold_curve
 from tris_core.files import write_json
+from tris_core.parquet import write_table
 
 TRUTH = make_truth().set_index("ref_id")
 SIZE = 64
@@ -76,7 +77,7 @@ def test_command(responses: pd.DataFrame, tmp_path: Path) -> None:
     refused = CliRunner().invoke(app, arguments)
     assert refused.exit_code == 1
     assert "responses.parquet: not found" in refused.output
-    responses.to_parquet(tmp_path / "responses.parquet")
+    write_table(tmp_path / "responses.parquet", responses)
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     rows = json.loads((tmp_path / "out.json").read_text())["controls"]
@@ -107,7 +108,7 @@ def test_oracle_labels_are_the_truth_of_train(shape: str, tmp_path: Path) -> Non
 def test_oracle_labels_need_the_truth(tmp_path: Path) -> None:
     index = write_index(tmp_path / "index")
     truth = pd.read_parquet(index / "truth.parquet")
-    truth[truth["ref_id"] != 13].to_parquet(index / "truth.parquet")
+    write_table(index / "truth.parquet", truth[truth["ref_id"] != 13])
     command = ["oracle-labels", "box", "--out", str(tmp_path / "labels.parquet"), "--index", str(index)]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 1

@@ -24,6 +24,7 @@ from tris_core.evaluation import score_rows, true_boxes, true_masks
 from tris_core.maps import to_original
 from tris_core.mask_files import read_masks
 from tris_core.metrics import score_image
+from tris_core.parquet import write_table
 from tris_core.predictions import to_rows
 from tris_core.scoring import score_file
 
@@ -156,11 +157,11 @@ def test_missing_masks_are_refused_or_count_as_empty(index: Path, tmp_path: Path
 
 def test_refs_without_truth_are_left_out_and_said(index: Path, predictions: Path, tmp_path: Path) -> None:
     partial = write_index(tmp_path / "index")
-    make_truth().iloc[1:].to_parquet(partial / "truth.parquet")  # ref 10, expressions 0 and 1
+    write_table(partial / "truth.parquet", make_truth().iloc[1:])  # ref 10, expressions 0 and 1
     result = score_file(predictions, "val", partial)
     assert result.records["expression_id"].tolist() == [2, 3, 4, 6]
     assert "2 expressions without a true mask left out" in result.remarks
-    make_truth().iloc[3:4].to_parquet(partial / "truth.parquet")
+    write_table(partial / "truth.parquet", make_truth().iloc[3:4])
     with pytest.raises(InputError, match="no true mask of split 'val'"):
         score_file(predictions, "val", partial)
 

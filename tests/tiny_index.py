@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tris_core.data.rle import encode
+from tris_core.parquet import write_table
 
 SIZES = {1: (12, 17), 2: (9, 30), 3: (20, 11)}
 REFS = pd.DataFrame(
@@ -57,7 +58,7 @@ def write_index(folder: Path, seed: int = 0) -> Path:
     counts = EXPRESSIONS["text"].str.split().str.len() + 2
     tokens = EXPRESSIONS[["expression_id"]].assign(tokens=counts, cut=counts > 10)
     for name, table in (("refs", REFS), ("expressions", EXPRESSIONS), ("tokens", tokens), ("truth", make_truth(seed))):
-        table.to_parquet(folder / f"{name}.parquet", index=False)
+        write_table(folder / f"{name}.parquet", table)
     return folder
 
 

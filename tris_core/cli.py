@@ -365,20 +365,19 @@ def controls(
     with plainly():
         import json
 
-        import pandas as pd
-
         from tris_core.controls import controls as measure
         from tris_core.data.packed import packed_size
         from tris_core.evaluation import digests
         from tris_core.files import write_json
+        from tris_core.parquet import read_table
         from tris_core.response_file import ResponseFile
 
         truth_file = index / "truth.parquet"
         for path in (responses, truth_file, packed):
             if not path.is_file():
                 raise InputError(f"{path}: not found; run the pipeline (`dvc repro evaluate_step1`) or name the file")
-        truth = pd.read_parquet(truth_file).set_index("ref_id")
-        of = pd.read_parquet(responses, columns=["expression_id", "ref_id"])
+        truth = read_table(truth_file).set_index("ref_id")
+        of = read_table(responses, ["expression_id", "ref_id"])
         maps = ResponseFile(responses, of.loc[of["ref_id"].isin(truth.index), "expression_id"])
         table = measure(maps, truth, size=packed_size(packed), threshold=threshold)
         typer.echo(table.to_string(index=False, float_format="{:.4g}".format, na_rep=""))
@@ -398,12 +397,10 @@ def oracle_labels(
     For `refine.from`: an upper bound, which has nothing to do with learning from sentences alone.
     """
     with plainly():
-        import pandas as pd
-
         from tris_core.controls import oracle_labels as make
-        from tris_core.files import replacing
+        from tris_core.parquet import read_table, write_table
 
-        truth, refs = pd.read_parquet(index / "truth.parquet").set_index("ref_id"), pd.read_parquet(index / "refs.parquet")
+        truth, refs = read_table(index / "truth.parquet").set_index("ref_id"), read_table(index / "refs.parquet")
         blank = ~refs["ref_id"].isin(truth.index) & (refs["split"] == "train")
         if blank.any():
             raise InputError(
@@ -411,8 +408,7 @@ def oracle_labels(
                 "an index with the masks is needed"
             )
         labels = make(truth, refs, shape.value)
-        with replacing(out) as temporary:
-            labels.to_parquet(temporary, index=False)
+        write_table(out, labels)
         typer.echo(f"{out}: {len(labels)} true {'masks' if shape is Shape.mask else 'boxes, filled'}, for refine.from")
 
 

@@ -22,6 +22,7 @@ from ruamel.yaml.error import YAMLError
 
 from tris_core.errors import InputError
 from tris_core.paper import label
+from tris_core.parquet import read_table
 from tris_core.provenance import Lock, Reasons, in_words, joined, shortened
 
 try:
@@ -277,8 +278,8 @@ def read_run(files: RunFiles, *, step: int, split: str) -> pd.DataFrame:
 
     Raises `NotRun` if they are another run's, `Absent` if they are not in the cache, `InputError` if they lack the split.
     """
-    records = pd.read_parquet(files.result(f"data/evaluation/step{step}/records.parquet"))
-    expressions, refs = (pd.read_parquet(files.result(f"data/index/{of}.parquet")) for of in ("expressions", "refs"))
+    records = read_table(files.result(f"data/evaluation/step{step}/records.parquet"))
+    expressions, refs = (read_table(files.result(f"data/index/{of}.parquet")) for of in ("expressions", "refs"))
     chosen = records[records["split"] == split]
     if chosen.empty:
         raise InputError(f"{files.name}: no split {split!r}; there are {', '.join(records['split'].unique())}")

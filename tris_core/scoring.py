@@ -13,6 +13,7 @@ from tris_core.errors import InputError
 from tris_core.evaluation import digests, in_order, report, score_rows
 from tris_core.files import sha256_of
 from tris_core.mask_files import read_masks
+from tris_core.parquet import read_table
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def score_file(path: Path, split: str, index: Path, *, missing: Literal["error",
     expressions, refs, truth = (_read_index(index, table) for table in ("expressions", "refs", "truth"))
     truth = truth.set_index("ref_id")
     tokens = index / "tokens.parquet"  # what a model reads of a sentence; an index made alone does not know
-    cut = pd.read_parquet(tokens).set_index("expression_id")["cut"] if tokens.is_file() else None
+    cut = read_table(tokens).set_index("expression_id")["cut"] if tokens.is_file() else None
     facts = describe(expressions, refs, truth, cut)
     masks = read_masks(path)
     strange = masks["expression_id"][~masks["expression_id"].isin(facts.index)]
@@ -84,7 +85,7 @@ def _read_index(index: Path, table: str) -> pd.DataFrame:
     path = index / f"{table}.parquet"
     if not path.is_file():
         raise InputError(f"{path}: not found; make the index (`dvc repro index`) or name its folder")
-    return pd.read_parquet(path)
+    return read_table(path)
 
 
 def _check(rows: pd.DataFrame, path: Path) -> None:

@@ -13,6 +13,7 @@ from stages._paths import EVALUATION, METRICS, PREDICTIONS, REFS, RESPONSES, SHE
 from tests.pipeline.in_process import run
 from tests.pipeline.unevaluated import EVALUATIONS, make_unevaluated
 from tris_core.metrics import summarise
+from tris_core.parquet import write_table
 
 
 def set_parameter(section: str, key: str, value: object) -> None:
@@ -63,7 +64,7 @@ def test_what_has_truth_is_measured_as_if_the_rest_were_not_there(place: Path) -
     gone = (split == "test") | (split == "val") & (truth.index % 2 == 0)
     gone |= (split == "train") & (image == image[split == "train"].iloc[0])  # a whole image of the training refs
     assert gone.groupby(split).mean().between(0, 1, inclusive="neither")[["train", "val"]].all()
-    truth[~gone].to_parquet(TRUTH)
+    write_table(TRUTH, truth[~gone])
     said, part = evaluate()
     assert {name: list(values) for name, values in part.items()} == {
         "step1": ["train", "val"], "step2": ["train", "val"], "prms": ["train", "val"], "pseudo_labels": ["train"],
@@ -84,7 +85,7 @@ def test_what_has_truth_is_measured_as_if_the_rest_were_not_there(place: Path) -
 
 
 def test_without_any_truth_everything_is_predicted_and_nothing_measured(place: Path) -> None:
-    pd.read_parquet(TRUTH).head(0).to_parquet(TRUTH)
+    write_table(TRUTH, pd.read_parquet(TRUTH).head(0))
     said, metrics = evaluate()
     assert metrics == {"step1": {}, "step2": {}, "prms": {}, "pseudo_labels": {}}
     assert said.count("no truth: nothing was measured") == len(EVALUATIONS)

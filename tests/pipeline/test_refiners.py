@@ -25,6 +25,7 @@ from tris_core.images import normalise, read_image
 from tris_core.models.baselines import BASELINES
 from tris_core.models.clip import Tokenizer
 from tris_core.models.clip_sources import load_clip
+from tris_core.parquet import write_table
 from tris_core.refinement.crf import BinaryCRF
 from tris_core.refinement.sam import load_sam, segment
 from tris_core.selection import SelectedMaps
@@ -48,7 +49,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             run(module)
         prms = pd.read_parquet("data/responses.parquet", columns=["ref_id", "expression_id"])
         prms["selected"] = ~prms["ref_id"].duplicated()
-        prms.to_parquet("data/prms.parquet", index=False)
+        write_table("data/prms.parquet", prms)
     return folder
 
 

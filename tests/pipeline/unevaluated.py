@@ -17,6 +17,7 @@ import stages.train_step2
 from stages._paths import EXPRESSIONS, IMAGES, PRMS, PSEUDO_LABELS, REFS, RESPONSES, STEP1
 from tests.pipeline.in_process import enter, run, write_params
 from tris_core.data.rle import encode
+from tris_core.parquet import write_table
 from tris_core.shapes.dataset import write_shapes
 
 EVALUATIONS = (stages.evaluate_step1, stages.evaluate_prms, stages.evaluate_labels, stages.evaluate_step2)
@@ -34,14 +35,14 @@ def make_unevaluated(patch: pytest.MonkeyPatch, folder: Path) -> None:
     table = pd.read_parquet(EXPRESSIONS).merge(refs, on="ref_id")
     maps = [rng.normal(size=4).astype(np.float32) for _ in range(len(table))]
     columns = table[["expression_id", "ref_id", "image_id", "split"]]
-    columns.assign(height=2, width=2, map=maps).to_parquet(RESPONSES)
+    write_table(RESPONSES, columns.assign(height=2, width=2, map=maps))
     selected = ~table["ref_id"].duplicated()
-    table[["ref_id", "expression_id"]].assign(score=0.0, selected=selected).to_parquet(PRMS)
+    write_table(PRMS, table[["ref_id", "expression_id"]].assign(score=0.0, selected=selected))
     train = refs.loc[refs["split"] == "train", ["ref_id", "image_id"]]
     sizes = pd.read_parquet(IMAGES, columns=["image_id", "height", "width"])
     labels = train.merge(sizes, on="image_id")
     labels["counts"] = [encode(rng.random((row.height, row.width)) < 0.5) for row in labels.itertuples()]
-    labels.drop(columns="image_id").to_parquet(PSEUDO_LABELS)
+    write_table(PSEUDO_LABELS, labels.drop(columns="image_id"))
     run(stages.train_step2)
     STEP1.mkdir()
     (STEP1 / "config.json").write_text('{"size": 64}')

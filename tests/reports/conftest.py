@@ -17,6 +17,7 @@ from tests.pipeline.in_process import run
 from tests.pipeline.unevaluated import EVALUATIONS, make_unevaluated
 from tris_core.data.rle import decode
 from tris_core.evaluation import score_rows
+from tris_core.parquet import write_table
 from tris_core.refinement.crf import encode_label
 
 HOSTILE = """<script>alert("1")</script> & <img src=x onerror='alert(2)'> {{ 7 * 7 }}"""
@@ -36,11 +37,11 @@ def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (CURVES / "step1.csv").write_text("step,total,cls\n10,2.5,1.5\n20,1.5,0.5\n")
         texts = pd.read_parquet(EXPRESSIONS)
         texts["text"] = texts["text"].where(texts["expression_id"] % 2 == 0, HOSTILE)
-        texts.to_parquet(EXPRESSIONS)
+        write_table(EXPRESSIONS, texts)
         images = pd.read_parquet(IMAGES)
         for path in images["path"]:
             Path("data/shapes/images", path).rename(Path("data/shapes/images", f"<b>{path}"))
-        images.assign(path="<b>" + images["path"]).to_parquet(IMAGES)
+        write_table(IMAGES, images.assign(path="<b>" + images["path"]))
         write_lock()
     return folder
 
@@ -68,8 +69,8 @@ def md5(path: Path) -> str:
 def _seeds() -> None:
     labels = pd.read_parquet(PSEUDO_LABELS)
     seeds = [decode(row.counts, row.height, row.width).astype(np.uint8) for row in labels.itertuples()]
-    pd.DataFrame({"ref_id": labels["ref_id"], "image_id": 0, "label": [encode_label(seed) for seed in seeds]}).to_parquet(
-        IRN_LABELS
+    write_table(
+        IRN_LABELS, pd.DataFrame({"ref_id": labels["ref_id"], "image_id": 0, "label": [encode_label(seed) for seed in seeds]})
     )
 
 
@@ -86,6 +87,6 @@ def judge_truth_for(chosen: "pd.Series[bool]") -> None:
     """Put the true masks in the place of some predictions (`chosen`, by row), and judge all as evaluate_step2 does."""
     made, truth = pd.read_parquet(PREDICTIONS), pd.read_parquet(TRUTH).set_index("ref_id")
     made["counts"] = made["counts"].where(~chosen, made["ref_id"].map(truth["counts"]))
-    made.to_parquet(PREDICTIONS)
+    write_table(PREDICTIONS, made)
     records, place = score_rows(made, truth), (METRICS / "step2.json", EVALUATION / "step2")
     write_evaluation(records, truth, PREDICTIONS, *place, {"threshold": 0.0}, min_box_fraction=0.0)

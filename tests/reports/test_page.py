@@ -20,6 +20,7 @@ from tests.reports.conftest import HOSTILE, judge_truth_for, md5, write_lock
 from tris_core.cli import app
 from tris_core.experiments import RunFiles
 from tris_core.metrics import ious
+from tris_core.parquet import write_table
 from tris_core.reports.compare import differences
 from tris_core.reports.galleries import worst_first
 from tris_core.reports.page import write_page
@@ -240,15 +241,15 @@ def test_nothing_but_parameters_and_metrics(finished: Path) -> None:
 
 def test_refs_without_truth_and_supplied_pseudo_labels(finished: Path) -> None:
     truth = pd.read_parquet(TRUTH)
-    truth.iloc[:0].to_parquet(TRUTH)
+    write_table(TRUTH, truth.iloc[:0])
     records = pd.read_parquet(EVALUATION / "step2" / "records.parquet")
     for step in ("step1", "step2"):
-        records.iloc[:0].to_parquet(EVALUATION / step / "records.parquet")
+        write_table(EVALUATION / step / "records.parquet", records.iloc[:0])
     content = YAML().load(Path("params.yaml"))
     content["refine"]["from"] = "theirs.parquet"
     YAML().dump(content, Path("params.yaml"))
     labels = pd.read_parquet("data/irn_labels.parquet")
-    labels.iloc[:0].to_parquet("data/irn_labels.parquet")
+    write_table("data/irn_labels.parquet", labels.iloc[:0])
     page = report()
     n = (pd.read_parquet(PREDICTIONS)["split"] == "val").sum()
     assert f"{n} of {n} expressions have no true mask and no IoU." in page.text
@@ -260,7 +261,7 @@ def test_refs_without_truth_and_supplied_pseudo_labels(finished: Path) -> None:
 
 def test_predictions_made_anew_are_not_shown_beside_old_metrics(finished: Path) -> None:
     made = pd.read_parquet(PREDICTIONS)
-    made.assign(counts=made["counts"].to_numpy()[::-1]).to_parquet(PREDICTIONS)
+    write_table(PREDICTIONS, made.assign(counts=made["counts"].to_numpy()[::-1]))
     page = report()
     assert "gallery" not in page.articles
     assert "data/predictions.parquet was made anew after it was judged" in page.text

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from tests.reports.conftest import md5
 from tris_core.cli import app
 from tris_core.experiments import Absent, NotRun, RunFiles, open_files
+from tris_core.parquet import write_table
 from tris_core.provenance import Lock
 
 OUTS = {
@@ -76,12 +77,12 @@ def write_outputs(name: str, value: int) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(str(value))
     if name == "index":
-        pd.DataFrame({"expression_id": [0, 1], "ref_id": [0, 0], "text": ["a", "b"]}).to_parquet(OUTS["index"][0])
-        pd.DataFrame({"ref_id": [0], "image_id": [value], "split": ["val"]}).to_parquet(OUTS["index"][1])
+        write_table(OUTS["index"][0], pd.DataFrame({"expression_id": [0, 1], "ref_id": [0, 0], "text": ["a", "b"]}))
+        write_table(OUTS["index"][1], pd.DataFrame({"ref_id": [0], "image_id": [value], "split": ["val"]}))
     if name.startswith("evaluate"):
         records = pd.DataFrame({"expression_id": [0, 1], "split": "val", "intersection": value, "union": 256})
         hits = dict.fromkeys(("hit_box", "hit_mask", "acc_box"), True)
-        records.assign(**hits).to_parquet(Path(OUTS[name][0], "records.parquet"))
+        write_table(Path(OUTS[name][0], "records.parquet"), records.assign(**hits))
         Path(OUTS[name][0], "metrics.json").write_text(json.dumps({"metrics": {"val": {"mIoU": value / 256}}}))
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from tris_core.data.rle import MOST_COUNTS
 from tris_core.errors import InputError
+from tris_core.files import check_seal, has_seal
 
 LONGEST_CELL = MOST_COUNTS + 1000  # characters of a CSV cell: the longest mask, and JSON around it
 ROOM, PROPORTION = 2**28, 16  # bytes that a Parquet file may unpack to: ROOM, and PROPORTION for each of its own
@@ -62,8 +63,10 @@ def _field_limit(characters: int) -> Iterator[None]:
 def open_foreign(path: Path) -> pq.ParquetFile:
     """A Parquet file whose texts are read as dictionaries: a value that repeats is in memory once.
 
-    Raises `InputError` for what is no Parquet file. Read it with `batches`.
+    Raises `InputError` for what is no Parquet file, and for a damaged one of this program. Read it with `batches`.
     """
+    if path.is_file() and has_seal(path):
+        check_seal(path, "write it again")
     try:
         metadata = pq.read_metadata(path)
         leaves = [metadata.schema.column(i) for i in range(metadata.num_columns)]

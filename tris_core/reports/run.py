@@ -21,6 +21,7 @@ from tris_core.images import read_image
 from tris_core.maps import binarise
 from tris_core.metrics import ious
 from tris_core.paper import label
+from tris_core.parquet import read_table
 from tris_core.response_file import ResponseFile
 
 Response = NDArray[np.float32]
@@ -51,7 +52,7 @@ class Run:
         return True
 
     def table(self, path: str) -> pd.DataFrame:
-        return pd.read_parquet(self.path(path))
+        return read_table(self.path(path))
 
     def json(self, path: str) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(self.path(path).read_text())
