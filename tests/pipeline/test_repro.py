@@ -1,6 +1,7 @@
 """The whole pipeline under DVC, on tiny data: it runs, repeats, resumes, and reruns exactly what a change invalidates."""
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -10,6 +11,7 @@ import pandas as pd
 import psutil
 import pytest
 
+from tests.attack import bits
 from tests.pipeline.project import Project, ran
 
 TRAININGS = {"train_step1", "train_irn", "train_step2"}
@@ -186,3 +188,11 @@ def test_a_killed_training_goes_on_to_the_same_bytes(project: Project, victim: s
     project.run("dvc", "repro", "-f", "-s", "train_step1")
     assert model.read_bytes() == resumed
     assert not list(checkpoints.glob("*/checkpoint.pt"))
+
+
+def test_a_flipped_bit_in_any_artifact_is_found_by_its_reader(project: Project, tmp_path: Path) -> None:
+    for name in ("data", "models"):
+        shutil.copytree(project.folder / name, tmp_path / name)
+    results = bits.attack(tmp_path, times=5, seed=0)
+    assert {"data/index/truth.parquet", "data/responses.parquet", "models/irn/config.json", "checkpoint.pt"} <= results.keys()
+    assert all(tried == found for tried, found in results.values()), results
