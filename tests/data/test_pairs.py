@@ -145,7 +145,7 @@ FAULTS: dict[str, tuple[list[Row], str]] = {
     "outside": ([{**OBJECT, "mask": RUNS, "box": "0 0 14 11"}], "row 1: box 0 0 14 11 leaves the image of 14 x 10 pixels"),
     "box alone": ([ROWS[0], {**OBJECT, "box": "0 0 3 3"}], "row 2: has a box but no mask; add the mask"),
     "short mask": ([{**OBJECT, "mask": cell(BARE[:-1])}], "run lengths do not add up to 10 x 14 pixels; give"),
-    "no mask": ([{**OBJECT, "mask": cell("mask.png")}], '"mask.png"}\': run lengths do not add up to 10 x 14'),
+    "no mask": ([{**OBJECT, "mask": cell("mask.png")}], "row 1: mask 'mask.png': run lengths do not add up to 10 x 14"),
     "odd mask": ([{**OBJECT, "mask": cell("é")}], "run lengths do not add up to 10 x 14"),
     "empty mask": ([{**OBJECT, "mask": cell(rle.encode(MASK & False).decode())}], "has no pixel; leave it empty"),
     "no size": ([{**OBJECT, "mask": BARE}], "does not say its size; write it as {\"size\": [height, width]"),

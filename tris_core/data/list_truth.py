@@ -86,7 +86,8 @@ class ListTruth(Mapping[int, Annotation]):
         lone = np.setdiff1d(self._heads("box"), self._heads("mask"))
         if len(lone):
             fix = "add the mask, which is what is measured, or leave both out"
-            raise InputError(f"{self._path}: row {self._row('box', lone[0]) + 1}: has a box but no mask; {fix}")
+            row = self._first["box"][1][np.searchsorted(self._heads("box"), lone[0])]
+            raise InputError(f"{self._path}: row {row + 1}: has a box but no mask; {fix}")
         for ann_id in self:
             annotation = self[ann_id]
             height, width = self._sizes[annotation.image_id].tolist()
@@ -95,9 +96,9 @@ class ListTruth(Mapping[int, Annotation]):
                 if not rle.area(counts, height, width):
                     raise ValueError("has no pixel; leave it empty where there is no truth")
             except ValueError as error:
-                cell = self._cells["mask"][self._row("mask", ann_id - 1)].as_py()
+                shown = reprlib.repr(annotation.segmentation["counts"])
                 fix = "" if ";" in str(error) else "; give COCO's compressed run lengths"
-                raise InputError(f"{annotation.where} {reprlib.repr(cell)}: {error}{fix}") from error
+                raise InputError(f"{annotation.where} {shown}: {error}{fix}") from error
 
     def _segmentation(self, row: int) -> dict[str, Any]:
         cell = self._cells["mask"][row]
