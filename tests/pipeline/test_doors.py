@@ -235,7 +235,7 @@ def test_weights_of_another_size_or_step_are_refused(place: Path) -> None:
     set_param("train_step1.weights", "large")
     refuse(stages.train_step1, "large: trained on squares of 96 pixels, not 64; set pack_images.size")
     set_param("train_step2.weights", "large")
-    refuse(stages.train_step2, "large: holds the network of Step-1, not of Step-2")
+    refuse(stages.train_step2, "large: holds Step-1, not Step-2")
     assert not Path("models/step1").exists()
 
 
