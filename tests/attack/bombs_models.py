@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,20 +87,29 @@ bomb("model folder: as it should be", harmless=True)(model(lambda config: None))
 bomb("CLIP folder: as it should be", harmless=True)(clip(lambda config: None))
 
 
-@bomb("safetensors: a header of empty lists")
-def header(folder: Path) -> Read:
-    data = b"[" + b"[]," * 3_000_000 + b"[]]"
-    (folder / "w.safetensors").write_bytes(len(data).to_bytes(8, "little") + data)
-    return lambda: read_checkpoint(folder / "w.safetensors")
+def header(lists: int) -> Make:
+    def make(folder: Path) -> Read:
+        data = b"[" + b"[]," * lists + b"[]]"
+        (folder / "w.safetensors").write_bytes(len(data).to_bytes(8, "little") + data)
+        return lambda: read_checkpoint(folder / "w.safetensors")
+
+    return make
 
 
-@bomb("model folder: 100,000 tensors")
-def tensors(folder: Path) -> Read:
+bomb("safetensors: a header of 3,000,000 lists")(header(3_000_000))
+bomb("safetensors: a header of 300,000 lists")(header(300_000))
+
+
+def tensors(folder: Path, count: int) -> Read:
     shutil.copytree(DEMO[0], folder / "step1")
-    save_file({f"t{n}": torch.zeros(1) for n in range(100_000)}, folder / "step1/model.safetensors")
+    save_file({f"t{n}": torch.zeros(1) for n in range(count)}, folder / "step1/model.safetensors")
     digest = hashlib.sha256((folder / "step1/model.safetensors").read_bytes()).hexdigest()
     write_sealed_json(folder / "step1/config.json", {**read_sealed_json(DEMO[0] / "config.json"), "weights_sha256": digest})
     return lambda: Predictor.load(folder / "step1", DEMO[1], device="cpu")
+
+
+bomb("model folder: 100,000 tensors")(partial(tensors, count=100_000))
+bomb("model folder: 10,000 tensors")(partial(tensors, count=10_000))
 
 
 @bomb("one word of 100,000 letters", harmless=True)
