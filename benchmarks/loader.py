@@ -1,6 +1,5 @@
 """Batches of 48 squares of 320 px from packed shards, against decoding and resizing the JPEG files of every batch anew."""
 
-import json
 import tempfile
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from benchmarks._measure import bandwidth, row, seconds, show
 from tris_core.data.packed import PackedImages, pack_images
+from tris_core.files import write_sealed_json
 from tris_core.images import read_image, resize_square, to_tensor
 
 IMAGES, BATCH, SIZE, HEIGHT, WIDTH = 192, 48, 320, 480, 640
@@ -22,7 +22,7 @@ def main() -> None:
         root = Path(folder)
         images = photographs(root)
         manifest = root / "packed.json"
-        manifest.write_text(json.dumps(pack_images(images, root, SIZE, root / "scratch", workers=0)))
+        write_sealed_json(manifest, pack_images(images, root, SIZE, root / "scratch", workers=0))
         packed = PackedImages(manifest, images, root, root / "scratch", workers=0)
         rows = np.random.default_rng(0).choice(IMAGES, BATCH, replace=False)
 

@@ -34,6 +34,7 @@ from tris_core.progress import progress
 from tris_core.response_file import ResponseFile
 from tris_core.runtime import pick_device, place
 from tris_core.sheets import SheetRow, write_sheet
+from tris_core.threads import ready
 
 app = stage_app()
 SHEET_ROWS = 6
@@ -97,6 +98,8 @@ def predict(
     place(model, device)
     tokens = tokenize(table["text"].tolist(), config["clip"]["vocabulary"], config["text"])
 
+    ready(table, size_of)
+
     def keep(rows: NDArray[np.int64], logits: Tensor) -> pd.DataFrame:
         part = table.iloc[rows]
         height, width = size_of.loc[part["image_id"].iloc[0], ["height", "width"]]
@@ -121,6 +124,8 @@ def draw_sheets(table: pd.DataFrame, images: pd.DataFrame, truth: pd.DataFrame, 
     labels, texts = read_table(PSEUDO_LABELS).set_index("ref_id"), table.set_index("expression_id")["text"]
     paths = images.set_index("image_id")["path"]
     sizes = table[["ref_id", "image_id"]].drop_duplicates("ref_id").merge(images, on="image_id").set_index("ref_id")
+
+    ready(labels, texts, paths, predictions, truth)
 
     def mask(row: pd.Series) -> NDArray[np.bool_]:
         return decode(row["counts"], row["height"], row["width"])

@@ -4,7 +4,7 @@ from stages._inputs import image_folder
 from stages._paths import IMAGES, PACKED
 from stages._stage import PARAMS, stage, stage_app
 from tris_core.data.packed import pack_images, shard_folder
-from tris_core.files import write_json
+from tris_core.files import write_sealed_json
 from tris_core.params.base import load_section
 from tris_core.params.pack_images import PackImagesParams
 from tris_core.params.runtime import RuntimeParams
@@ -27,7 +27,7 @@ def main() -> None:
         params, runtime = load_section(PARAMS, PackImagesParams), load_section(PARAMS, RuntimeParams)
         images = read_table(IMAGES)
         manifest = pack_images(images, image_folder(), params.size, scratch_root(), workers=runtime.workers)
-        write_json(PACKED, manifest)
+        write_sealed_json(PACKED, manifest)
         say(f"{shard_folder(scratch_root(), manifest)}: {len(images)} images, {len(images) * params.size**2 * 3 / 1e9:.2f} GB")
 
 

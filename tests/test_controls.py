@@ -13,7 +13,7 @@ from tris_core.cli import app
 from tris_core.controls import controls
 from tris_core.data.rle import decode
 from tris_core.evaluation import by_image, threshold_curve
-from tris_core.files import write_json
+from tris_core.files import write_sealed_json
 from tris_core.parquet import write_table
 
 TRUTH = make_truth().set_index("ref_id")
@@ -63,7 +63,7 @@ def test_controls_are_those_of_loops(responses: pd.DataFrame) -> None:
 
 def test_command(responses: pd.DataFrame, tmp_path: Path) -> None:
     index = write_index(tmp_path / "index")
-    write_json(tmp_path / "packed.json", {"size": SIZE})
+    write_sealed_json(tmp_path / "packed.json", {"size": SIZE})
     arguments = [
         "controls",
         "--index",

@@ -21,7 +21,7 @@ from tris_core.data.packed import PackedImages, pack_images
 from tris_core.data.rle import decode
 from tris_core.errors import InputError
 from tris_core.evaluation import by_image
-from tris_core.files import write_json
+from tris_core.files import write_sealed_json
 from tris_core.images import as_displayed, read_image
 from tris_core.models.checkpoints import load_model
 from tris_core.models.clip import Tokenizer
@@ -61,7 +61,7 @@ def test_numbers_are_the_pipelines(folders: tuple[Path, Path], tmp_path: Path) -
         noise(height, width, seed).save(tmp_path / file)
     images = pd.DataFrame({"image_id": [0, 1], "path": list(sizes), "height": [60, 131], "width": [90, 47]})
     manifest = pack_images(images, tmp_path, SIZE, tmp_path / "scratch", workers=1)
-    write_json(tmp_path / "packed.json", manifest)
+    write_sealed_json(tmp_path / "packed.json", manifest)
     packed = PackedImages(tmp_path / "packed.json", images, tmp_path, tmp_path / "scratch", workers=1)
     step1, config = load_model(folders[0], "Step-1", build_step1)
     step2, _ = load_model(folders[1], "Step-2", build_step2)

@@ -4,13 +4,15 @@ import sys
 import threading
 from collections.abc import Iterator
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tris_core.processes import cores
-from tris_core.threads import ahead, map_in_threads, side_by_side
+from tris_core.threads import ahead, map_in_threads, ready, side_by_side
 
 
 @pytest.fixture(autouse=True)
@@ -97,3 +99,13 @@ def test_the_cores_a_process_may_run_on_are_divided_among_those_of_torchrun(
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(usable)))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
     assert cores() == share
+
+
+def test_threads_find_every_row_of_a_table_made_ready() -> None:
+    """Without `ready`, threads that look up while pandas builds its hash table miss rows now and then."""
+    for _ in range(20):
+        table = pd.DataFrame({"value": range(200_000)}, index=np.random.default_rng(0).permutation(200_000))
+        ready(table)
+        assert all(map_in_threads(lambda i, table=table: table.at[i, "value"] is not None, range(200)))
+        for axis in table.axes:
+            assert axis._engine.is_mapping_populated

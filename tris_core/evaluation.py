@@ -21,7 +21,7 @@ from tris_core.frames import concat
 from tris_core.maps import binarise, divide_by_maximum_, response_to_original
 from tris_core.metrics import iou_per_threshold, score_image, score_masks, summarise
 from tris_core.response_file import raw_maps
-from tris_core.threads import map_in_threads
+from tris_core.threads import map_in_threads, ready
 
 R = TypeVar("R")
 NO_RECORDS = score_image([], np.zeros((0, 1, 1)), np.zeros((0, 1, 1)), np.zeros((0, 1, 1)), np.zeros((0, 4)))
@@ -47,6 +47,8 @@ def by_image(
     `responses` are tables of whole images (`tris_core.response_file`); `sizes` the height and width of the image by ref_id, as
     `truth` has; `size` is the training size. Every thread of torch works at another image.
     """
+
+    ready(sizes)
 
     def of_image(rows: pd.DataFrame) -> R:
         ref_id = rows["ref_id"].iloc[0]

@@ -169,9 +169,9 @@ def check_seal(path: Path, fix: str) -> None:
     with path.open("rb") as file:
         found = _find_seal(file)
         if found is None:
-            raise InputError(f"{path}: has no seal, so it is damaged or was not written by this program; {fix}")
+            raise InputError(f"{path}: has no seal; it is damaged, edited or from an older version: {fix}")
         if _digest(file, found[0]) != found[1]:
-            raise InputError(f"{path}: is damaged: its bytes do not match its seal; {fix}")
+            raise InputError(f"{path}: damaged (its seal does not match); {fix}")
 
 
 def has_seal(path: Path) -> bool:

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import pandas as pd
 import torch
 
 from tris_core.params.runtime import RuntimeParams
@@ -26,6 +27,17 @@ def map_in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
             yield from in_flight(pool, work, items, 2 * threads)
     finally:
         torch.set_num_threads(threads)  # new threads begin with what was set last, whichever set it
+
+
+def ready(*tables: "pd.DataFrame | pd.Series[Any]") -> None:
+    """Build the hash tables of pandas indexes, before threads look rows up.
+
+    pandas builds them at the first look-up; another thread that looks up meanwhile finds them half-built and a row missing.
+    """
+    for table in tables:
+        for axis in table.axes:
+            if len(axis):
+                axis.get_loc(axis[0])
 
 
 def side_by_side(work: Callable[[T], R], items: Iterable[T], device: torch.device) -> Iterator[R]:

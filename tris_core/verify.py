@@ -24,7 +24,7 @@ from tris_core.data.packed import PackedImages, pack_images
 from tris_core.environment import device_name, versions
 from tris_core.errors import InputError
 from tris_core.evaluation import report, score_responses, score_rows
-from tris_core.files import sha256_of_file, write_json
+from tris_core.files import sha256_of_file, write_sealed_json
 from tris_core.frames import concat
 from tris_core.models.clip import Tokenizer
 from tris_core.models.released import open_weights
@@ -35,6 +35,7 @@ from tris_core.predictions import predict_by_image, to_rows
 from tris_core.response_file import with_maps
 from tris_core.responses import response_maps
 from tris_core.runtime import place
+from tris_core.threads import ready
 
 TOLERANCE = 0.1  # points of a percentage
 METRICS = ("mIoU", "PointM")  # what Table 1 has
@@ -150,7 +151,7 @@ class _Data:
     def _packed(self, size: int) -> PackedImages:
         with tempfile.TemporaryDirectory() as folder:
             manifest = Path(folder) / "packed.json"
-            write_json(manifest, pack_images(self._images, self._root, size, self._scratch, workers=0))
+            write_sealed_json(manifest, pack_images(self._images, self._root, size, self._scratch, workers=0))
             return PackedImages(manifest, self._images, self._root, self._scratch, workers=0)
 
     def _step1(self, model: Any, packed: PackedImages, table: pd.DataFrame, *inputs: Any, **how: Any) -> pd.DataFrame:
@@ -164,6 +165,7 @@ class _Data:
         self, model: Any, packed: PackedImages, table: pd.DataFrame, image_of: Any, tokens: torch.Tensor, **how: Any
     ) -> pd.DataFrame:
         sizes = self._images.set_index("image_id")
+        ready(table, sizes, self._truth)
 
         def judge(rows: NDArray[np.int64], logits: torch.Tensor) -> pd.DataFrame:
             found = table.iloc[rows]

@@ -21,6 +21,7 @@ from PIL import Image
 
 from tris_core.data.packed import PackedImages, pack_images, shard_folder
 from tris_core.errors import InputError
+from tris_core.files import write_sealed_json
 
 PICTURES, SIZE, SHARD = 7, 16, 3  # three shards
 
@@ -66,7 +67,7 @@ def prepare(folder: Path, rng: random.Random) -> Place:
     shorter = table.drop(index=SHARD + 1).reset_index(drop=True)
     pack_images(table, root, SIZE, folder / "scratch", workers=1, shard=SHARD)
     manifest = pack_images(shorter, root, SIZE, folder / "scratch", workers=1, shard=SHARD)
-    (folder / "packed.json").write_text(json.dumps(manifest))
+    write_sealed_json(folder / "packed.json", manifest)
     return Place(root, folder / "scratch", folder / "packed.json", shorter, rng)
 
 

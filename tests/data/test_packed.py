@@ -18,7 +18,7 @@ import tris_core.data.file_hashes
 from tests.attack import files as attack
 from tris_core.data.packed import PackedImages, check_pictures, pack_images, shard_folder
 from tris_core.errors import InputError
-from tris_core.files import write_json
+from tris_core.files import write_sealed_json
 
 SIZE, SHARD = 8, 3
 
@@ -43,7 +43,7 @@ class Data:
     def pack(self, numbers: list[int]) -> Path:
         """The path of the manifest of a list, as the stage writes it."""
         path = self.folder / f"{'-'.join(map(str, numbers))}.json"
-        write_json(path, pack_images(self.table(numbers), self.root, SIZE, self.scratch, workers=1, shard=SHARD))
+        write_sealed_json(path, pack_images(self.table(numbers), self.root, SIZE, self.scratch, workers=1, shard=SHARD))
         return path
 
     def open(self, manifest: Path, numbers: list[int]) -> PackedImages:
@@ -210,7 +210,7 @@ def test_shards_that_differ_when_made_again_are_an_error(data: Data) -> None:
     manifest = data.pack([0, 1, 2, 3])
     content = json.loads(manifest.read_text())
     content["shards"][1]["sha256"] = "0" * 64
-    write_json(manifest, content)
+    write_sealed_json(manifest, content)
     with pytest.raises(InputError, match="give other pixels here"):
         data.open(manifest, [0, 1, 2, 3])
 

@@ -139,7 +139,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors: not found"),
     "a config that was edited": (
         lambda f: write_json(f / "config.json", read_sealed_json(f / "config.json")),
-        "no seal at its end; it is damaged, edited or from an older version: copy it again, train the model again",
+        "has no seal; it is damaged, edited or from an older version: copy the folder again, train the model again",
     ),
     "a marker": (lambda f: save_marker(f, "x is y"), "holds no model (x is y)"),
 }  # fmt: skip

@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import __version__ as pil_version
 from torch import Tensor
 
 from tris_core.data.file_hashes import Hashed, file_hashes, hash_file, keep_hashes
 from tris_core.errors import InputError
-from tris_core.files import plain_when_full, replacing, sha256_of_file
+from tris_core.files import plain_when_full, read_sealed_json, replacing, sha256_of_file
 from tris_core.images import read_image, resize_square, to_tensor
+from tris_core.locks import hold
 from tris_core.processes import map_in_processes
 from tris_core.progress import progress
 
@@ -52,8 +52,7 @@ def pack_images(images: pd.DataFrame, root: Path, size: int, scratch: Path, *, w
 def _packing(scratch: Path) -> Iterator[Path]:
     """An empty folder to pack in, which is gone afterwards. One process at a time has it."""
     folder = scratch / "images" / "packing"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
+    with hold(folder.with_name("packing.lock"), "another run that packs images"):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         try:
@@ -120,7 +119,7 @@ def _place(folder: Path, scratch: Path, manifest: Manifest) -> None:
 
 def packed_size(manifest: Path) -> int:
     """Side in pixels of the training square, from the manifest."""
-    size: int = _read(manifest)["size"]
+    size: int = read_sealed_json(manifest, AGAIN)["size"]
     return size
 
 
@@ -130,7 +129,7 @@ def check_pictures(manifest: Path, images: pd.DataFrame, root: Path, scratch: Pa
     A file is read only if its stamp differs from the one kept under `scratch` (`file_hashes`). Raises `InputError` naming
     the first that is another or missing.
     """
-    content = _read(manifest)
+    content = read_sealed_json(manifest, AGAIN)
     paths, packed = images["path"].tolist(), content["pictures"]
     if len(paths) != len(packed):
         raise InputError(f"{manifest}: is of {len(packed)} images, the index of {len(paths)}; run `dvc repro pack_images`")
@@ -152,7 +151,7 @@ class PackedImages:
         again differ from it.
         """
         check_pictures(manifest, images, root, scratch)
-        content = _read(manifest)
+        content = read_sealed_json(manifest, AGAIN)
         self.size: int = content["size"]
         self._per_shard: int = content["images_per_shard"]
         shards = _open_shards(scratch, content)
@@ -176,7 +175,7 @@ def _open_shards(scratch: Path, manifest: Manifest) -> list[NDArray[np.uint8]] |
 
 
 def _made_again(manifest: Path, images: pd.DataFrame, root: Path, scratch: Path, workers: int) -> list[NDArray[np.uint8]]:
-    content = _read(manifest)
+    content = read_sealed_json(manifest, AGAIN)
     with _packing(scratch) as folder:
         if (shards := _open_shards(scratch, content)) is not None:  # another process was first
             return shards
@@ -200,11 +199,3 @@ def shard_folder(scratch: Path, manifest: Manifest) -> Path:
 def _kept(scratch: Path, manifest: Manifest, what: str) -> Path:
     """Where the hashes and stamps of the shards or the pictures of a manifest are kept."""
     return shard_folder(scratch, manifest).with_suffix(f".{what}")
-
-
-def _read(manifest: Path) -> Manifest:
-    try:
-        content: Manifest = json.loads(manifest.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{manifest}: cannot be read ({error}); run `dvc repro pack_images`") from error
-    return content

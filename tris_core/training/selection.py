@@ -20,7 +20,7 @@ from tris_core.models.step1 import Step1
 from tris_core.models.step2 import Step2
 from tris_core.predictions import predict_by_image
 from tris_core.responses import response_maps
-from tris_core.threads import map_in_threads
+from tris_core.threads import map_in_threads, ready
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Validation:
         if not len(rows):
             raise InputError(f"selection: val_mIoU needs true masks of split {split!r}, there are none; use selection: last")
         masks = truth.loc[table["ref_id"].iloc[rows]]
+        ready(masks)
         return Validation(images, image_of[rows], tokens[rows], masks, device, precision)
 
     def step1(self, model: Step1) -> float:
