@@ -8,8 +8,8 @@ from tris_core.params.base import Section
 
 
 class PackImagesParams(Section):
-    """`size`: side in pixels of the square that every image is resized to (bilinear, aspect ratio not kept)."""
+    """`size`: side in pixels of the square that every image is resized to (bilinear, aspect ratio not kept), at most 2,048."""
 
     key: ClassVar[str] = "pack_images"
 
-    size: int = Field(ge=64, multiple_of=32)
+    size: int = Field(ge=64, le=2048, multiple_of=32)
