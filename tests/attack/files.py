@@ -4,7 +4,6 @@
 alone, so the comparison shares no code with what is compared.
 """
 
-import json
 import os
 import random
 import shutil
@@ -21,7 +20,7 @@ from PIL import Image
 
 from tris_core.data.packed import PackedImages, pack_images, shard_folder
 from tris_core.errors import InputError
-from tris_core.files import write_sealed_json
+from tris_core.files import read_sealed_json, write_sealed_json
 
 PICTURES, SIZE, SHARD = 7, 16, 3  # three shards
 
@@ -37,7 +36,7 @@ class Place:
     rng: random.Random
 
     def shards(self) -> list[Path]:
-        content = json.loads(self.manifest.read_text())
+        content = read_sealed_json(self.manifest)
         return [shard_folder(self.scratch, content) / shard["file"] for shard in content["shards"]]
 
     def picture(self) -> Path:

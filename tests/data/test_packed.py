@@ -1,6 +1,5 @@
 """Packed pictures are those of the list that is asked for, whatever became of the scratch folder in between."""
 
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import tris_core.data.file_hashes
 from tests.attack import files as attack
 from tris_core.data.packed import PackedImages, check_pictures, pack_images, shard_folder
 from tris_core.errors import InputError
-from tris_core.files import write_sealed_json
+from tris_core.files import read_sealed_json, write_sealed_json
 
 SIZE, SHARD = 8, 3
 
@@ -56,7 +55,7 @@ class Data:
         )
 
     def shards(self, manifest: Path) -> list[Path]:
-        content = json.loads(manifest.read_text())
+        content = read_sealed_json(manifest)
         return [shard_folder(self.scratch, content) / shard["file"] for shard in content["shards"]]
 
 
@@ -208,7 +207,7 @@ def test_a_picture_of_another_size_than_indexed_is_refused_when_it_is_packed(dat
 
 def test_shards_that_differ_when_made_again_are_an_error(data: Data) -> None:
     manifest = data.pack([0, 1, 2, 3])
-    content = json.loads(manifest.read_text())
+    content = read_sealed_json(manifest)
     content["shards"][1]["sha256"] = "0" * 64
     write_sealed_json(manifest, content)
     with pytest.raises(InputError, match="give other pixels here"):
