@@ -15,6 +15,8 @@ from PIL import Image
 
 import tris_core.data.file_hashes
 from tests.attack import files as attack
+from tests.data.builders import TinyRefer, annotation, ref, square
+from tris_core.data.index import build_index
 from tris_core.data.packed import PackedImages, check_pictures, pack_images, shard_folder
 from tris_core.errors import InputError
 from tris_core.files import read_sealed_json, write_sealed_json
@@ -243,3 +245,28 @@ def test_no_process_of_packing_outlives_it(broken: bool, data: Data) -> None:
 
 def test_damage_at_random() -> None:
     assert attack.main(times=12, seed=0)
+
+
+def test_data_sets_in_one_scratch_folder_keep_to_their_own_pictures(tmp_path: Path) -> None:
+    """As `tris verify` has them: the first picture is the same, a later one is not; and what excluding images leaves."""
+    first = TinyRefer()
+    root = first.write(tmp_path / "root")
+    other = TinyRefer(refs=[ref(1, 3, 7, "train", {0: "grey"}), ref(2, 6, 700, "val", {1: "noise"})])
+    other.annotations.append(annotation(6, 700, [square(1, 1)]))
+    shutil.copytree(root / "train2014", other.write(tmp_path / "other", "refcoco", "unc") / "train2014", dirs_exist_ok=True)
+    indexes = {
+        "all": (root, build_index(root, "refcocog", "umd", "refer/refcocog")),
+        "another data set": (tmp_path / "other", build_index(tmp_path / "other", "refcoco", "unc", "refer/refcoco")),
+        "excluded": (root, build_index(root, "refcocog", "umd", "refer/refcocog", exclude_images_of=["val"])),
+    }
+    manifests = {}
+    for name, (place, index) in indexes.items():
+        manifest = pack_images(index.images.to_pandas(), place / "train2014", 64, tmp_path / "scratch", workers=1, shard=1)
+        write_sealed_json(manifests.setdefault(name, tmp_path / f"{name}.json"), manifest)
+    for name, (place, index) in indexes.items():
+        images = index.images.to_pandas()
+        packed = PackedImages(manifests[name], images, place / "train2014", tmp_path / "scratch", workers=1)
+        for row, path in enumerate(images["path"]):
+            with Image.open(place / "train2014" / path) as image:
+                expected = np.asarray(image.convert("RGB").resize((64, 64), Image.Resampling.BILINEAR))
+            assert np.array_equal(packed[np.array([row])][0].permute(1, 2, 0).numpy(), expected), (name, path)
