@@ -13,7 +13,7 @@ from tests.data.builders import TinyRefer
 from tris_core.data.index import build_index
 from tris_core.data.packed import PackedImages, pack_images
 from tris_core.errors import InputError
-from tris_core.files import write_json
+from tris_core.files import write_sealed_json
 from tris_core.image_files import read_header
 from tris_core.images import as_displayed, read_image, resize_square
 
@@ -103,7 +103,7 @@ def test_training_sees_what_predict_sees(tmp_path: Path) -> None:
     kinds()["16 bits"].save(tmp_path / "deep.png")
     names = ["turned.jpg", "clear.png", "deep.png"]
     table = pd.DataFrame({"image_id": range(3), "path": names, "height": [30, 900, 900], "width": [20, 1300, 1300]})
-    write_json(tmp_path / "m.json", pack_images(table, tmp_path, 16, tmp_path / "scratch", workers=1))
+    write_sealed_json(tmp_path / "m.json", pack_images(table, tmp_path, 16, tmp_path / "scratch", workers=1))
     packed = PackedImages(tmp_path / "m.json", table, tmp_path, tmp_path / "scratch", workers=1)
     for row, name in enumerate(names):
         with Image.open(tmp_path / name) as image:
