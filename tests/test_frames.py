@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tris_core.frames import concat
 
 
+@settings(deadline=None)
 @given(lengths=st.lists(st.integers(0, 3), min_size=1, max_size=20), block=st.integers(1, 25))
 def test_blocks_give_what_one_concatenation_gives(lengths: list[int], block: int) -> None:
     frames = [

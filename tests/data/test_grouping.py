@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tris_core.data.grouping import RowsByImage
 
 
+@settings(deadline=None)
 @given(image_of=st.lists(st.integers(0, 9), max_size=40), images=st.integers(1, 5))
 def test_groups_are_those_of_a_scan_per_picture(image_of: list[int], images: int) -> None:
     groups = RowsByImage(np.array(image_of, np.int64), images)

@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tris_core.data.samples import CalibrationNegatives, Rows, TrainingRefs
@@ -27,6 +27,7 @@ def test_from_index_keeps_one_split_and_finds_its_sentences() -> None:
     assert (train.start.tolist(), train.count.tolist()) == ([0, 3], [2, 1])
 
 
+@settings(deadline=None)
 @given(st.integers(2, 40), st.integers(2, 12), st.integers(0, 5))
 def test_an_epoch_is_every_ref_at_most_once(n: int, size: int, seed: int) -> None:
     refs = refs_of(list(range(n)))
@@ -36,6 +37,7 @@ def test_an_epoch_is_every_ref_at_most_once(n: int, size: int, seed: int) -> Non
     assert np.array_equal(refs.batch(3, size, seed), refs.batch(3, size, seed))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=12), st.sampled_from(["if_none", "up_to_k"]), st.integers(0, 9))
 def test_calibration_negatives_never_describe_the_ref_itself(images: list[int], fill: str, seed: int) -> None:
     refs = refs_of(images)
@@ -92,6 +94,7 @@ class PlainNegatives:
         return np.concatenate([chosen, rng.choice(outside, n) if len(outside) else rng.integers(len(same), size=n)])
 
 
+@settings(deadline=None)
 @given(
     images=st.lists(st.integers(0, 6), min_size=1, max_size=40),
     fill=st.sampled_from(["if_none", "up_to_k"]),
@@ -106,6 +109,7 @@ def test_negatives_are_those_of_a_scan_of_all_refs(images: list[int], fill: str,
     assert ours.random() == plain.random(), "what is drawn next is the same too"
 
 
+@settings(deadline=None)
 @given(images=st.lists(st.integers(0, 9), min_size=1, max_size=30), seed=st.integers(0, 99))
 def test_shuffled_sentences_are_those_of_a_table_of_images(images: list[int], seed: int) -> None:
     distinct = np.unique(images)
@@ -114,6 +118,7 @@ def test_shuffled_sentences_are_those_of_a_table_of_images(images: list[int], se
     assert refs_of(images).with_shuffled_sentences(seed).image.tolist() == [moved[image] for image in images]
 
 
+@settings(deadline=None)
 @given(n=st.integers(1, 30), size=st.integers(1, 40), seed=st.integers(0, 5), steps=st.permutations(range(60)))
 def test_a_batch_does_not_depend_on_the_steps_before_it(n: int, size: int, seed: int, steps: list[int]) -> None:
     """Whichever order the steps are asked for in, as a resumed training or a reader thread does."""

@@ -71,5 +71,5 @@ def test_features_beyond_the_budget_are_those_of_the_table(rows: np.ndarray) -> 
     assert found.shape == (*rows.shape, width)
     assert torch.allclose(found.norm(dim=-1), torch.ones(rows.shape))
     assert not at_need[rows].requires_grad
-    assert "a table of 0.00 GB" in table.describe()
-    assert "would take 0.00 GB" in at_need.describe()
+    assert table.describe() == "600 sentences encoded once, a table of 0 MB"
+    assert at_need.describe() == "600 sentences encoded at each use, their table would take 0 MB"

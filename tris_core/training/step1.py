@@ -45,11 +45,11 @@ class SentenceFeatures:
         return made.view(*rows.shape, -1)
 
     def describe(self) -> str:
-        """What the features take: "142000 sentences encoded once, a table of 0.29 GB"."""
-        gigabytes = f"{self._bytes / 1e9:.2f} GB"
+        """What the features take: "142000 sentences encoded once, a table of 291 MB"."""
+        megabytes = f"{self._bytes / 1e6:.0f} MB"
         if self._table is not None:
-            return f"{len(self._tokens)} sentences encoded once, a table of {gigabytes}"
-        return f"{len(self._tokens)} sentences encoded at each use, their table would take {gigabytes}"
+            return f"{len(self._tokens)} sentences encoded once, a table of {megabytes}"
+        return f"{len(self._tokens)} sentences encoded at each use, their table would take {megabytes}"
 
     @torch.no_grad()
     def _encode(self, tokens: Tensor) -> Tensor:
