@@ -125,11 +125,6 @@ def few_maps(folder: Path) -> Read:
     return maps(folder, 50)
 
 
-@bomb("responses: 2,500 maps of 10^7 zeros")
-def many_maps(folder: Path) -> Read:
-    return maps(folder, 2500)
-
-
 def maps(folder: Path, number: int) -> Read:
     tables = zero_maps(number)
     first = next(tables)
