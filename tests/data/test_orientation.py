@@ -13,7 +13,7 @@ from tests.data.builders import TinyRefer
 from tris_core.data.index import build_index
 from tris_core.data.packed import PackedImages, pack_images
 from tris_core.errors import InputError
-from tris_core.files import write_json
+from tris_core.files import write_sealed_json
 from tris_core.image_files import read_header
 from tris_core.images import as_displayed, read_image, resize_square
 
@@ -50,6 +50,17 @@ def test_the_header_tells_the_size_of_what_is_read(name: str, orientation: int, 
     assert header[:2] == found.shape[:2]
     if name != "a.tif" or orientation != 1:
         assert header.orientation == orientation
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16"])
+@pytest.mark.parametrize("orientation", TURNED)
+def test_turned_tiffs_of_every_mode_are_read_upright(mode: str, orientation: int, tmp_path: Path) -> None:
+    stored = Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 100)
+    stored = stored if mode == "I;16" else photo().convert(mode)
+    stored.save(tmp_path / "a.tif", tiffinfo={0x0112: orientation})
+    found = read_image(tmp_path / "a.tif")
+    assert np.array_equal(found, TURNED[orientation](np.asarray(as_displayed(stored))))
+    assert read_header(tmp_path / "a.tif")[:2] == found.shape[:2]
 
 
 @pytest.mark.parametrize("content", [b"Exif\0\0 nonsense", b"Exif\0\0MM\0*\xff\xff\xff\xff", b""])
@@ -103,7 +114,7 @@ def test_training_sees_what_predict_sees(tmp_path: Path) -> None:
     kinds()["16 bits"].save(tmp_path / "deep.png")
     names = ["turned.jpg", "clear.png", "deep.png"]
     table = pd.DataFrame({"image_id": range(3), "path": names, "height": [30, 900, 900], "width": [20, 1300, 1300]})
-    write_json(tmp_path / "m.json", pack_images(table, tmp_path, 16, tmp_path / "scratch", workers=1))
+    write_sealed_json(tmp_path / "m.json", pack_images(table, tmp_path, 16, tmp_path / "scratch", workers=1))
     packed = PackedImages(tmp_path / "m.json", table, tmp_path, tmp_path / "scratch", workers=1)
     for row, name in enumerate(names):
         with Image.open(tmp_path / name) as image:
