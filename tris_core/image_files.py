@@ -40,6 +40,7 @@ def open_image(path: Path) -> Image.Image:
     if path.exists() and not path.is_file():
         raise OSError("no regular file")
     image = Image.open(path, formats=readable_formats())
+    image.filename = ""  # else PIL maps some files into memory, and scrambles those that are turned by a quarter
     if image.width * image.height > MOST_PIXELS or max(image.size) > MOST_SIDE:
         image.close()
         most = f"{MOST_PIXELS:,} or {MOST_SIDE:,} on a side"

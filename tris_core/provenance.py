@@ -25,7 +25,7 @@ class Lock:
     def __init__(self, locked: Stages, declared: Stages, inside: Inside) -> None:
         """`declared` may be empty: then dvc.lock alone says which stages there are."""
         self.stages = {name: entry for name, entry in locked.items() if name in declared or not declared}
-        self._inside = inside
+        self._inside, self._declared = inside, declared
         self._missing = [name for name in declared if name not in locked]
         self.outs = {out["path"]: out for entry in self.stages.values() for out in entry.get("outs", [])}
         self._makers = {path: name for name, entry in declared.items() for path in _declared_outs(entry)}
@@ -48,12 +48,13 @@ class Lock:
         """Why the results of a stage were made by another run, for each stage where that is so.
 
         It read another version of a file than the one dvc.lock now has, it ran with other parameters than the files that
-        `params` returns by name, or dvc.lock has no entry of it. What follows such a stage is not listed (`with_followers`).
+        `params` returns by name or with another command than dvc.yaml's, or dvc.lock has no entry of it or of its outputs. What
+        follows such a stage is not listed (`with_followers`).
         """
         found = {name: ["not in dvc.lock"] for name in self._missing}
         for name, entry in self.stages.items():
             inputs = [dep["path"] for dep in entry.get("deps", []) if self._differs(dep)]
-            reasons = [f"read another {path}" for path in inputs]
+            reasons = [f"read another {path}" for path in inputs] + _redeclared(entry, self._declared.get(name, {}))
             for file, recorded in entry.get("params", {}).items():
                 reasons += _changed_params(recorded, params(file), file)
             if reasons:
@@ -152,6 +153,14 @@ def _at(content: Any, key: str) -> Any:
 
 def _upwards(path: str) -> Iterable[str]:
     return (str(place) for place in (PurePosixPath(path), *PurePosixPath(path).parents))
+
+
+def _redeclared(locked: Mapping[str, Any], declared: Mapping[str, Any]) -> list[str]:
+    """What dvc.yaml says of a stage and dvc.lock does not; commands and paths with `${...}` in them are not compared."""
+    made = {out["path"] for out in locked.get("outs", [])}
+    cmd = declared.get("cmd", locked.get("cmd"))
+    reasons = ["ran another command"] if "${" not in str(cmd) and cmd != locked.get("cmd") else []
+    return reasons + [f"did not make {path}" for path in _declared_outs(declared) if "${" not in path and path not in made]
 
 
 def _declared_outs(stage: Mapping[str, Any]) -> list[str]:

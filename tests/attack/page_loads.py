@@ -31,10 +31,10 @@ def many_small(server: Server) -> None:
     server.give(image())  # there is room again
 
 
-def claimed(server: Server, header: str, status: bytes) -> None:
+def claimed(server: Server, header: str, status: bytes, to: str = "upload") -> None:
     """A body of this length, or of none that is told, is refused before it is sent."""
     headers = f"Host: {server.netloc}\r\nOrigin: {server.address}\r\nContent-Type: multipart/form-data; boundary=b"
-    answer = server.raw(f"POST /gradio_api/upload HTTP/1.1\r\n{headers}\r\n{header}\r\n\r\n")
+    answer = server.raw(f"POST /gradio_api/{to} HTTP/1.1\r\n{headers}\r\n{header}\r\n\r\n")
     assert answer.split(b" ")[1] == status
 
 
@@ -130,6 +130,7 @@ def questions(server: Server) -> None:
 
 HALF_HEADER = "POST /gradio_api/upload HTTP/1.1\r\nHost: {0}\r\n"
 HALF_BODY = HALF_HEADER + "Origin: http://{0}\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000\r\n\r\n-"
+BOTH = "Content-Length: 10\r\nTransfer-Encoding: chunked"  # HTTP lets the second win
 SLOTHS = {
     "50 uploads of one byte": (HALF_BODY, 50),
     "50 half headers": (HALF_HEADER, 50),
@@ -141,6 +142,8 @@ ATTACKS = [
     Attack("uploads", "more files than fit", many_small),
     Attack("uploads", "a body of 100 MB", partial(claimed, header="Content-Length: 100000000", status=b"413")),
     Attack("uploads", "a body of unknown length", partial(claimed, header="Transfer-Encoding: chunked", status=b"411")),
+    *(Attack("uploads", f"a chunked body with a length, {to}", partial(claimed, header=BOTH, status=b"411", to=to))
+      for to in ("upload", "run/predict", "queue/join")),
     *(Attack("uploads", f"name {name[:40]!r}", partial(odd_name, name=name))
       for name in ("../../outside/evil.png", "/etc/evil", "..", ".", "a" * 3000, "evil\0.png", "%2e%2e%2fevil", "..\\evil")),
     *(Attack("uploads", f"a script in {name}", partial(script, name=name)) for name in ("a.svg", "a.html", "a.png", "a.xhtml")),

@@ -52,6 +52,17 @@ def test_the_header_tells_the_size_of_what_is_read(name: str, orientation: int, 
         assert header.orientation == orientation
 
 
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16"])
+@pytest.mark.parametrize("orientation", TURNED)
+def test_turned_tiffs_of_every_mode_are_read_upright(mode: str, orientation: int, tmp_path: Path) -> None:
+    stored = Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 100)
+    stored = stored if mode == "I;16" else photo().convert(mode)
+    stored.save(tmp_path / "a.tif", tiffinfo={0x0112: orientation})
+    found = read_image(tmp_path / "a.tif")
+    assert np.array_equal(found, TURNED[orientation](np.asarray(as_displayed(stored))))
+    assert read_header(tmp_path / "a.tif")[:2] == found.shape[:2]
+
+
 @pytest.mark.parametrize("content", [b"Exif\0\0 nonsense", b"Exif\0\0MM\0*\xff\xff\xff\xff", b""])
 def test_damaged_exif_data_turn_nothing(content: bytes, tmp_path: Path) -> None:
     photo().save(tmp_path / "a.png", exif=content)

@@ -249,7 +249,7 @@ def test_refs_without_truth_and_supplied_pseudo_labels(finished: Path) -> None:
     content["refine"]["from"] = "theirs.parquet"
     YAML().dump(content, Path("params.yaml"))
     labels = pd.read_parquet("data/irn_labels.parquet")
-    write_table("data/irn_labels.parquet", labels.iloc[:0])
+    write_table(Path("data/irn_labels.parquet"), labels.iloc[:0])
     page = report()
     n = (pd.read_parquet(PREDICTIONS)["split"] == "val").sum()
     assert f"{n} of {n} expressions have no true mask and no IoU." in page.text

@@ -77,8 +77,8 @@ def write_outputs(name: str, value: int) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(str(value))
     if name == "index":
-        write_table(OUTS["index"][0], pd.DataFrame({"expression_id": [0, 1], "ref_id": [0, 0], "text": ["a", "b"]}))
-        write_table(OUTS["index"][1], pd.DataFrame({"ref_id": [0], "image_id": [value], "split": ["val"]}))
+        write_table(Path(OUTS["index"][0]), pd.DataFrame({"expression_id": [0, 1], "ref_id": [0, 0], "text": ["a", "b"]}))
+        write_table(Path(OUTS["index"][1]), pd.DataFrame({"ref_id": [0], "image_id": [value], "split": ["val"]}))
     if name.startswith("evaluate"):
         records = pd.DataFrame({"expression_id": [0, 1], "split": "val", "intersection": value, "union": 256})
         hits = dict.fromkeys(("hit_box", "hit_mask", "acc_box"), True)
@@ -356,3 +356,17 @@ def dvc(*arguments: str) -> None:
     names = {f"GIT_{who}_{what}": "tris" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     done = subprocess.run(["dvc", *arguments], env={**os.environ, **names}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("declared", "why"),
+    [
+        ({"cmd": "make --all", "outs": ["a"]}, "ran another command"),
+        ({"cmd": "make", "outs": ["a", {"b": {"cache": False}}]}, "did not make b"),
+    ],
+)
+def test_a_stage_that_dvc_yaml_declares_otherwise_has_not_run(declared: dict[str, Any], why: str) -> None:
+    locked = {"first": {"cmd": "make", "outs": [{"path": "a", "md5": "1"}]}}
+    for stage, expected in ((declared, {"first": [why]}), ({"cmd": "make", "outs": ["a"]}, {}), ({"cmd": "${x}"}, {})):
+        lock = Lock(locked, {"first": stage}, lambda *_: None)
+        assert lock.not_of_this_run(lambda _: {}) == expected

@@ -185,12 +185,18 @@ def check_route(method: str, path: str, query: bytes) -> None:
 
 def content_length(headers: Headers, most: int, words: str) -> int:
     """Bytes of a request's body, which the server holds the client to. Raises `HTTPException` with `words` if too many."""
-    length = headers.get("content-length", "")
-    if not length.isdecimal():
+    length = _length(headers)
+    if length is None:
         raise HTTPException(411, "The request does not say how long it is.")
-    if int(length) > most:
+    if length > most:
         raise HTTPException(413, words)
-    return int(length)
+    return length
+
+
+def _length(headers: Headers) -> int | None:
+    """Content-Length; None if the body may be longer, as a chunked one is whatever Content-Length says."""
+    length = headers.get("content-length", "")
+    return int(length) if length.isdecimal() and "transfer-encoding" not in headers else None
 
 
 def one_part(headers: Headers, receive: Receive) -> Receive:
@@ -244,8 +250,8 @@ def _sandboxed(send: Send) -> Send:
 
 
 async def _refuse(scope: Message, body: TimedBody, send: Send, status: int, words: str) -> None:
-    length = Headers(scope=scope).get("content-length", "")
-    if length.isdecimal() and int(length) <= REQUEST_BYTES:
+    length = _length(Headers(scope=scope))
+    if length is not None and length <= REQUEST_BYTES:
         await body.discard()
     content = {"error": words, "detail": words}  # Gradio's client looks for either
     await JSONResponse(content, status, headers={"Connection": "close"})(scope, body, send)

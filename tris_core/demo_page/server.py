@@ -151,7 +151,8 @@ def _app(page: "gr.Blocks", uploads: Uploads, limits: Limits, names: set[str] | 
 async def _sweep(visitors: "Visitors", limits: Limits) -> None:
     while True:
         await asyncio.sleep(limits.grace_s / 4)
-        await visitors.sweep()
+        with suppress(OSError):  # Gradio's threads move uploads meanwhile; the next round sweeps them
+            await visitors.sweep()
 
 
 def _remark(step1: Path, step2: Path) -> str:
