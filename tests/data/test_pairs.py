@@ -133,7 +133,10 @@ OBJECT = {"image": "b.png", "sentence": "x", "object": "1"}
 FAULTS: dict[str, tuple[list[Row], str]] = {
     "no sentence column": ([{"image": "b.png"}], "has no column 'sentence', only image; add it"),
     "unknown column": ([{**ROWS[0], "sentense": "x"}], "column 'sentense' is unknown; did you mean 'sentence'? the"),
-    "no rows": ([], "has no column 'image'"),
+    "no rows": ([], "is empty; write image,sentence in its first line"),
+    "no header": ([{"b.png": "b.png", "a cup": "x"}], "column 'b.png' is unknown; the first line names the columns: write"),
+    "pandas' index": ([{"": 0, "image": "b.png", "sentence": "x"}], "column '' is unknown; it is pandas' index: write the"),
+    "only blanks": ([{"image": "b.png", "sentence": " "}], "no ref is left, all lack a sentence or a mask pixel; correct"),
     "no image": ([ROWS[0], {**ROWS[0], "image": " "}], "row 2: image is empty; name a file"),
     "missing image": ([ROWS[0], {"image": "d.png", "sentence": "x"}], "d.png is missing; put it there"),
     "leaving": ([ROWS[0], {"image": "../b.png", "sentence": "x"}], "row 2: file name '../b.png' leaves the image folder"),
@@ -187,6 +190,21 @@ FAULTS: dict[str, tuple[list[Row], str]] = {
 }  # fmt: skip
 
 
+def test_a_quote_that_is_never_closed_is_told(tmp_path: Path) -> None:
+    write(tmp_path, ROWS)
+    (tmp_path / "my.csv").write_text('image,sentence\nb.png,cup\nb.png,"red cup\nc.png,dog\n')
+    with pytest.raises(InputError, match=r"my\.csv: row 2: .*; look for a quote that is never closed"):
+        build_index(tmp_path, "list", "none", "my.csv")
+
+
+def test_sides_may_be_written_as_pandas_writes_a_column_with_gaps(tmp_path: Path) -> None:
+    rows = [{**OBJECT, "mask": BARE, "height": f"{HEIGHT}.0", "width": f"{WIDTH}.0"}, {"image": "c.png", "sentence": "y"}]
+    assert build(tmp_path, rows).truth["area"].to_pylist() == [15]
+    rows[0]["width"] = f"{WIDTH}.5"
+    with pytest.raises(InputError, match=r"row 1: width is '14\.5', expected a whole number of pixels; correct it"):
+        build(tmp_path, rows)
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_names_file_row_value_and_fix(tmp_path: Path, fault: str) -> None:
     rows, message = FAULTS[fault]
@@ -218,7 +236,7 @@ def test_a_column_of_another_type_is_named(tmp_path: Path, fault: str) -> None:
         (b"image,sentence,sentence\nb.png,a,b\n", "column 'sentence' is there twice"),
         (b"image,sentence\nb.png,\xff\n", "cannot be read ('utf-8' codec"),
         (b"image,sentence\n", "has no rows; list at least one"),
-        (b"", "has no column 'image'"),
+        (b"", "is empty; write image,sentence"),
     ],
 )
 def test_a_damaged_csv_is_named(tmp_path: Path, content: bytes, message: str) -> None:

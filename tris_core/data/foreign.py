@@ -43,7 +43,7 @@ def csv_rows(path: Path) -> Iterator[list[str]]:
                 yield row
     except csv.Error as error:
         where = f"{path}: row {number + 1}: cannot be read ({error})"
-        if "field limit" in str(error):
+        if "field limit" in str(error) or "unexpected end" in str(error):
             raise InputError(f"{where}; look for a quote that is never closed") from error
         raise InputError(f"{where}; write it again, as CSV in UTF-8") from error
     except (OSError, UnicodeDecodeError) as error:

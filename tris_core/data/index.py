@@ -185,9 +185,11 @@ def _rows(frame: pd.DataFrame, kept: "pd.Series[bool]") -> pd.DataFrame:
 
 def _of_training(path: Path, refs: pd.DataFrame) -> list[str]:
     """What is odd about the refs to train on. Raises `InputError` if there is none."""
+    if refs.empty:
+        raise InputError(f"{path}: no ref is left, all lack a sentence or a mask pixel; correct the annotations")
     images = refs["image_id"][refs["split"] == "train"].unique()
     if len(images) == 0:
-        found = ", ".join(repr(str(name)) for name in sorted(refs["split"].unique())[:9]) or "no ref at all"
+        found = ", ".join(repr(str(name)) for name in sorted(refs["split"].unique())[:9])
         raise InputError(f"{path}: no ref of the split train; found {found}; name what is to be learnt from train")
     if len(images) == 1:
         return ["all refs of train are on one picture: there are no negatives, and training will learn nothing"]

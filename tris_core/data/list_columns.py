@@ -21,6 +21,7 @@ NEEDED = ("image", "sentence")
 COLUMNS = (*NEEDED, "object", "split", "mask", "height", "width", "box")
 CODED = ("image", "split", "object")  # columns whose values repeat
 TEXTS = ("image", "sentence", "split")
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 ROWS = 20_000  # of a CSV, turned into Arrow at a time
 LONGEST_TEXT = 5000  # letters; what reads a sentence takes time by the square of its words' length
 
@@ -92,6 +93,8 @@ def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _check_header(path: Path, header: list[str]) -> None:
+    if not header:
+        raise InputError(f"{path}: is empty; write image,sentence in its first line")
     for column in header:
         if column not in COLUMNS:
             raise InputError(f"{path}: column {reprlib.repr(column)} is unknown; {_meant(column)}")
@@ -107,6 +110,10 @@ def _meant(column: str) -> str:
     for name, mark in (("semicolons", ";"), ("tabs", "\t")):
         if mark in column:
             return f"the cells are separated by {name}; separate them by commas"
+    if PurePosixPath(column).suffix.lower() in PICTURES:
+        return "the first line names the columns: write image,sentence above it"
+    if not column or column.startswith(("Unnamed: ", "__index_level_")):
+        return "it is pandas' index: write the list with index=False"
     near = difflib.get_close_matches(column.strip().lower()[:100], COLUMNS, n=1, cutoff=0.75)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"{hint}the columns of a list are {', '.join(COLUMNS)}"

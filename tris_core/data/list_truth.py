@@ -119,7 +119,7 @@ class ListTruth(Mapping[int, Annotation]):
         if value is None:
             return None
         try:
-            side = int(value)
+            side = int(float(value))  # pandas writes a column with gaps as 480.0
             if side < 1 or side != float(value):
                 raise ValueError
         except (ValueError, OverflowError) as error:
