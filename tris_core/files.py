@@ -27,7 +27,8 @@ _CHUNK = 2**20
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary sibling to write a file or a folder to; it replaces `path` when the block ends without error.
 
-    What was written is on the disk before it gets its name, so a power cut leaves the old output or the new one.
+    What was written is on the disk before it gets its name, so a power cut leaves the old output or the new one
+    (of a folder, which is moved aside first, in an unlucky moment neither).
     The sibling's name is this process's own, so writers of one path do not disturb each other; the last one wins.
     Raises `InputError` if `path` cannot be created or the disk is full.
     """

@@ -28,7 +28,7 @@ class Lock:
         self._inside, self._declared = inside, declared
         self._missing = [name for name in declared if name not in locked]
         self.outs = {out["path"]: out for entry in self.stages.values() for out in entry.get("outs", [])}
-        self._makers = {path: name for name, entry in declared.items() for path in _declared_outs(entry)}
+        self._makers = {path: name for name, entry in declared.items() for path in _declared(entry, "outs", "metrics", "plots")}
         self._makers |= {out["path"]: name for name, entry in self.stages.items() for out in entry.get("outs", [])}
 
     def stage_of(self, path: str) -> str | None:
@@ -160,9 +160,16 @@ def _redeclared(locked: Mapping[str, Any], declared: Mapping[str, Any]) -> list[
     made = {out["path"] for out in locked.get("outs", [])}
     cmd = declared.get("cmd", locked.get("cmd"))
     reasons = ["ran another command"] if "${" not in str(cmd) and cmd != locked.get("cmd") else []
-    return reasons + [f"did not make {path}" for path in _declared_outs(declared) if "${" not in path and path not in made]
+    reasons += [f"did not make {path}" for path in _declared(declared, "outs", "metrics", "plots") if path not in made]
+    read = {dep["path"] for dep in locked.get("deps", [])}
+    reasons += [f"did not read {path}" for path in _declared(declared, "deps") if path not in read]
+    known = {key for recorded in locked.get("params", {}).values() for key in recorded}
+    plain = {"params": [entry for entry in declared.get("params", []) if isinstance(entry, str)]}  # not those of other files
+    return reasons + [f"did not know {key}" for key in _declared(plain, "params") if key not in known]
 
 
-def _declared_outs(stage: Mapping[str, Any]) -> list[str]:
-    entries = [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
-    return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
+def _declared(stage: Mapping[str, Any], *kinds: str) -> list[str]:
+    """Names that a stage of dvc.yaml lists, those with `${...}` in them left out."""
+    entries = [entry for kind in kinds for entry in stage.get(kind, [])]
+    names = [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
+    return [name for name in names if "${" not in name]

@@ -32,6 +32,7 @@ from tris_core.pickles import load_plain_pickle
 
 Target = Callable[[bytes, Choices], None]
 IN_JSON = tuple(value for value in ODD if not isinstance(value, bytes | set | tuple) and value != {1: 2})
+LIST = b'image,sentence,mask,height,width,box\na.png,a cup,,,,\na.png,"b, c",0d0,5,4,1 1 4 5\n'
 PRESET = Path(__file__).parents[2] / "presets" / "shapes.yaml"
 
 
@@ -41,7 +42,7 @@ def targets(place: Path) -> dict[str, tuple[Target, list[bytes]]]:
         "pickle": (lambda data, _: load_plain_pickle(_file(place / "a.p", data)), _pickles()),
         "refer": (_refer(place / "refer"), []),
         "referit": (_referit(place / "referit"), []),
-        "list": (_list(place / "list"), [b"image,sentence,mask,height,width,box\na.png,a cup,,,,\na.png,\"b, c\",0d0,5,4,1 1 4 5\n"]),
+        "list": (_list(place / "list"), [LIST]),
         "rle": (_rle, [bytes(8) + rle.encode(np.eye(5, 8, dtype=bool))]),
         "masks": (_masks(place), []),
         "params": (lambda data, _: _ignore(read_params(_file(place / "p.yaml", data))), [PRESET.read_bytes()]),

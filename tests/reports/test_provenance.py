@@ -363,6 +363,8 @@ def dvc(*arguments: str) -> None:
     [
         ({"cmd": "make --all", "outs": ["a"]}, "ran another command"),
         ({"cmd": "make", "outs": ["a", {"b": {"cache": False}}]}, "did not make b"),
+        ({"cmd": "make", "outs": ["a"], "deps": ["c"]}, "did not read c"),
+        ({"cmd": "make", "outs": ["a"], "params": ["d", {"other.yaml": ["e"]}]}, "did not know d"),
     ],
 )
 def test_a_stage_that_dvc_yaml_declares_otherwise_has_not_run(declared: dict[str, Any], why: str) -> None:
