@@ -46,11 +46,12 @@ def test_a_page_is_answered_under_every_name_of_this_machine(server: Server) -> 
 
 def test_an_upload_of_the_page_is_marked(server: Server) -> None:
     """The attacks fail for a reason: the same requests with a file that was uploaded are answered."""
-    path = server.give(image(64))
+    uploaded = image(64)
+    path = server.give(uploaded)
     assert server.event("check", [picture_of(path)]).json()["data"][1] == ""
     assert '"success":true' in server.mark(picture_of(path))
     assert "<article" in server.event("mark_again", [None, 0.3]).json()["data"][0]
-    assert server.file(path).content == image(64)
+    assert server.file(path).content == uploaded
 
 
 @pytest.mark.parametrize(
