@@ -20,8 +20,8 @@ import pandas as pd
 
 from benchmarks import _inputs
 from benchmarks._lists import write_list
-from stages._inputs import expressions_with_images
-from stages._paths import EXPRESSIONS, IMAGES, REFS
+from stages._inputs import expressions_with_images, read_refs
+from stages._paths import EXPRESSIONS, IMAGES
 from tris_core.data.grouping import RowsByImage
 from tris_core.data.index import build_index, write_index
 from tris_core.data.samples import CalibrationNegatives, TrainingRefs
@@ -71,8 +71,8 @@ def _index(rows: int) -> None:
 
 
 def _training(rows: int) -> None:
-    images, objects, expressions = (pd.read_parquet(path) for path in (IMAGES, REFS, EXPRESSIONS))
-    refs = TrainingRefs.from_index(images, objects, expressions, "train")
+    expressions = pd.read_parquet(EXPRESSIONS)
+    refs = TrainingRefs.from_index(pd.read_parquet(IMAGES), read_refs(), expressions, "train")
     CalibrationNegatives(refs, K, "if_none")
     assert 0.9 * rows < len(refs.batch(0, rows, seed=0)) <= rows
 

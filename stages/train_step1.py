@@ -3,7 +3,7 @@
 import pandas as pd
 
 from stages._doors import take_weights
-from stages._inputs import open_images, read_clip
+from stages._inputs import open_images, read_clip, read_refs
 from stages._paths import CLIP, EXPRESSIONS, IMAGES, PACKED, REFS, STEP1
 from stages._selection import validation
 from stages._spread import spread_stage
@@ -54,7 +54,7 @@ def main() -> None:
         seed_everything(params.seed)
         images, packed = open_images()
         expressions, clip = pd.read_parquet(EXPRESSIONS), read_clip()
-        refs = TrainingRefs.from_index(images, pd.read_parquet(REFS), expressions, "train")
+        refs = TrainingRefs.from_index(images, read_refs(), expressions, "train")
         if params.shuffle_sentences:
             refs = refs.with_shuffled_sentences(params.seed)
 
