@@ -16,15 +16,15 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from benchmarks import _inputs
 from benchmarks._lists import write_list
-from stages._inputs import expressions_with_images
-from stages._paths import EXPRESSIONS, IMAGES, REFS
+from stages._inputs import expressions_with_images, read_refs
+from stages._paths import EXPRESSIONS, IMAGES
 from tris_core.data.grouping import RowsByImage
 from tris_core.data.index import build_index, write_index
 from tris_core.data.samples import CalibrationNegatives, TrainingRefs
+from tris_core.parquet import read_table
 from tris_core.processes import peak_memory
 
 PICTURES, BATCH, K, SIZE, WIDTH = 4_000, 48, 6, 320, 1024
@@ -71,14 +71,14 @@ def _index(rows: int) -> None:
 
 
 def _training(rows: int) -> None:
-    images, objects, expressions = (pd.read_parquet(path) for path in (IMAGES, REFS, EXPRESSIONS))
-    refs = TrainingRefs.from_index(images, objects, expressions, "train")
+    expressions = read_table(EXPRESSIONS)
+    refs = TrainingRefs.from_index(read_table(IMAGES), read_refs(), expressions, "train")
     CalibrationNegatives(refs, K, "if_none")
     assert 0.9 * rows < len(refs.batch(0, rows, seed=0)) <= rows
 
 
 def _tables(rows: int) -> None:
-    table, image_of = expressions_with_images(pd.read_parquet(IMAGES))
+    table, image_of = expressions_with_images(read_table(IMAGES))
     assert sum(map(len, RowsByImage(image_of))) == len(table) == rows
 
 

@@ -39,9 +39,14 @@ def open_images() -> tuple[pd.DataFrame, PackedImages]:
     return images, PackedImages(PACKED, images, image_folder(), scratch_root(), workers=workers)
 
 
+def read_refs() -> pd.DataFrame:
+    """ref_id, image_id and split of every ref. Categories are for evaluation, and take memory."""
+    return read_table(REFS, ["ref_id", "image_id", "split"])
+
+
 def expressions_with_images(images: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.int64]]:
     """Expressions joined with their ref's image_id and split, in the order of the file, and the image row of each."""
-    table = read_table(EXPRESSIONS).merge(read_table(REFS), on="ref_id", how="left", validate="many_to_one")
+    table = read_table(EXPRESSIONS).merge(read_refs(), on="ref_id", how="left", validate="many_to_one")
     row = pd.Series(np.arange(len(images)), index=images["image_id"])
     return table, row.loc[table["image_id"]].to_numpy(np.int64)
 

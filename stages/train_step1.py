@@ -1,7 +1,7 @@
 """Step 1: learn text-to-image responses from sentences alone."""
 
 from stages._doors import take_weights
-from stages._inputs import open_images, read_clip
+from stages._inputs import open_images, read_clip, read_refs
 from stages._paths import CLIP, EXPRESSIONS, IMAGES, PACKED, REFS, STEP1
 from stages._selection import validation
 from stages._spread import spread_stage
@@ -53,7 +53,7 @@ def main() -> None:
         seed_everything(params.seed)
         images, packed = open_images()
         expressions, clip = read_table(EXPRESSIONS), read_clip()
-        refs = TrainingRefs.from_index(images, read_table(REFS), expressions, "train")
+        refs = TrainingRefs.from_index(images, read_refs(), expressions, "train")
         if params.shuffle_sentences:
             refs = refs.with_shuffled_sentences(params.seed)
 

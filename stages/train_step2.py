@@ -3,7 +3,7 @@
 from torch import nn
 
 from stages._doors import take_weights
-from stages._inputs import open_images, read_clip
+from stages._inputs import open_images, read_clip, read_refs
 from stages._paths import CLIP, EXPRESSIONS, IMAGES, PACKED, PSEUDO_LABELS, REFS, STEP2
 from stages._selection import validation
 from stages._spread import spread_stage
@@ -50,7 +50,7 @@ def main() -> None:
         seed_everything(params.seed)
         images, packed = open_images()
         expressions, clip = read_table(EXPRESSIONS), read_clip()
-        refs = TrainingRefs.from_index(images, read_table(REFS), expressions, "train")
+        refs = TrainingRefs.from_index(images, read_refs(), expressions, "train")
         labels = read_table(PSEUDO_LABELS).set_index("ref_id")
         network = {
             "stage_channels": list(pyramid_channels(clip["backbone"])[1:]),
