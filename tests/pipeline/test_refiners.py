@@ -49,7 +49,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             run(module)
         prms = pd.read_parquet("data/responses.parquet", columns=["ref_id", "expression_id"])
         prms["selected"] = ~prms["ref_id"].duplicated()
-        write_table("data/prms.parquet", prms)
+        write_table(Path("data/prms.parquet"), prms)
     return folder
 
 
