@@ -8,7 +8,11 @@ import typer
 
 import benchmarks
 
-NAMES = sorted(module.name for module in pkgutil.iter_modules(benchmarks.__path__) if not module.name.startswith("_"))
+NAMES = sorted(
+    module.name
+    for module in pkgutil.iter_modules(benchmarks.__path__)
+    if not module.name.startswith("_")
+)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 

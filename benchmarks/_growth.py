@@ -19,13 +19,13 @@ import numpy as np
 
 from benchmarks import _inputs
 from benchmarks._lists import write_list
-from stages._inputs import expressions_with_images, read_refs
-from stages._paths import EXPRESSIONS, IMAGES
+from stages._artifacts import EXPRESSIONS, IMAGES, expressions_with_images, read_refs
+from tris_core.annotations.index import build_index, write_index
 from tris_core.data.grouping import RowsByImage
-from tris_core.data.index import build_index, write_index
-from tris_core.data.samples import CalibrationNegatives, TrainingRefs
-from tris_core.parquet import read_table
-from tris_core.processes import peak_memory
+from tris_core.runtime.parquet import read_table
+from tris_core.runtime.processes import peak_memory
+from tris_core.step1.negatives import CalibrationNegatives
+from tris_core.training.samples import TrainingRefs
 
 PICTURES, BATCH, K, SIZE, WIDTH = 4_000, 48, 6, 320, 1024
 SAMPLED = (50_000, 500_000, 5_000_000)  # refs
@@ -40,7 +40,9 @@ def lists(rows: int) -> list[dict[str, Any]]:
 
 def samplers() -> list[dict[str, Any]]:
     """Core milliseconds per step of the samplers, and the ratio to those of the fewest refs: 1 where size does not matter."""
-    made = [{"name": f"samplers {refs} refs", **_measured("samplers", refs, ".")} for refs in SAMPLED]
+    made = [
+        {"name": f"samplers {refs} refs", **_measured("samplers", refs, ".")} for refs in SAMPLED
+    ]
     return [{**row, "ratio": row["ms_per_step"] / made[0]["ms_per_step"]} for row in made]
 
 
@@ -53,13 +55,21 @@ def standing(sentences: int) -> list[dict[str, Any]]:
         f"memory: table of sentence features, {WIDTH} wide": 4 * WIDTH,
         "memory: order of an epoch and groups": 4 * 8,
     }
-    made = [{"name": f"{what}, {sentences} sentences", "gigabytes": sentences * size / 1e9} for what, size in per_row.items()]
-    return [*made, {"name": "scratch: checkpoint of Step-1, any number", "gigabytes": 3 * 4 * weights / 1e9}]
+    made = [
+        {"name": f"{what}, {sentences} sentences", "gigabytes": sentences * size / 1e9}
+        for what, size in per_row.items()
+    ]
+    return [
+        *made,
+        {"name": "scratch: checkpoint of Step-1, any number", "gigabytes": 3 * 4 * weights / 1e9},
+    ]
 
 
 def _measured(step: str, rows: int, folder: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks._growth", step, str(rows), folder]
-    made: dict[str, Any] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    made: dict[str, Any] = json.loads(
+        subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+    )
     return made
 
 
@@ -82,7 +92,11 @@ def _tables(rows: int) -> None:
     assert sum(map(len, RowsByImage(image_of))) == len(table) == rows
 
 
-STEPS: dict[str, Callable[[int], None]] = {"index": _index, "training": _training, "tables": _tables}
+STEPS: dict[str, Callable[[int], None]] = {
+    "index": _index,
+    "training": _training,
+    "tables": _tables,
+}
 
 
 def _sample(count: int) -> float:
@@ -103,9 +117,15 @@ def _sample(count: int) -> float:
 def measure(step: str, rows: int) -> dict[str, float]:
     before, started = peak_memory(), time.process_time()
     if step == "samplers":
-        return {"ms_per_step": _sample(rows), "bytes_per_row": (peak_memory() - before) * 1e9 / rows}
+        return {
+            "ms_per_step": _sample(rows),
+            "bytes_per_row": (peak_memory() - before) * 1e9 / rows,
+        }
     STEPS[step](rows)
-    return {"core_seconds": time.process_time() - started, "bytes_per_row": (peak_memory() - before) * 1e9 / rows}
+    return {
+        "core_seconds": time.process_time() - started,
+        "bytes_per_row": (peak_memory() - before) * 1e9 / rows,
+    }
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ from open_clip.model import CLIP
 from torch import Tensor
 
 from benchmarks._measure import device
-from tris_core.data.samples import TrainingRefs
-from tris_core.models.clip import build_clip
-from tris_core.models.step1 import Step1
-from tris_core.models.step2 import Step2
-from tris_core.runtime import place
-from tris_core.training.engine import Losses
+from tris_core.clip.towers import build_clip
+from tris_core.runtime.device import place
+from tris_core.step1.network import Step1
+from tris_core.step2.network import Step2
+from tris_core.training.loop import Losses
+from tris_core.training.samples import TrainingRefs
 
 TOKENS = 20
 
@@ -47,7 +47,9 @@ def step1() -> Step1:
 
 def step2() -> Step2:
     """Of the paper: RN50, a decoder of width 64."""
-    model = Step2(clip("RN50-quickgelu"), stage_channels=(256, 512, 1024, 2048), text_width=512, width=64)
+    model = Step2(
+        clip("RN50-quickgelu"), stage_channels=(256, 512, 1024, 2048), text_width=512, width=64
+    )
     return model.to(device())
 
 
@@ -56,7 +58,9 @@ def scorer() -> CLIP:
     return place(clip("ViT-B-32-quickgelu").requires_grad_(False).eval(), device())
 
 
-def training_step(optimizer: torch.optim.Optimizer, losses: Callable[[int], Losses]) -> Callable[[], None]:
+def training_step(
+    optimizer: torch.optim.Optimizer, losses: Callable[[int], Losses]
+) -> Callable[[], None]:
     """A step as `fit` makes it, of the next batch each time."""
     steps = count()
 

@@ -40,7 +40,9 @@ def _chunks(pictures: int, rows: int) -> Iterator[pa.RecordBatch]:
         image = pc.utf8_lpad(pa.array(picture).cast(pa.string()), 6, "0")
         columns = {
             "image": pc.binary_join_element_wise(image, ".png", ""),
-            "sentence": pc.binary_join_element_wise("the thing number", pa.array(number).cast(pa.string()), "here", " "),
+            "sentence": pc.binary_join_element_wise(
+                "the thing number", pa.array(number).cast(pa.string()), "here", " "
+            ),
             "object": pa.array(number).cast(pa.string()),
             "split": pa.array(np.where(picture % VAL, "train", "val")),
         }

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from tris_core.processes import peak_memory
+from tris_core.runtime.processes import peak_memory
 
 Row = dict[str, Any]
 
@@ -45,7 +45,9 @@ def bandwidth(megabytes: int = 256) -> float:
     return 2 * source.numel() / seconds(lambda: target.copy_(source), repeats=5)
 
 
-def row(name: str, ours: float, *, twin: float | None = None, floor: float | None = None, **more: Any) -> Row:
+def row(
+    name: str, ours: float, *, twin: float | None = None, floor: float | None = None, **more: Any
+) -> Row:
     """A line of the result: seconds of ours, of the plain twin and their ratio, the floor and how far above it we are."""
     made: Row = {"name": name, "seconds": ours}
     if twin is not None:

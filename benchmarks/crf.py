@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks._measure import Row, row, seconds, show
-from tris_core.refinement.crf import BinaryCRF, crf_labels
+from tris_core.crf.dense_crf import BinaryCRF
+from tris_core.crf.seeds import crf_labels
 
 HEIGHT, WIDTH, REFS = 480, 640, 3
 
@@ -21,18 +22,32 @@ def main() -> None:
     twin = seconds(lambda: one_by_one(image, cams), repeats=1, warm_up=False)
     full = crf_labels(image, cams)
     np.testing.assert_array_equal(full, one_by_one(image, cams))
-    rows: list[Row] = [row(f"crf {REFS} refs of 640 x 480, one core", ours / REFS, twin=twin / REFS, agreement=1.0)]
+    rows: list[Row] = [
+        row(f"crf {REFS} refs of 640 x 480, one core", ours / REFS, twin=twin / REFS, agreement=1.0)
+    ]
     for resolution in (0.75, 0.5, 0.25):
         small = crf_labels(image, cams, resolution=resolution)
-        spent = seconds(partial(crf_labels, image, cams, resolution=resolution), repeats=1, warm_up=False)
-        rows.append(row(f"crf at resolution {resolution}", spent / REFS, agreement=float((small == full).mean())))
+        spent = seconds(
+            partial(crf_labels, image, cams, resolution=resolution), repeats=1, warm_up=False
+        )
+        rows.append(
+            row(
+                f"crf at resolution {resolution}",
+                spent / REFS,
+                agreement=float((small == full).mean()),
+            )
+        )
     show(rows)
 
 
 def picture() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Coarse colours with grain, and blobs in the place of response maps."""
     rng = np.random.default_rng(0)
-    coarse = cv2.resize(rng.integers(0, 255, (12, 16, 3), dtype=np.uint8), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    coarse = cv2.resize(
+        rng.integers(0, 255, (12, 16, 3), dtype=np.uint8),
+        (WIDTH, HEIGHT),
+        interpolation=cv2.INTER_CUBIC,
+    )
     image = np.clip(coarse.astype(int) + rng.integers(-8, 8, coarse.shape), 0, 255).astype(np.uint8)
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     places = rng.uniform((100, 100), (HEIGHT - 100, WIDTH - 100), (REFS, 2))

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torchvision.ops import box_iou, nms
 
 from benchmarks._measure import bandwidth, row, seconds, show
-from tris_core.boxes import HIT_IOU, SCORE_SHARE, SUPPRESSION_IOU
 from tris_core.data.rle import decode, encode
-from tris_core.evaluation import score_responses
+from tris_core.evaluation.boxes import HIT_IOU, SCORE_SHARE, SUPPRESSION_IOU
+from tris_core.evaluation.records import score_responses
 
 IMAGES, PER_IMAGE, HEIGHT, WIDTH, GRID, SIZE, THRESHOLD = 48, 6, 480, 640, 10, 320, 0.3
 
@@ -27,10 +27,16 @@ def main() -> None:
     plain = one_by_one(responses, truth)
     for column in plain:
         assert (ours[column].to_numpy() == plain[column].to_numpy()).all(), column
-    spent = seconds(lambda: score_responses([responses], truth, size=SIZE, threshold=THRESHOLD, box_input="binary"))
+    spent = seconds(
+        lambda: score_responses(
+            [responses], truth, size=SIZE, threshold=THRESHOLD, box_input="binary"
+        )
+    )
     twin = seconds(lambda: one_by_one(responses, truth))
     maps = len(responses) * HEIGHT * WIDTH * (4 * 4 + 2)  # up-sampled, divided, compared; two masks
-    show([row(f"evaluate {len(responses)} expressions", spent, twin=twin, floor=maps / bandwidth())])
+    show(
+        [row(f"evaluate {len(responses)} expressions", spent, twin=twin, floor=maps / bandwidth())]
+    )
 
 
 def data() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -47,7 +53,9 @@ def data() -> tuple[pd.DataFrame, pd.DataFrame]:
             response = rng.normal(size=(GRID, GRID)).astype(np.float32)
             rows.append((ref_id, ref_id, image_id, "val", GRID, GRID, response.ravel()))
     columns = ["ref_id", "x0", "y0", "x1", "y1", "area", "height", "width", "counts"]
-    responses = pd.DataFrame(rows, columns=["expression_id", "ref_id", "image_id", "split", "height", "width", "map"])
+    responses = pd.DataFrame(
+        rows, columns=["expression_id", "ref_id", "image_id", "split", "height", "width", "map"]
+    )
     return responses, pd.DataFrame(truth, columns=columns).set_index("ref_id")
 
 
@@ -80,13 +88,19 @@ def one_by_one(responses: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
 def box_hit(mask: NDArray[np.bool_], true: NDArray[np.int64]) -> bool:
     if mask.all() or not mask.any():
         return False
-    colours = (colormaps["cubehelix"](mask.astype(float))[..., :3].astype(np.float32) * 255).astype(np.uint8)
+    colours = (colormaps["cubehelix"](mask.astype(float))[..., :3].astype(np.float32) * 255).astype(
+        np.uint8
+    )
     grey = cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)
     grey[grey <= int(0.5 * grey.max())] = 0
     contours, _ = cv2.findContours(grey, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
     boxes = [cv2.boundingRect(contour) for contour in contours]
     scores = [grey[y : y + h, x : x + w].mean() / 255 for x, y, w, h in boxes]
-    kept = nms(torch.tensor(boxes, dtype=torch.float32), torch.tensor(scores, dtype=torch.float32), SUPPRESSION_IOU)
+    kept = nms(
+        torch.tensor(boxes, dtype=torch.float32),
+        torch.tensor(scores, dtype=torch.float32),
+        SUPPRESSION_IOU,
+    )
     best = [boxes[i] for i in kept if scores[i] > SCORE_SHARE * max(scores)]
     corners = torch.tensor([[x, y, x + w, y + h] for x, y, w, h in best])
     return bool((box_iou(corners, torch.from_numpy(true[None])) > HIT_IOU).any())

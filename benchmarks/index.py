@@ -24,8 +24,12 @@ HEIGHT, WIDTH, CORNERS = 480, 640, 24
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_annotations(Path(folder))
-        done = subprocess.run([sys.executable, "-m", "benchmarks.index", folder], stdout=subprocess.PIPE, check=True)
-    from benchmarks._measure import show  # with torch, which the process that is measured does not import
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.index", folder], stdout=subprocess.PIPE, check=True
+        )
+    from benchmarks._measure import (
+        show,  # with torch, which the process that is measured does not import
+    )
 
     show([json.loads(done.stdout)])
 
@@ -37,10 +41,14 @@ def write_annotations(root: Path) -> None:
     photos.mkdir()
     folder.mkdir(parents=True)
     first = photos / "0.jpg"
-    Image.fromarray(rng.integers(0, 255, (HEIGHT // 40, WIDTH // 40, 3), dtype=np.uint8)).resize((WIDTH, HEIGHT)).save(first)
+    Image.fromarray(rng.integers(0, 255, (HEIGHT // 40, WIDTH // 40, 3), dtype=np.uint8)).resize(
+        (WIDTH, HEIGHT)
+    ).save(first)
     for image_id in range(1, IMAGES):
         os.link(first, photos / f"{image_id}.jpg")
-    images = [{"id": i, "file_name": f"{i}.jpg", "height": HEIGHT, "width": WIDTH} for i in range(IMAGES)]
+    images = [
+        {"id": i, "file_name": f"{i}.jpg", "height": HEIGHT, "width": WIDTH} for i in range(IMAGES)
+    ]
 
     angle = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
     annotations, refs = [], []
@@ -53,20 +61,42 @@ def write_annotations(root: Path) -> None:
         low, high = corners.min(0), corners.max(0)
         box, polygon = [*low.tolist(), *(high - low).tolist()], corners.round(2).ravel().tolist()
         image_id = ref_id % IMAGES
-        annotations.append({"id": ref_id, "image_id": image_id, "category_id": 1, "bbox": box, "segmentation": [polygon]})
-        sentences = [{"sent_id": i, "sent": f"the thing number {i} here"} for i in range(start[ref_id], start[ref_id + 1])]
+        annotations.append(
+            {
+                "id": ref_id,
+                "image_id": image_id,
+                "category_id": 1,
+                "bbox": box,
+                "segmentation": [polygon],
+            }
+        )
+        sentences = [
+            {"sent_id": i, "sent": f"the thing number {i} here"}
+            for i in range(start[ref_id], start[ref_id + 1])
+        ]
         split = "train" if ref_id % 10 else "val"
         refs.append(
-            {"ref_id": ref_id, "ann_id": ref_id, "image_id": image_id, "category_id": 1, "split": split, "sentences": sentences}
+            {
+                "ref_id": ref_id,
+                "ann_id": ref_id,
+                "image_id": image_id,
+                "category_id": 1,
+                "split": split,
+                "sentences": sentences,
+            }
         )
-    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "thing"}]}
+    content = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "thing"}],
+    }
     (folder / "instances.json").write_text(json.dumps(content))
     (folder / "refs(unc).p").write_bytes(pickle.dumps(refs, protocol=2))
 
 
 def measure(root: Path) -> dict[str, object]:
     """Build and write the index of the data set under `root`."""
-    from tris_core.data.index import build_index, write_index
+    from tris_core.annotations.index import build_index, write_index
 
     started, started_core = time.perf_counter(), time.process_time()
     index = build_index(root, "refcoco", "unc", "refer/refcoco")

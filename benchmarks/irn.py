@@ -5,16 +5,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import _inputs
 from benchmarks._measure import device, matmul_rate, row, seconds, show
-from tests.pipeline.closure import ROOT
-from tris_core.models.irn import IRN
-from tris_core.models.irn_backbone import backbone_taps, freeze_at_stride_16
-from tris_core.params.base import load_section
-from tris_core.params.train_irn import TrainIrnParams
-from tris_core.processes import keep_freed_memory
-from tris_core.refinement.affinity import irn_losses
-from tris_core.runtime import place
-from tris_core.training.engine import Losses
-from tris_core.training.irn import sgd
+from tests.support.closure import ROOT
+from tris_core.irn.affinity import irn_losses
+from tris_core.irn.backbone import backbone_taps, freeze_at_stride_16
+from tris_core.irn.network import IRN
+from tris_core.irn.params import TrainIrnParams
+from tris_core.irn.training import sgd
+from tris_core.runtime.device import place
+from tris_core.runtime.params import load_section
+from tris_core.runtime.processes import keep_freed_memory
+from tris_core.training.loop import Losses
 
 
 def main() -> None:
@@ -26,7 +26,11 @@ def main() -> None:
     irn = place(IRN(channels=(64, 256, 512, 1024, 2048)).train(), device())
     image = torch.randn(batch, 3, params.crop, params.crop, device=device())
     side = params.crop // 4
-    label = torch.randint(0, 2, (batch, side // 8, side // 8), device=device()).repeat_interleave(8, 1).repeat_interleave(8, 2)
+    label = (
+        torch.randint(0, 2, (batch, side // 8, side // 8), device=device())
+        .repeat_interleave(8, 1)
+        .repeat_interleave(8, 2)
+    )
 
     def losses(step: int) -> Losses:
         edge_logits, displacement = irn(backbone_taps(visual, image))
@@ -37,4 +41,14 @@ def main() -> None:
         step()
     spent = seconds(step, repeats=2, warm_up=False)
     floor = counted.get_total_flops() / matmul_rate()
-    show([row(f"irn {batch} crops of {params.crop}", spent, floor=floor, crops_per_second=batch / spent, device=str(device()))])
+    show(
+        [
+            row(
+                f"irn {batch} crops of {params.crop}",
+                spent,
+                floor=floor,
+                crops_per_second=batch / spent,
+                device=str(device()),
+            )
+        ]
+    )

@@ -10,9 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks._measure import bandwidth, row, seconds, show
+from tris_core.data.images import read_image
 from tris_core.data.packed import PackedImages, pack_images
-from tris_core.files import write_sealed_json
-from tris_core.images import read_image, resize_square, to_tensor
+from tris_core.data.transforms import resize_square, to_tensor
+from tris_core.runtime.files import write_sealed_json
 
 IMAGES, BATCH, SIZE, HEIGHT, WIDTH = 192, 48, 320, 480, 640
 
@@ -27,19 +28,35 @@ def main() -> None:
         rows = np.random.default_rng(0).choice(IMAGES, BATCH, replace=False)
 
         def decoded() -> Tensor:
-            return to_tensor(np.stack([resize_square(read_image(root / images["path"][i]), SIZE) for i in rows]))
+            return to_tensor(
+                np.stack([resize_square(read_image(root / images["path"][i]), SIZE) for i in rows])
+            )
 
         assert torch.equal(packed[rows], decoded())
         spent, twin = seconds(lambda: packed[rows], repeats=9), seconds(decoded)
         floor = 2 * BATCH * 3 * SIZE * SIZE / bandwidth()
-        show([row(f"loader {BATCH} x {SIZE} px", spent, twin=twin, floor=floor, images_per_second=BATCH / spent)])
+        show(
+            [
+                row(
+                    f"loader {BATCH} x {SIZE} px",
+                    spent,
+                    twin=twin,
+                    floor=floor,
+                    images_per_second=BATCH / spent,
+                )
+            ]
+        )
 
 
 def photographs(root: Path) -> pd.DataFrame:
     """JPEG files with the detail of photographs."""
     rng = np.random.default_rng(0)
     for number in range(IMAGES):
-        coarse = Image.fromarray(rng.integers(0, 255, (60, 80, 3), dtype=np.uint8)).resize((WIDTH, HEIGHT))
+        coarse = Image.fromarray(rng.integers(0, 255, (60, 80, 3), dtype=np.uint8)).resize(
+            (WIDTH, HEIGHT)
+        )
         coarse.save(root / f"{number}.jpg", quality=90)
     paths = [f"{number}.jpg" for number in range(IMAGES)]
-    return pd.DataFrame({"image_id": range(IMAGES), "path": paths, "height": HEIGHT, "width": WIDTH})
+    return pd.DataFrame(
+        {"image_id": range(IMAGES), "path": paths, "height": HEIGHT, "width": WIDTH}
+    )

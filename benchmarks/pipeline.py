@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from benchmarks._measure import show
-from tests.pipeline.closure import ROOT
+from tests.support.closure import ROOT
 
 CLOSING = re.compile(r"^(\w+): .*\(([\d.]+) s, ([\d.]+) GB at most\)$", re.MULTILINE)
 
@@ -21,7 +21,21 @@ def main() -> None:
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         env = {**os.environ, "TRIS_SCRATCH": f"{folder}/scratch", "PATH": path}
         started = time.perf_counter()
-        done = subprocess.run(["dvc", "repro"], cwd=project, env=env, check=True, stdout=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            ["dvc", "repro"], cwd=project, env=env, check=True, stdout=subprocess.PIPE, text=True
+        )
         whole = time.perf_counter() - started
-    stages = [{"name": name, "seconds": float(s), "gigabytes": float(gb)} for name, s, gb in CLOSING.findall(done.stdout)]
-    show([*stages, {"name": "dvc repro", "seconds": whole, "gigabytes": max(stage["gigabytes"] for stage in stages)}])
+    stages = [
+        {"name": name, "seconds": float(s), "gigabytes": float(gb)}
+        for name, s, gb in CLOSING.findall(done.stdout)
+    ]
+    show(
+        [
+            *stages,
+            {
+                "name": "dvc repro",
+                "seconds": whole,
+                "gigabytes": max(stage["gigabytes"] for stage in stages),
+            },
+        ]
+    )

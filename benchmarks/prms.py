@@ -9,9 +9,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import _inputs
 from benchmarks._measure import device, matmul_rate, row, seconds, show
-from tris_core.models.clip import encode_words, sentence_feature
-from tris_core.prms import cumulative_scores, masked_by_responses, similarities
-from tris_core.training.step1 import SentenceFeatures
+from tris_core.clip.towers import encode_words, sentence_feature
+from tris_core.prms.scores import cumulative_scores, masked_by_responses, similarities
+from tris_core.step1.scorer import SentenceFeatures
 
 EXPRESSIONS, SIZE, GRID = 4, 320, 10
 
@@ -27,13 +27,25 @@ def main() -> None:
     def ours() -> Tensor:
         sentences = SentenceFeatures(scorer, tokens, device())[np.arange(EXPRESSIONS)]
         masked = masked_by_responses(image, maps, size=224, mask="relu")
-        return cumulative_scores(similarities(scorer, masked, sentences), torch.zeros(EXPRESSIONS, device=device()))
+        return cumulative_scores(
+            similarities(scorer, masked, sentences), torch.zeros(EXPRESSIONS, device=device())
+        )
 
     with FlopCounterMode(display=False) as counted:
         score = ours()
     assert torch.allclose(score, pair_by_pair(scorer, image, maps, tokens), atol=1e-4)
     twin = seconds(lambda: pair_by_pair(scorer, image, maps, tokens))
-    show([row("prms M=4", seconds(ours), twin=twin, floor=counted.get_total_flops() / matmul_rate(), device=str(device()))])
+    show(
+        [
+            row(
+                "prms M=4",
+                seconds(ours),
+                twin=twin,
+                floor=counted.get_total_flops() / matmul_rate(),
+                device=str(device()),
+            )
+        ]
+    )
 
 
 def pair_by_pair(scorer: CLIP, image: Tensor, maps: Tensor, tokens: Tensor) -> Tensor:
@@ -44,5 +56,7 @@ def pair_by_pair(scorer: CLIP, image: Tensor, maps: Tensor, tokens: Tensor) -> T
             masked = masked_by_responses(image, maps[t : t + 1], size=224, mask="relu")
             seen = F.normalize(scorer.encode_image(masked), dim=1)
             word = encode_words(scorer, sentence[None])
-            scores[t] += (seen * F.normalize(sentence_feature(scorer, word, sentence[None]), dim=1)).sum()
+            scores[t] += (
+                seen * F.normalize(sentence_feature(scorer, word, sentence[None]), dim=1)
+            ).sum()
     return scores

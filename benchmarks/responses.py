@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from benchmarks import _inputs
 from benchmarks._measure import device, row, seconds, show
-from tris_core.images import normalise
-from tris_core.models.step1 import Step1
-from tris_core.response_file import SCHEMA
-from tris_core.responses import response_maps
+from tris_core.data.transforms import normalise
+from tris_core.responses.file import SCHEMA
+from tris_core.step1.inference import response_maps
+from tris_core.step1.network import Step1
 
 IMAGES, PER_IMAGE, SIZE, HEIGHT, WIDTH = 8, 3, 320, 480, 640
 
@@ -27,27 +27,40 @@ def main() -> None:
     tokens = _inputs.sentences(len(image_of))
 
     def ours() -> NDArray[np.float32]:
-        parts = list(response_maps(model, pictures, image_of, tokens, device=device(), precision="fp32"))  # type: ignore[arg-type]
+        parts = list(
+            response_maps(model, pictures, image_of, tokens, device=device(), precision="fp32")
+        )  # type: ignore[arg-type]
         rows = np.concatenate([rows for rows, _ in parts])
         return np.concatenate([maps for _, maps in parts])[np.argsort(rows)]
 
     def twin() -> NDArray[np.float32]:
-        return np.concatenate([one(model, pictures, image, row) for image, row in zip(image_of, tokens, strict=True)])
+        return np.concatenate(
+            [one(model, pictures, image, row) for image, row in zip(image_of, tokens, strict=True)]
+        )
 
     made = ours()
     assert np.allclose(made, twin(), atol=1e-3 * np.abs(made).max())
-    spent = row(f"responses {IMAGES} x {PER_IMAGE}", seconds(ours), twin=seconds(twin, repeats=1), device=str(device()))
+    spent = row(
+        f"responses {IMAGES} x {PER_IMAGE}",
+        seconds(ours),
+        twin=seconds(twin, repeats=1),
+        device=str(device()),
+    )
     show([spent, disk(made)])
 
 
-def one(model: Step1, pictures: _inputs.Pictures, image: np.int64, tokens: torch.Tensor) -> NDArray[np.float32]:
+def one(
+    model: Step1, pictures: _inputs.Pictures, image: np.int64, tokens: torch.Tensor
+) -> NDArray[np.float32]:
     vis = model.encode_image(normalise(pictures[np.array([image])].to(device())))
     return model.respond_pairs(vis, model.encode_text(tokens[None].to(device()))).cpu().numpy()
 
 
 def disk(maps: NDArray[np.float32]) -> dict[str, object]:
     """Bytes per map in the stage's own Parquet, of a thousand maps."""
-    maps = np.resize(maps, (1000, *maps.shape[1:])) + np.random.default_rng(0).normal(size=(1000, 1, 1)).astype(np.float32)
+    maps = np.resize(maps, (1000, *maps.shape[1:])) + np.random.default_rng(0).normal(
+        size=(1000, 1, 1)
+    ).astype(np.float32)
     count = np.arange(len(maps))
     columns = {
         "expression_id": count, "ref_id": count, "image_id": count, "split": ["train"] * len(maps),

@@ -23,12 +23,12 @@ from benchmarks import _growth
 from benchmarks._measure import show
 from tris_core.data.grouping import RowsByImage
 from tris_core.data.rle import encode
-from tris_core.evaluation import report, score_responses
-from tris_core.metrics import summarise
-from tris_core.prms import cumulative_scores
-from tris_core.processes import peak_memory
-from tris_core.response_file import ResponseFile, raw_maps, write_responses
-from tris_core.responses import GROUP
+from tris_core.evaluation.metrics import summarise
+from tris_core.evaluation.records import report, score_responses
+from tris_core.prms.scores import cumulative_scores
+from tris_core.responses.file import ResponseFile, raw_maps, write_responses
+from tris_core.runtime.processes import peak_memory
+from tris_core.step1.inference import GROUP
 
 LIST, LONG_LIST = 1_000_000, 10_000_000
 EXPRESSIONS, PER_REF, GRID, SIZE = 142_000, 3, 10, 320
@@ -54,14 +54,25 @@ def table_of(expressions: int) -> pd.DataFrame:
     ids = np.arange(expressions)
     refs = ids // PER_REF
     split = np.where(refs % 100, "train", "val")
-    return pd.DataFrame({"expression_id": ids, "ref_id": refs, "image_id": refs * 2 // 5, "split": split})
+    return pd.DataFrame(
+        {"expression_id": ids, "ref_id": refs, "image_id": refs * 2 // 5, "split": split}
+    )
 
 
 def measure(step: str, expressions: int, path: Path) -> dict[str, float]:
     rng, table = np.random.default_rng(0), table_of(expressions)
     refs = table.drop_duplicates("ref_id")
     counts = encode(np.pad(np.ones((120, 160), bool), ((180, 180), (240, 240))))
-    boxes = {"x0": 240.0, "y0": 180.0, "x1": 400.0, "y1": 300.0, "area": 19_200, "height": 480, "width": 640, "counts": counts}
+    boxes = {
+        "x0": 240.0,
+        "y0": 180.0,
+        "x1": 400.0,
+        "y1": 300.0,
+        "area": 19_200,
+        "height": 480,
+        "width": 640,
+        "counts": counts,
+    }
     truth = refs[["ref_id"]].assign(**boxes).set_index("ref_id")
     before, started = peak_memory(), time.perf_counter()
     if step == "write":
@@ -73,8 +84,12 @@ def measure(step: str, expressions: int, path: Path) -> dict[str, float]:
     elif step == "select":
         scores = []
         for group in ResponseFile(path):
-            similarity = torch.from_numpy(rng.normal(size=(len(group), len(group))).astype(np.float32))
-            score = cumulative_scores(similarity, torch.from_numpy(group["ref_id"].to_numpy())).numpy()
+            similarity = torch.from_numpy(
+                rng.normal(size=(len(group), len(group))).astype(np.float32)
+            )
+            score = cumulative_scores(
+                similarity, torch.from_numpy(group["ref_id"].to_numpy())
+            ).numpy()
             scores.append(group[["ref_id", "expression_id"]].assign(score=score))
         made = pd.concat(scores, ignore_index=True)
         assert made.groupby("ref_id")["score"].idxmax().nunique() == len(refs)
@@ -97,4 +112,6 @@ if __name__ == "__main__":
     if len(sys.argv) == 2:
         show(_growth.lists(int(sys.argv[1])))
         sys.exit()
-    print(json.dumps(measure(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]) / "responses.parquet")))
+    print(
+        json.dumps(measure(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]) / "responses.parquet"))
+    )

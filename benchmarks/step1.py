@@ -19,18 +19,25 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import _inputs
 from benchmarks._measure import device, matmul_rate, row, seconds, show
-from tests.pipeline.closure import ROOT
-from tris_core.data.samples import CalibrationNegatives, TrainingRefs
-from tris_core.images import normalise
-from tris_core.losses import classification_loss, image_level_score, masked_image, negative_term, positive_term
-from tris_core.models.clip import encode_words, sentence_feature, stage_features
-from tris_core.models.step1 import Step1
-from tris_core.params.base import load_section
-from tris_core.params.train_step1 import TrainStep1Params
-from tris_core.processes import keep_freed_memory
-from tris_core.training.engine import Losses
+from tests.support.closure import ROOT
+from tris_core.clip.towers import encode_words, sentence_feature, stage_features
+from tris_core.data.transforms import normalise
+from tris_core.runtime.params import load_section
+from tris_core.runtime.processes import keep_freed_memory
+from tris_core.step1.losses import (
+    classification_loss,
+    image_level_score,
+    negative_term,
+    positive_term,
+)
+from tris_core.step1.negatives import CalibrationNegatives
+from tris_core.step1.network import Step1
+from tris_core.step1.params import TrainStep1Params
+from tris_core.step1.scorer import SentenceFeatures, masked_image
+from tris_core.step1.training import step1_losses
+from tris_core.training.loop import Losses
 from tris_core.training.optimizers import adamw
-from tris_core.training.step1 import SentenceFeatures, step1_losses
+from tris_core.training.samples import TrainingRefs
 
 SIZE, SCORER_SIZE = 320, 224
 
@@ -38,12 +45,16 @@ SIZE, SCORER_SIZE = 320, 224
 def main() -> None:
     torch.manual_seed(0)
     precision = "bf16" if device().type == "cuda" else "fp32"
-    params = load_section(ROOT / "presets" / "paper.yaml", TrainStep1Params).model_copy(update={"precision": precision})
+    params = load_section(ROOT / "presets" / "paper.yaml", TrainStep1Params).model_copy(
+        update={"precision": precision}
+    )
     refs, pictures = _inputs.refs(4 * params.batch), _inputs.Pictures(SIZE)
     tokens = _inputs.sentences(int(refs.count.sum()))
     model, scorer = _inputs.step1().train(), _inputs.scorer()
     features = SentenceFeatures(scorer, tokens, device())
-    ours = step1_losses(model, scorer, SCORER_SIZE, pictures, refs, tokens, features, params, device())  # type: ignore[arg-type]
+    ours = step1_losses(
+        model, scorer, SCORER_SIZE, pictures, refs, tokens, features, params, device()
+    )  # type: ignore[arg-type]
     plain_model, plain_scorer = deepcopy(model), deepcopy(scorer).requires_grad_(True)
     for module in (plain_model, plain_scorer):
         module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -51,7 +62,9 @@ def main() -> None:
     with torch.no_grad():
         found, expected = ours(0), plain(0)
     for name, value in expected.items():
-        assert torch.allclose(found[name], value, rtol=2e-2 if precision == "bf16" else 1e-4, atol=1e-4), name
+        assert torch.allclose(
+            found[name], value, rtol=2e-2 if precision == "bf16" else 1e-4, atol=1e-4
+        ), name
     plain_step = _inputs.training_step(adamw(plain_model, params), plain)
     twin = seconds(plain_step, repeats=1)
     keep_freed_memory()
@@ -80,7 +93,9 @@ def released_recipe(
     pool = AttentionPool2d(SIZE // 32, embed_dim=2048, num_heads=32, output_dim=1024).to(device())
 
     def encode(sentence: Tensor) -> Tensor:
-        return F.normalize(sentence_feature(scorer, encode_words(scorer, sentence), sentence), dim=1)
+        return F.normalize(
+            sentence_feature(scorer, encode_words(scorer, sentence), sentence), dim=1
+        )
 
     def losses(step: int) -> Losses:
         rng = np.random.default_rng([params.seed, 1, step])
@@ -99,17 +114,26 @@ def released_recipe(
         cls = classification_loss(score, everyone, torch.ones_like(score, dtype=torch.bool))
         masked = masked_image(image, own, size=SCORER_SIZE)
         positive = []
-        for seen, sentence in zip(F.normalize(scorer.encode_image(masked), dim=1), tokens[text], strict=True):
+        for seen, sentence in zip(
+            F.normalize(scorer.encode_image(masked), dim=1), tokens[text], strict=True
+        ):
             positive.append((seen[None] * encode(sentence[None].to(device()))).sum())
         similarity = []
-        for seen, rows in zip(F.normalize(scorer.encode_image(masked), dim=1), fillers, strict=True):
+        for seen, rows in zip(
+            F.normalize(scorer.encode_image(masked), dim=1), fillers, strict=True
+        ):
             similarity.append(encode(tokens[rows].to(device())) @ seen)
         weights = params.loss
         parts = {
             "cls": cls,
             "pos": positive_term(torch.stack(positive), eps=weights.eps),
-            "neg": negative_term(torch.stack(similarity), eps=weights.eps, reduction=weights.neg_reduction),
+            "neg": negative_term(
+                torch.stack(similarity), eps=weights.eps, reduction=weights.neg_reduction
+            ),
         }
-        return {"total": weights.cls * cls + weights.pos * parts["pos"] + weights.neg * parts["neg"], **parts}
+        return {
+            "total": weights.cls * cls + weights.pos * parts["pos"] + weights.neg * parts["neg"],
+            **parts,
+        }
 
     return losses

@@ -7,13 +7,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import _inputs
 from benchmarks._measure import device, matmul_rate, row, seconds, show
-from tests.pipeline.closure import ROOT
+from tests.support.closure import ROOT
 from tris_core.data.rle import encode
-from tris_core.params.base import load_section
-from tris_core.params.train_step2 import TrainStep2Params
-from tris_core.processes import keep_freed_memory
+from tris_core.runtime.params import load_section
+from tris_core.runtime.processes import keep_freed_memory
+from tris_core.step2.params import TrainStep2Params
+from tris_core.step2.training import step2_losses
 from tris_core.training.optimizers import adamw
-from tris_core.training.step2 import step2_losses
 
 SIZE, HEIGHT, WIDTH = 320, 480, 640
 
@@ -22,14 +22,21 @@ def main() -> None:
     keep_freed_memory()
     torch.manual_seed(0)
     precision = "bf16" if device().type == "cuda" else "fp32"
-    params = load_section(ROOT / "presets" / "paper.yaml", TrainStep2Params).model_copy(update={"precision": precision})
+    params = load_section(ROOT / "presets" / "paper.yaml", TrainStep2Params).model_copy(
+        update={"precision": precision}
+    )
     refs = _inputs.refs(4 * params.batch)
     tokens = _inputs.sentences(int(refs.count.sum()))
     mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
     mask[100:300, 200:400] = True
-    labels = pd.DataFrame({"counts": [encode(mask)] * len(refs.image), "height": HEIGHT, "width": WIDTH}, index=refs.ref_id)
+    labels = pd.DataFrame(
+        {"counts": [encode(mask)] * len(refs.image), "height": HEIGHT, "width": WIDTH},
+        index=refs.ref_id,
+    )
     model = _inputs.step2().train()
-    losses = step2_losses(model, None, _inputs.Pictures(SIZE), refs, labels, tokens, params, device())  # type: ignore[arg-type]
+    losses = step2_losses(
+        model, None, _inputs.Pictures(SIZE), refs, labels, tokens, params, device()
+    )  # type: ignore[arg-type]
     step = _inputs.training_step(adamw(model, params, full_rate="positional_embedding"), losses)
     with FlopCounterMode(display=False) as counted:
         step()
@@ -37,4 +44,14 @@ def main() -> None:
     rate = matmul_rate(torch.bfloat16 if precision == "bf16" else torch.float32)
     floor = counted.get_total_flops() / rate
     name = f"step2 batch {params.batch} {precision}"
-    show([row(name, spent, floor=floor, images_per_second=params.batch / spent, device=str(device()))])
+    show(
+        [
+            row(
+                name,
+                spent,
+                floor=floor,
+                images_per_second=params.batch / spent,
+                device=str(device()),
+            )
+        ]
+    )

@@ -36,7 +36,14 @@ def measure(height: int, width: int, *, against_dense: bool) -> Row:
         dense = matrix.to_dense()
         twin = seconds(lambda: made.append(dense_power(dense, cam, edge)), repeats=1, warm_up=False)
         assert (made[0] - exact).abs().max() < TOLERANCE * exact.max()
-    return row(f"walk {height} x {width}", ours, twin=twin, floor=floor, products=products, device=str(device()))
+    return row(
+        f"walk {height} x {width}",
+        ours,
+        twin=twin,
+        floor=floor,
+        products=products,
+        device=str(device()),
+    )
 
 
 def dense_power(matrix: Tensor, cam: Tensor, edge: Tensor) -> Tensor:

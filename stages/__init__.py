@@ -3,8 +3,8 @@
 import gc
 import sys
 
-from tris_core.errors import InputError
-from tris_core.installation import check_torch_pair
+from tris_core.runtime.errors import InputError
+from tris_core.runtime.installation import check_torch_pair
 
 # Imports allocate about a million objects that live to the end; rescanning them takes a sixth of a stage's start-up.
 # The rest of it is in `stages._stage.stage_app`.

@@ -4,12 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from stages._paths import CURVES
-from tris_core import distributed
-from tris_core.files import replacing
-from tris_core.models.checkpoints import save_marker, save_model
+from stages._artifacts import CURVES, PACKED, TRUTH, expressions_with_images
+from tris_core.data.packed import PackedImages, packed_size
+from tris_core.runtime import distributed
+from tris_core.runtime.errors import InputError
+from tris_core.runtime.files import replacing
+from tris_core.runtime.parquet import read_table
+from tris_core.training.params import Training
+from tris_core.training.validation import Validation
+from tris_core.weights.model_folder import save_marker, save_model
+from tris_core.weights.released import Builders, open_weights
 
 NO_HISTORY = pd.DataFrame(columns=["step", "total"])
 
@@ -30,8 +37,42 @@ def skip_training(folder: Path, name: str, why: str) -> str:
     return f"{folder}: not trained, {why}"
 
 
-def keep(model: nn.Module, config: dict[str, Any], folder: Path, history: pd.DataFrame, name: str) -> None:
+def keep(
+    model: nn.Module, config: dict[str, Any], folder: Path, history: pd.DataFrame, name: str
+) -> None:
     """Write the trained model and its loss curve, once whatever the number of processes."""
     if not distributed.rank():
         save_model(folder, model.state_dict(), config)
     write_curve(name, history)
+
+
+def take_weights(location: str, builders: Builders, folder: Path, name: str) -> str:
+    """Verify a model folder or a released file (a path or hf://owner/repo/file), and save it as `folder`.
+
+    Returns the clause of the closing line.
+    """
+    state, config = open_weights(location, builders)
+    size = packed_size(PACKED)
+    if config["size"] != size:
+        raise InputError(
+            f"{location}: trained on squares of {config['size']} pixels, not {size}; set pack_images.size to that"
+        )
+    if not distributed.rank():
+        save_model(folder, state, config)
+    write_curve(name, NO_HISTORY)
+    return f"{folder}: {len(state)} tensors of {location}, SHA-256 {config['source']['sha256'][:12]}; not trained"
+
+
+def validation(
+    params: Training,
+    images: pd.DataFrame,
+    packed: PackedImages,
+    tokens: Tensor,
+    device: torch.device,
+) -> Validation:
+    """The expressions of val with their masks, to choose an epoch by: all that `selection: val_mIoU` needs."""
+    table, image_of = expressions_with_images(images)
+    truth = read_table(TRUTH).set_index("ref_id")
+    return Validation.of_split(
+        "val", table, image_of, tokens, truth, packed, device, params.precision
+    )

@@ -4,26 +4,30 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from stages._inputs import expressions_with_images, open_images, read_clip
-from stages._paths import IMAGES, RESPONSES, STEP1
-from stages._spread import spread_stage
-from stages._stage import PARAMS, stage_app
-from stages._text import tokenize
+from stages._artifacts import (
+    IMAGES,
+    RESPONSES,
+    STEP1,
+    expressions_with_images,
+    open_images,
+    read_clip,
+)
+from stages._stage import PARAMS, spread_stage, stage_app
+from tris_core.baselines import BASELINES
+from tris_core.clip.sources import load_clip
+from tris_core.clip.tokenizer import tokenize
 from tris_core.data.grouping import RowsByImage
-from tris_core.data.supplied import supplied_responses
-from tris_core.distributed import rank
-from tris_core.models.baselines import BASELINES
-from tris_core.models.checkpoints import load_model
-from tris_core.models.clip_sources import load_clip
-from tris_core.models.step1 import build_step1
-from tris_core.params.base import load_section
-from tris_core.params.dump_responses import DumpResponsesParams
-from tris_core.params.runtime import RuntimeParams
-from tris_core.parquet import read_table
-from tris_core.progress import progress
-from tris_core.response_file import raw_maps, write_responses
-from tris_core.responses import GROUP, response_maps
-from tris_core.runtime import pick_device, place
+from tris_core.responses.file import raw_maps, write_responses
+from tris_core.responses.supplied import supplied_responses
+from tris_core.runtime.device import pick_device, place
+from tris_core.runtime.distributed import rank
+from tris_core.runtime.params import RuntimeParams, load_section
+from tris_core.runtime.parquet import read_table
+from tris_core.runtime.progress import progress
+from tris_core.step1.inference import GROUP, response_maps
+from tris_core.step1.network import build_step1
+from tris_core.step1.params import DumpResponsesParams
+from tris_core.weights.model_folder import load_model
 
 app = stage_app()
 
@@ -57,7 +61,9 @@ def main() -> None:
         model, clip, text = responder(params)
         place(model, device)
         tokens = tokenize(table["text"].tolist(), clip["vocabulary"], text)
-        maps = response_maps(model, packed, image_of, tokens, device=device, precision=params.precision)
+        maps = response_maps(
+            model, packed, image_of, tokens, device=device, precision=params.precision
+        )
         if rank():
             deque(maps, maxlen=0)  # its share
             return
@@ -65,7 +71,9 @@ def main() -> None:
             for rows, part in maps:
                 write(columns.iloc[rows], part)
                 bar.update(len(rows))
-        say(f"{RESPONSES}: {len(table)} maps of {part.shape[1]} x {part.shape[2]}, {RESPONSES.stat().st_size / 1e6:.1f} MB")
+        say(
+            f"{RESPONSES}: {len(table)} maps of {part.shape[1]} x {part.shape[2]}, {RESPONSES.stat().st_size / 1e6:.1f} MB"
+        )
 
 
 def responder(params: DumpResponsesParams) -> tuple[Any, dict[str, Any], dict[str, Any]]:
@@ -75,7 +83,11 @@ def responder(params: DumpResponsesParams) -> tuple[Any, dict[str, Any], dict[st
         return model, config["clip"], config["text"]
     described = read_clip()
     backbone = described["backbone"]
-    return BASELINES[params.method](load_clip(backbone), backbone["name"]), backbone, described["text"]
+    return (
+        BASELINES[params.method](load_clip(backbone), backbone["name"]),
+        backbone,
+        described["text"],
+    )
 
 
 if __name__ == "__main__":

@@ -2,17 +2,16 @@
 
 import numpy as np
 
-from stages._evaluation import unmeasured
-from stages._paths import METRICS, PACKED, PRMS, PSEUDO_LABELS, RESPONSES, TRUTH
+from stages._artifacts import METRICS, PACKED, PRMS, PSEUDO_LABELS, RESPONSES, TRUTH
 from stages._stage import PARAMS, stage, stage_app
 from tris_core.data.packed import packed_size
-from tris_core.evaluation import mask_ious, threshold_curve
-from tris_core.files import write_json
-from tris_core.params.base import load_section
-from tris_core.params.runtime import RuntimeParams
-from tris_core.parquet import read_table
-from tris_core.response_file import ResponseFile
-from tris_core.threads import set_threads
+from tris_core.evaluation.outputs import unmeasured
+from tris_core.evaluation.records import mask_ious, threshold_curve
+from tris_core.responses.file import ResponseFile
+from tris_core.runtime.files import write_json
+from tris_core.runtime.params import RuntimeParams, load_section
+from tris_core.runtime.parquet import read_table
+from tris_core.runtime.threads import set_threads
 
 app = stage_app()
 
@@ -36,7 +35,9 @@ def main() -> None:
         train = {}
         if len(measured):
             set_threads(load_section(PARAMS, RuntimeParams))
-            curve = threshold_curve(ResponseFile(RESPONSES, selected), truth, size=packed_size(PACKED))["train"]
+            curve = threshold_curve(
+                ResponseFile(RESPONSES, selected), truth, size=packed_size(PACKED)
+            )["train"]
             train["train"] = {
                 "response_mIoU": round(curve.max(), 4),
                 "pseudo_mIoU": round(float(np.mean(mask_ious(measured, truth))), 4),

@@ -1,12 +1,12 @@
 """Judge what was selected."""
 
-from stages._evaluation import unmeasured
-from stages._paths import EVALUATION, METRICS, PRMS
+from stages._artifacts import EVALUATION, METRICS, PRMS
 from stages._stage import stage, stage_app
-from tris_core.evaluation import in_order
-from tris_core.files import write_json
-from tris_core.metrics import ious
-from tris_core.parquet import read_table
+from tris_core.evaluation.metrics import ious
+from tris_core.evaluation.outputs import unmeasured
+from tris_core.evaluation.records import in_order
+from tris_core.runtime.files import write_json
+from tris_core.runtime.parquet import read_table
 
 app = stage_app()
 
@@ -27,8 +27,13 @@ def main() -> None:
         selected = iou[iou["selected"]].set_index("ref_id")["iou"]
         iou = iou.assign(chosen=iou["ref_id"].map(selected))
         gains = {
-            split: {"without": round(part["iou"].mean(), 4), "with": round(part["chosen"].mean(), 4)}
-            for split, part in ((name, iou[iou["split"] == name]) for name in in_order(iou["split"]))
+            split: {
+                "without": round(part["iou"].mean(), 4),
+                "with": round(part["chosen"].mean(), 4),
+            }
+            for split, part in (
+                (name, iou[iou["split"] == name]) for name in in_order(iou["split"])
+            )
         }
         write_json(METRICS / "prms.json", gains)
         for split, values in gains.items():

@@ -1,18 +1,17 @@
 """Judge Step-1's response maps."""
 
-from stages._evaluation import unmeasured, write_evaluation
-from stages._paths import CURVES, EVALUATION, EXPRESSIONS, METRICS, PACKED, RESPONSES, TRUTH
+from stages._artifacts import CURVES, EVALUATION, EXPRESSIONS, METRICS, PACKED, RESPONSES, TRUTH
 from stages._stage import PARAMS, stage, stage_app
 from tris_core.data.packed import packed_size
-from tris_core.evaluation import score_responses, threshold_curve
-from tris_core.files import replacing
-from tris_core.params.base import load_section
-from tris_core.params.evaluate_step1 import EvaluateStep1Params
-from tris_core.params.runtime import RuntimeParams
-from tris_core.params.train_step1 import TrainStep1Params
-from tris_core.parquet import read_table
-from tris_core.response_file import ResponseFile
-from tris_core.threads import set_threads
+from tris_core.evaluation.outputs import unmeasured, write_evaluation
+from tris_core.evaluation.params import EvaluateStep1Params
+from tris_core.evaluation.records import score_responses, threshold_curve
+from tris_core.responses.file import ResponseFile
+from tris_core.runtime.files import replacing
+from tris_core.runtime.params import RuntimeParams, load_section
+from tris_core.runtime.parquet import read_table
+from tris_core.runtime.threads import set_threads
+from tris_core.step1.params import TrainStep1Params
 
 app = stage_app()
 
@@ -36,7 +35,9 @@ def main() -> None:
         expressions = read_table(EXPRESSIONS)
         measured = expressions.loc[expressions["ref_id"].isin(truth.index), "expression_id"]
         responses = ResponseFile(RESPONSES, measured)
-        records = score_responses(responses, truth, size=size, threshold=params.threshold, box_input=params.box_input)
+        records = score_responses(
+            responses, truth, size=size, threshold=params.threshold, box_input=params.box_input
+        )
         about = {
             "threshold": params.threshold,
             "rule": "response / maximum > threshold, at the image's own size",
@@ -53,7 +54,9 @@ def main() -> None:
             min_box_fraction=params.min_box_fraction,
         )
         curve = threshold_curve(responses, truth, size=size)
-        plotted = curve.reindex(columns=list(dict.fromkeys(["train", "val", *curve])))  # dvc.yaml names these two
+        plotted = curve.reindex(
+            columns=list(dict.fromkeys(["train", "val", *curve]))
+        )  # dvc.yaml names these two
         with replacing(CURVES / "step1_thresholds.csv") as temporary:
             plotted.round(4).to_csv(temporary)
         for split, metrics in summary.items():

@@ -8,33 +8,41 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages._evaluation import unmeasured, write_evaluation
-from stages._inputs import expressions_with_images, image_folder, open_images
-from stages._paths import EVALUATION, METRICS, PREDICTIONS, PSEUDO_LABELS, RESPONSES, SHEETS, STEP2, TRUTH
-from stages._spread import spread_stage
-from stages._stage import PARAMS, stage_app
-from stages._text import tokenize
+from stages._artifacts import (
+    EVALUATION,
+    METRICS,
+    PREDICTIONS,
+    PSEUDO_LABELS,
+    RESPONSES,
+    SHEETS,
+    STEP2,
+    TRUTH,
+    expressions_with_images,
+    image_folder,
+    open_images,
+)
+from stages._stage import PARAMS, spread_stage, stage_app
+from tris_core.clip.tokenizer import tokenize
+from tris_core.data.images import read_image
 from tris_core.data.packed import PackedImages
 from tris_core.data.rle import decode
-from tris_core.distributed import rank
-from tris_core.evaluation import by_image, score_rows
-from tris_core.files import replacing
-from tris_core.frames import concat
-from tris_core.images import read_image
-from tris_core.models.checkpoints import load_model
-from tris_core.models.step2 import build_step2
-from tris_core.params.base import load_section
-from tris_core.params.evaluate_step2 import EvaluateStep2Params
-from tris_core.params.runtime import RuntimeParams
-from tris_core.params.train_step1 import TrainStep1Params
-from tris_core.params.train_step2 import TrainStep2Params
-from tris_core.parquet import read_table, write_table
-from tris_core.predictions import predict_by_image, to_rows
-from tris_core.progress import progress
-from tris_core.response_file import ResponseFile
-from tris_core.runtime import pick_device, place
-from tris_core.sheets import SheetRow, write_sheet
-from tris_core.threads import ready
+from tris_core.drawing.sheets import SheetRow, write_sheet
+from tris_core.evaluation.outputs import unmeasured, write_evaluation
+from tris_core.evaluation.params import EvaluateStep2Params
+from tris_core.evaluation.records import by_image, score_rows
+from tris_core.responses.file import ResponseFile
+from tris_core.runtime.device import pick_device, place
+from tris_core.runtime.distributed import rank
+from tris_core.runtime.files import replacing
+from tris_core.runtime.frames import concat, ready
+from tris_core.runtime.params import RuntimeParams, load_section
+from tris_core.runtime.parquet import read_table, write_table
+from tris_core.runtime.progress import progress
+from tris_core.step1.params import TrainStep1Params
+from tris_core.step2.inference import predict_by_image, to_rows
+from tris_core.step2.network import build_step2
+from tris_core.step2.params import TrainStep2Params
+from tris_core.weights.model_folder import load_model
 
 app = stage_app()
 SHEET_ROWS = 6
@@ -62,7 +70,9 @@ def main() -> None:
         predictions = predict(params, table, image_of, images.set_index("image_id"), packed)
         if predictions is None:
             return
-        made = table[["expression_id", "ref_id", "split"]].merge(predictions, on="expression_id", validate="1:1")
+        made = table[["expression_id", "ref_id", "split"]].merge(
+            predictions, on="expression_id", validate="1:1"
+        )
         made = made.sort_values("expression_id", ignore_index=True)
         write_table(PREDICTIONS, made)
         trainings = load_section(PARAMS, TrainStep1Params), load_section(PARAMS, TrainStep2Params)
@@ -84,13 +94,19 @@ def main() -> None:
         )
         draw_sheets(table, images, truth, made.set_index("expression_id"), packed.size)
         for split, metrics in summary.items():
-            say(f"{split}: mIoU {metrics['mIoU']:.3f}, oIoU {metrics['oIoU']:.3f}, PointM {metrics['PointM']:.3f}")
+            say(
+                f"{split}: mIoU {metrics['mIoU']:.3f}, oIoU {metrics['oIoU']:.3f}, PointM {metrics['PointM']:.3f}"
+            )
         for clause in unmeasured(len(table), len(scores)):
             say(clause)
 
 
 def predict(
-    params: EvaluateStep2Params, table: pd.DataFrame, image_of: NDArray[np.int64], size_of: pd.DataFrame, packed: PackedImages
+    params: EvaluateStep2Params,
+    table: pd.DataFrame,
+    image_of: NDArray[np.int64],
+    size_of: pd.DataFrame,
+    packed: PackedImages,
 ) -> pd.DataFrame | None:
     """The rows of all expressions (`to_rows`), image by image; of several processes rank 0 has them, the others None."""
     device = pick_device(load_section(PARAMS, RuntimeParams))
@@ -106,7 +122,9 @@ def predict(
         ids = part["expression_id"].to_numpy()
         return to_rows(ids, logits.cpu(), height=height, width=width, threshold=params.threshold)
 
-    kept = predict_by_image(model, packed, image_of, tokens, keep, device=device, precision=params.precision)
+    kept = predict_by_image(
+        model, packed, image_of, tokens, keep, device=device, precision=params.precision
+    )
     if rank():
         deque(kept, maxlen=0)  # its share
         return None
@@ -119,11 +137,25 @@ def predict(
         return concat(map(counted, kept))
 
 
-def draw_sheets(table: pd.DataFrame, images: pd.DataFrame, truth: pd.DataFrame, predictions: pd.DataFrame, size: int) -> None:
+def draw_sheets(
+    table: pd.DataFrame,
+    images: pd.DataFrame,
+    truth: pd.DataFrame,
+    predictions: pd.DataFrame,
+    size: int,
+) -> None:
     """One sheet per split: expressions evenly spread over its images, the first of each image's."""
-    labels, texts = read_table(PSEUDO_LABELS).set_index("ref_id"), table.set_index("expression_id")["text"]
+    labels, texts = (
+        read_table(PSEUDO_LABELS).set_index("ref_id"),
+        table.set_index("expression_id")["text"],
+    )
     paths = images.set_index("image_id")["path"]
-    sizes = table[["ref_id", "image_id"]].drop_duplicates("ref_id").merge(images, on="image_id").set_index("ref_id")
+    sizes = (
+        table[["ref_id", "image_id"]]
+        .drop_duplicates("ref_id")
+        .merge(images, on="image_id")
+        .set_index("ref_id")
+    )
 
     ready(labels, texts, paths, predictions, truth)
 
@@ -131,7 +163,10 @@ def draw_sheets(table: pd.DataFrame, images: pd.DataFrame, truth: pd.DataFrame, 
         return decode(row["counts"], row["height"], row["width"])
 
     def draw(found: pd.DataFrame, maps: Tensor) -> list[tuple[str, SheetRow]]:
-        return [(row.split, draw_row(row, response.numpy())) for row, response in zip(found.itertuples(), maps, strict=True)]
+        return [
+            (row.split, draw_row(row, response.numpy()))
+            for row, response in zip(found.itertuples(), maps, strict=True)
+        ]
 
     def draw_row(row: Any, response: NDArray[np.float32]) -> SheetRow:
         return SheetRow(
@@ -145,8 +180,16 @@ def draw_sheets(table: pd.DataFrame, images: pd.DataFrame, truth: pd.DataFrame, 
 
     shown = []
     for _, firsts in table.drop_duplicates(["split", "image_id"]).groupby("split"):
-        shown.append(firsts["expression_id"].iloc[np.unique(np.linspace(0, len(firsts) - 1, SHEET_ROWS).round().astype(int))])
-    drawn = [row for rows in by_image(ResponseFile(RESPONSES, pd.concat(shown)), sizes, size, draw) for row in rows]
+        shown.append(
+            firsts["expression_id"].iloc[
+                np.unique(np.linspace(0, len(firsts) - 1, SHEET_ROWS).round().astype(int))
+            ]
+        )
+    drawn = [
+        row
+        for rows in by_image(ResponseFile(RESPONSES, pd.concat(shown)), sizes, size, draw)
+        for row in rows
+    ]
     with replacing(SHEETS) as folder:
         folder.mkdir()
         for split in table["split"].unique():

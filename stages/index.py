@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from stages._paths import INDEX
+from stages._artifacts import INDEX
 from stages._stage import PARAMS, stage, stage_app
-from tris_core.data.index import build_index, drop_summary, write_index
-from tris_core.params.base import load_section
-from tris_core.params.dataset import DatasetParams
-from tris_core.params.index import IndexParams
+from tris_core.annotations.index import build_index, drop_summary, write_index
+from tris_core.annotations.params import IndexParams
+from tris_core.runtime.params import DatasetParams, load_section
 
 app = stage_app()
 
@@ -25,11 +24,21 @@ def main() -> None:
     """
     with stage("index") as say:
         params, dataset = load_section(PARAMS, IndexParams), load_section(PARAMS, DatasetParams)
-        index = build_index(Path(dataset.root), dataset.name, dataset.split_by, dataset.annotations, **params.model_dump())
+        index = build_index(
+            Path(dataset.root),
+            dataset.name,
+            dataset.split_by,
+            dataset.annotations,
+            **params.model_dump(),
+        )
         write_index(index, INDEX)
-        say(f"{INDEX}: {len(index.images)} images, {len(index.refs)} refs, {len(index.expressions)} expressions")
+        say(
+            f"{INDEX}: {len(index.images)} images, {len(index.refs)} refs, {len(index.expressions)} expressions"
+        )
         if len(index.truth) < len(index.refs):
-            say(f"{len(index.refs) - len(index.truth)} refs without a mask, which evaluation will not measure")
+            say(
+                f"{len(index.refs) - len(index.truth)} refs without a mask, which evaluation will not measure"
+            )
         say(f"left out or mended: {drop_summary(index)}")
         for remark in index.remarks:
             say(remark)

@@ -1,12 +1,11 @@
 """Draw the embedded data set."""
 
-from stages._paths import SHAPES
+from stages._artifacts import SHAPES
 from stages._stage import PARAMS, stage, stage_app
-from tris_core.files import replacing
-from tris_core.params.base import load_section
-from tris_core.params.dataset import DatasetParams
-from tris_core.params.make_shapes import MakeShapesParams
+from tris_core.runtime.files import replacing
+from tris_core.runtime.params import DatasetParams, load_section
 from tris_core.shapes.dataset import write_shapes
+from tris_core.shapes.params import MakeShapesParams
 
 app = stage_app()
 
@@ -21,14 +20,19 @@ def main() -> None:
     With any other data set there is nothing to draw, and the output holds a note that says so.
     """
     with stage("make_shapes") as say:
-        params, dataset = load_section(PARAMS, MakeShapesParams), load_section(PARAMS, DatasetParams)
+        params, dataset = (
+            load_section(PARAMS, MakeShapesParams),
+            load_section(PARAMS, DatasetParams),
+        )
         with replacing(SHAPES) as folder:
             if dataset.name == "shapes":
                 write_shapes(folder, **params.model_dump())
                 say(f"{SHAPES}: {params.train} + {params.val} + {params.test} scenes")
             else:
                 folder.mkdir()
-                (folder / "README").write_text(f"Nothing was drawn: dataset.name is {dataset.name}.\n")
+                (folder / "README").write_text(
+                    f"Nothing was drawn: dataset.name is {dataset.name}.\n"
+                )
                 say(f"nothing to draw for {dataset.name}")
 
 

@@ -1,15 +1,13 @@
 """Decode and resize every image once."""
 
-from stages._inputs import image_folder
-from stages._paths import IMAGES, PACKED
+from stages._artifacts import IMAGES, PACKED, image_folder
 from stages._stage import PARAMS, stage, stage_app
 from tris_core.data.packed import pack_images, shard_folder
-from tris_core.files import write_sealed_json
-from tris_core.params.base import load_section
-from tris_core.params.pack_images import PackImagesParams
-from tris_core.params.runtime import RuntimeParams
-from tris_core.parquet import read_table
-from tris_core.training.scratch import scratch_root
+from tris_core.data.params import PackImagesParams
+from tris_core.runtime.files import write_sealed_json
+from tris_core.runtime.params import RuntimeParams, load_section
+from tris_core.runtime.parquet import read_table
+from tris_core.runtime.scratch import scratch_root
 
 app = stage_app()
 
@@ -24,11 +22,18 @@ def main() -> None:
     1. Decode to RGB. 2. Resize to a square, bilinear. 3. Write uint8 shards and their manifest.
     """
     with stage("pack_images") as say:
-        params, runtime = load_section(PARAMS, PackImagesParams), load_section(PARAMS, RuntimeParams)
+        params, runtime = (
+            load_section(PARAMS, PackImagesParams),
+            load_section(PARAMS, RuntimeParams),
+        )
         images = read_table(IMAGES)
-        manifest = pack_images(images, image_folder(), params.size, scratch_root(), workers=runtime.workers)
+        manifest = pack_images(
+            images, image_folder(), params.size, scratch_root(), workers=runtime.workers
+        )
         write_sealed_json(PACKED, manifest)
-        say(f"{shard_folder(scratch_root(), manifest)}: {len(images)} images, {len(images) * params.size**2 * 3 / 1e9:.2f} GB")
+        say(
+            f"{shard_folder(scratch_root(), manifest)}: {len(images)} images, {len(images) * params.size**2 * 3 / 1e9:.2f} GB"
+        )
 
 
 if __name__ == "__main__":

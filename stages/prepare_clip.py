@@ -1,14 +1,14 @@
 """Find the two CLIPs."""
 
-from stages._paths import CLIP, EXPRESSIONS, TOKENS
+from stages._artifacts import CLIP, EXPRESSIONS, TOKENS
 from stages._stage import PARAMS, stage, stage_app
-from tris_core.errors import InputError
-from tris_core.files import write_sealed_json
-from tris_core.models.clip import Tokenizer
-from tris_core.models.clip_sources import RANDOM, describe_clip
-from tris_core.params.base import load_section
-from tris_core.params.prepare_clip import PrepareClipParams
-from tris_core.parquet import read_table, write_table
+from tris_core.clip.params import PrepareClipParams
+from tris_core.clip.sources import RANDOM, describe_clip
+from tris_core.clip.tokenizer import Tokenizer
+from tris_core.runtime.errors import InputError
+from tris_core.runtime.files import write_sealed_json
+from tris_core.runtime.params import load_section
+from tris_core.runtime.parquet import read_table, write_table
 
 app = stage_app()
 
@@ -26,7 +26,9 @@ def main() -> None:
     """
     with stage("prepare_clip") as say:
         params = load_section(PARAMS, PrepareClipParams)
-        backbone = describe_clip(params.backbone, params.backbone_weights, imagenet=params.imagenet_weights)
+        backbone = describe_clip(
+            params.backbone, params.backbone_weights, imagenet=params.imagenet_weights
+        )
         scorer = describe_clip(params.scorer, params.scorer_weights)
         for role, clip in (("backbone", backbone), ("scorer", scorer)):
             context = clip["config"]["text_cfg"]["context_length"]
@@ -41,13 +43,19 @@ def main() -> None:
         write_sealed_json(CLIP, {"backbone": backbone, "scorer": scorer, "text": text})
         for role, clip in (("backbone", backbone), ("scorer", scorer)):
             tokenizer = Tokenizer(clip["vocabulary"])
-            say(f"{role} {clip['name']}: {tokenizer.unknown_share(texts):.1%} of the words unknown to it")
+            say(
+                f"{role} {clip['name']}: {tokenizer.unknown_share(texts):.1%} of the words unknown to it"
+            )
             if clip["weights"] == RANDOM:
                 say(f"WARNING: the {role}'s weights are random, so results mean nothing")
-        tokens = expressions[["expression_id"]].assign(tokens=[len(tokenizer.words(text)) + 2 for text in texts])
+        tokens = expressions[["expression_id"]].assign(
+            tokens=[len(tokenizer.words(text)) + 2 for text in texts]
+        )
         tokens["cut"] = tokens["tokens"] > params.max_tokens
         write_table(TOKENS, tokens)
-        say(f"{tokens['cut'].sum()} of {len(texts)} expressions longer than {params.max_tokens} tokens")
+        say(
+            f"{tokens['cut'].sum()} of {len(texts)} expressions longer than {params.max_tokens} tokens"
+        )
 
 
 if __name__ == "__main__":

@@ -4,23 +4,29 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages._inputs import checked_image_folder
-from stages._paths import IMAGES, IRN, PACKED, PRMS, PSEUDO_LABELS, REFS, RESPONSES
-from stages._spread import spread_stage
-from stages._stage import PARAMS, stage_app
+from stages._artifacts import (
+    IMAGES,
+    IRN,
+    PACKED,
+    PRMS,
+    PSEUDO_LABELS,
+    REFS,
+    RESPONSES,
+    checked_image_folder,
+)
+from stages._stage import PARAMS, spread_stage, stage_app
+from tris_core.data.images import read_image
 from tris_core.data.packed import packed_size
 from tris_core.data.rle import encode
-from tris_core.data.supplied import supplied_labels
-from tris_core.distributed import rank, spread
-from tris_core.images import read_image
-from tris_core.params.base import load_section
-from tris_core.params.refine import RefineParams
-from tris_core.params.runtime import RuntimeParams
-from tris_core.parquet import read_table, write_table
-from tris_core.progress import progress
-from tris_core.refiners import REFINERS
-from tris_core.runtime import pick_device
-from tris_core.selection import Selected, SelectedMaps
+from tris_core.refinement.params import RefineParams
+from tris_core.refinement.refiners import REFINERS
+from tris_core.responses.selected import Selected, SelectedMaps
+from tris_core.responses.supplied import supplied_labels
+from tris_core.runtime.device import pick_device
+from tris_core.runtime.distributed import rank, spread
+from tris_core.runtime.params import RuntimeParams, load_section
+from tris_core.runtime.parquet import read_table, write_table
+from tris_core.runtime.progress import progress
 
 app = stage_app()
 Label = tuple[int, int, int, bytes]  # ref_id, height, width, counts
@@ -34,7 +40,7 @@ def main() -> None:
     data/packed.json (the training size), params refine. Output: data/pseudo_labels.parquet (ref_id, height, width, counts: COCO
     run-length code), one row per training ref. With refine.from pseudo-labels made elsewhere are checked and copied instead.
 
-    1. Take the selected maps to the image's size. 2. Refine all maps of an image together (tris_core/refiners.py).
+    1. Take the selected maps to the image's size. 2. Refine all maps of an image together (tris_core/refinement/refiners.py).
     """
     with spread_stage("refine") as say:
         params = load_section(PARAMS, RefineParams)
@@ -52,7 +58,10 @@ def main() -> None:
         def refine_image(selected: Selected) -> list[Label]:
             masks = refiner(read_image(folder / selected.path), selected.maps)
             height, width = masks.shape[1:]
-            return [(ref_id, height, width, encode(mask)) for ref_id, mask in zip(selected.ref_ids, masks, strict=True)]
+            return [
+                (ref_id, height, width, encode(mask))
+                for ref_id, mask in zip(selected.ref_ids, masks, strict=True)
+            ]
 
         def refine(group: list[Selected]) -> list[Label]:
             return [label for selected in group for label in refine_image(selected)]

@@ -4,23 +4,20 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages._inputs import expressions_with_images, open_images, read_clip
-from stages._paths import PRMS, RESPONSES
-from stages._spread import spread_stage
-from stages._stage import PARAMS, stage_app
-from stages._text import tokenize
-from tris_core.distributed import rank, spread
-from tris_core.images import normalise
-from tris_core.models.clip_sources import load_clip
-from tris_core.params.base import load_section
-from tris_core.params.runtime import RuntimeParams
-from tris_core.params.score_prms import ScorePrmsParams
-from tris_core.parquet import write_table
-from tris_core.prms import cumulative_scores, masked_by_responses, similarities
-from tris_core.progress import progress
-from tris_core.response_file import ResponseFile, raw_maps
-from tris_core.runtime import pick_device, place
-from tris_core.training.step1 import SentenceFeatures
+from stages._artifacts import PRMS, RESPONSES, expressions_with_images, open_images, read_clip
+from stages._stage import PARAMS, spread_stage, stage_app
+from tris_core.clip.sources import load_clip
+from tris_core.clip.tokenizer import tokenize
+from tris_core.data.transforms import normalise
+from tris_core.prms.params import ScorePrmsParams
+from tris_core.prms.scores import cumulative_scores, masked_by_responses, similarities
+from tris_core.responses.file import ResponseFile, raw_maps
+from tris_core.runtime.device import pick_device, place
+from tris_core.runtime.distributed import rank, spread
+from tris_core.runtime.params import RuntimeParams, load_section
+from tris_core.runtime.parquet import write_table
+from tris_core.runtime.progress import progress
+from tris_core.step1.scorer import SentenceFeatures
 
 app = stage_app()
 
@@ -51,10 +48,14 @@ def main() -> None:
             rows = place_of.loc[group["expression_id"]].to_numpy()
             here, local = np.unique(image_of[rows], return_inverse=True)
             image = normalise(packed[here].to(device))[torch.from_numpy(local).to(device)]
-            masked = masked_by_responses(image, raw_maps(group).to(device), size=size, mask=params.mask)
+            masked = masked_by_responses(
+                image, raw_maps(group).to(device), size=size, mask=params.mask
+            )
             similarity = similarities(scorer, masked, sentences[rows])
             objects = torch.from_numpy(group["ref_id"].to_numpy()).to(device)
-            return group[["ref_id", "expression_id"]].assign(score=cumulative_scores(similarity, objects).cpu().numpy())
+            return group[["ref_id", "expression_id"]].assign(
+                score=cumulative_scores(similarity, objects).cpu().numpy()
+            )
 
         scores = []
         with progress(len(table), "PRMS") as bar:

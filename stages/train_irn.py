@@ -1,24 +1,21 @@
 """Train the boundary network."""
 
-from stages._inputs import checked_image_folder, read_clip
-from stages._paths import CLIP, IMAGES, IRN, IRN_LABELS
-from stages._spread import spread_stage
-from stages._stage import PARAMS, stage_app
+from stages._artifacts import CLIP, IMAGES, IRN, IRN_LABELS, checked_image_folder, read_clip
+from stages._stage import PARAMS, spread_stage, stage_app
 from stages._training import keep, skip_training
-from tris_core.errors import InputError
-from tris_core.models.clip import pyramid_channels
-from tris_core.models.clip_sources import load_clip
-from tris_core.models.irn import build_irn
-from tris_core.models.irn_backbone import freeze_at_stride_16
-from tris_core.params.base import load_section
-from tris_core.params.refine import RefineParams
-from tris_core.params.runtime import RuntimeParams
-from tris_core.params.train_irn import TrainIrnParams
-from tris_core.parquet import read_table
-from tris_core.runtime import pick_device, place
-from tris_core.training.engine import fit, poly, seed_everything
-from tris_core.training.irn import batch_rows, crop_losses, mean_displacement, sgd
+from tris_core.clip.sources import load_clip
+from tris_core.clip.towers import pyramid_channels
+from tris_core.irn.backbone import freeze_at_stride_16
+from tris_core.irn.network import build_irn
+from tris_core.irn.params import TrainIrnParams
+from tris_core.irn.training import batch_rows, crop_losses, mean_displacement, sgd
+from tris_core.refinement.params import RefineParams
+from tris_core.runtime.device import pick_device, place
+from tris_core.runtime.errors import InputError
+from tris_core.runtime.params import RuntimeParams, load_section
+from tris_core.runtime.parquet import read_table
 from tris_core.training.loggers import open_log
+from tris_core.training.loop import fit, poly, seed_everything
 from tris_core.training.scratch import scratch_folder, training_digest
 
 app = stage_app()
@@ -50,7 +47,10 @@ def main() -> None:
             raise InputError(
                 f"{IRN_LABELS}: no seeds, as refine.method or refine.from was another when it was made; run `dvc repro`"
             )
-        config = {"clip": clip["backbone"], "model": {"channels": list(pyramid_channels(clip["backbone"]))}}
+        config = {
+            "clip": clip["backbone"],
+            "model": {"channels": list(pyramid_channels(clip["backbone"]))},
+        }
         visual = place(freeze_at_stride_16(load_clip(clip["backbone"]).visual), device)
         irn = place(build_irn(config).train(), device)
         steps = params.epochs * max(1, len(labels) // params.batch)

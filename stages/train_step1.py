@@ -1,29 +1,34 @@
 """Step 1: learn text-to-image responses from sentences alone."""
 
-from stages._doors import take_weights
-from stages._inputs import open_images, read_clip, read_refs
-from stages._paths import CLIP, EXPRESSIONS, IMAGES, PACKED, REFS, STEP1
-from stages._selection import validation
-from stages._spread import spread_stage
-from stages._stage import PARAMS, stage_app
-from stages._text import tokenize
-from stages._training import keep, skip_training
-from tris_core.data.samples import TrainingRefs
-from tris_core.distributed import synchronise_batch_norm
-from tris_core.models.clip import at_image_size, stage_channels
-from tris_core.models.clip_sources import load_clip
-from tris_core.models.step1 import build_step1
-from tris_core.params.base import load_section
-from tris_core.params.dump_responses import DumpResponsesParams
-from tris_core.params.runtime import RuntimeParams
-from tris_core.params.train_step1 import TrainStep1Params
-from tris_core.parquet import read_table
-from tris_core.runtime import pick_device, place
-from tris_core.training.engine import Selection, fit, poly, seed_everything
+from stages._artifacts import (
+    CLIP,
+    EXPRESSIONS,
+    IMAGES,
+    PACKED,
+    REFS,
+    STEP1,
+    open_images,
+    read_clip,
+    read_refs,
+)
+from stages._stage import PARAMS, spread_stage, stage_app
+from stages._training import keep, skip_training, take_weights, validation
+from tris_core.clip.sources import load_clip
+from tris_core.clip.tokenizer import tokenize
+from tris_core.clip.towers import at_image_size, stage_channels
+from tris_core.runtime.device import pick_device, place
+from tris_core.runtime.distributed import synchronise_batch_norm
+from tris_core.runtime.params import RuntimeParams, load_section
+from tris_core.runtime.parquet import read_table
+from tris_core.step1.network import build_step1
+from tris_core.step1.params import DumpResponsesParams, TrainStep1Params
+from tris_core.step1.scorer import SentenceFeatures
+from tris_core.step1.training import step1_losses
 from tris_core.training.loggers import open_log
+from tris_core.training.loop import Selection, fit, poly, seed_everything
 from tris_core.training.optimizers import adamw
+from tris_core.training.samples import TrainingRefs
 from tris_core.training.scratch import scratch_folder, training_digest
-from tris_core.training.step1 import SentenceFeatures, step1_losses
 
 app = stage_app()
 
@@ -41,7 +46,10 @@ def main() -> None:
     next run go on after an interruption. 4. Save the last weights.
     """
     with spread_stage("train_step1") as say:
-        params, runtime = load_section(PARAMS, TrainStep1Params), load_section(PARAMS, RuntimeParams)
+        params, runtime = (
+            load_section(PARAMS, TrainStep1Params),
+            load_section(PARAMS, RuntimeParams),
+        )
         instead = load_section(PARAMS, DumpResponsesParams).instead_of_step1
         if instead is not None:
             say(skip_training(STEP1, "step1", instead))
@@ -68,13 +76,17 @@ def main() -> None:
         model.backbone.load_state_dict(load_clip(backbone).state_dict())
         scorer = place(load_clip(clip["scorer"]).requires_grad_(False).eval(), device)
         texts = expressions["text"].tolist()
-        sentences = SentenceFeatures(scorer, tokenize(texts, clip["scorer"]["vocabulary"], clip["text"]), device)
+        sentences = SentenceFeatures(
+            scorer, tokenize(texts, clip["scorer"]["vocabulary"], clip["text"]), device
+        )
         tokens = tokenize(texts, clip["backbone"]["vocabulary"], clip["text"])
         place(model.train(), device)
         synchronise_batch_norm(model)
         steps = params.total_steps(len(refs.image))
         scorer_size = clip["scorer"]["config"]["vision_cfg"]["image_size"]
-        losses = step1_losses(model, scorer, scorer_size, packed, refs, tokens, sentences, params, device)
+        losses = step1_losses(
+            model, scorer, scorer_size, packed, refs, tokens, sentences, params, device
+        )
         digest = training_digest(params.model_dump(), [IMAGES, REFS, EXPRESSIONS, PACKED, CLIP])
         selection = None
         if params.selection == "val_mIoU":

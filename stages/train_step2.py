@@ -2,29 +2,35 @@
 
 from torch import nn
 
-from stages._doors import take_weights
-from stages._inputs import open_images, read_clip, read_refs
-from stages._paths import CLIP, EXPRESSIONS, IMAGES, PACKED, PSEUDO_LABELS, REFS, STEP2
-from stages._selection import validation
-from stages._spread import spread_stage
-from stages._stage import PARAMS, stage_app
-from stages._text import tokenize
-from stages._training import keep
-from tris_core.data.samples import TrainingRefs
-from tris_core.distributed import synchronise_batch_norm
-from tris_core.models.clip import pyramid_channels
-from tris_core.models.clip_sources import load_clip
-from tris_core.models.step2 import build_step2
-from tris_core.params.base import load_section
-from tris_core.params.runtime import RuntimeParams
-from tris_core.params.train_step2 import TrainStep2Params
-from tris_core.parquet import read_table
-from tris_core.runtime import pick_device
-from tris_core.training.engine import Selection, fit, poly, seed_everything
+from stages._artifacts import (
+    CLIP,
+    EXPRESSIONS,
+    IMAGES,
+    PACKED,
+    PSEUDO_LABELS,
+    REFS,
+    STEP2,
+    open_images,
+    read_clip,
+    read_refs,
+)
+from stages._stage import PARAMS, spread_stage, stage_app
+from stages._training import keep, take_weights, validation
+from tris_core.clip.sources import load_clip
+from tris_core.clip.tokenizer import tokenize
+from tris_core.clip.towers import pyramid_channels
+from tris_core.runtime.device import pick_device
+from tris_core.runtime.distributed import synchronise_batch_norm
+from tris_core.runtime.params import RuntimeParams, load_section
+from tris_core.runtime.parquet import read_table
+from tris_core.step2.network import build_step2
+from tris_core.step2.params import TrainStep2Params
+from tris_core.step2.training import running_average, step2_losses
 from tris_core.training.loggers import open_log
+from tris_core.training.loop import Selection, fit, poly, seed_everything
 from tris_core.training.optimizers import adamw
+from tris_core.training.samples import TrainingRefs
 from tris_core.training.scratch import scratch_folder, training_digest
-from tris_core.training.step2 import running_average, step2_losses
 
 app = stage_app()
 
@@ -42,7 +48,10 @@ def main() -> None:
     outside DVC lets the next run go on after an interruption. 3. Save the last weights.
     """
     with spread_stage("train_step2") as say:
-        params, runtime = load_section(PARAMS, TrainStep2Params), load_section(PARAMS, RuntimeParams)
+        params, runtime = (
+            load_section(PARAMS, TrainStep2Params),
+            load_section(PARAMS, RuntimeParams),
+        )
         if params.weights is not None:
             say(take_weights(params.weights, {2: build_step2}, STEP2, "step2"))
             return
@@ -57,16 +66,25 @@ def main() -> None:
             "text_width": clip["backbone"]["config"]["text_cfg"]["width"],
             "width": params.width,
         }
-        config = {"clip": clip["backbone"], "text": clip["text"], "size": packed.size, "model": network}
+        config = {
+            "clip": clip["backbone"],
+            "text": clip["text"],
+            "size": packed.size,
+            "model": network,
+        }
         model = build_step2(config)
         model.backbone.load_state_dict(load_clip(clip["backbone"]).state_dict())
         model.train().to(device)
         synchronise_batch_norm(model)
-        tokens = tokenize(expressions["text"].tolist(), clip["backbone"]["vocabulary"], clip["text"])
+        tokens = tokenize(
+            expressions["text"].tolist(), clip["backbone"]["vocabulary"], clip["text"]
+        )
         steps = params.total_steps(len(refs.image))
         average = None if params.ema == "none" else running_average(model)
         losses = step2_losses(model, average, packed, refs, labels, tokens, params, device)
-        digest = training_digest(params.model_dump(), [IMAGES, REFS, EXPRESSIONS, PACKED, CLIP, PSEUDO_LABELS])
+        digest = training_digest(
+            params.model_dump(), [IMAGES, REFS, EXPRESSIONS, PACKED, CLIP, PSEUDO_LABELS]
+        )
         selection = None
         if params.selection == "val_mIoU":
             val = validation(params, images, packed, tokens, device)

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 from ruamel.yaml import YAML
 
-from tests.pipeline.closure import ROOT, imports_of
-from tris_core.data.index import SCHEMAS
-from tris_core.params.base import sections
-from tris_core.response_file import SCHEMA
+from tests.support.closure import ROOT, imports_of
+from tris_core.annotations.index import SCHEMAS
+from tris_core.responses.file import SCHEMA
+from tris_core.runtime.params import sections
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
 DIAGRAM = re.search(r"```\n(.*?)```", PAGE, re.DOTALL)[1]  # type: ignore[index]
@@ -28,7 +28,9 @@ ARTIFACTS = {cells[0].strip("`"): cells[2].split(", ") for cells in table("Artif
 
 
 def outputs(stage: str) -> list[str]:
-    entries = [entry for key in ("outs", "metrics", "plots") for entry in STAGES[stage].get(key, [])]
+    entries = [
+        entry for key in ("outs", "metrics", "plots") for entry in STAGES[stage].get(key, [])
+    ]
     return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 
@@ -49,31 +51,46 @@ def test_an_output_stands_beside_its_stage(stage: str) -> None:
 
 def test_the_doors_are_parameters() -> None:
     known = {
-        f"{key}.{field.alias or name}" for key, section in sections().items() for name, field in section.model_fields.items()
+        f"{key}.{field.alias or name}"
+        for key, section in sections().items()
+        for name, field in section.model_fields.items()
     }
-    doors = {name for cells in table("Doors") for name in re.findall(r"`([a-z_0-9]+\.\w+)`", cells[0])}
+    doors = {
+        name for cells in table("Doors") for name in re.findall(r"`([a-z_0-9]+\.\w+)`", cells[0])
+    }
     assert doors <= known
     in_diagram = set(re.findall(r"◄── (\S+)", DIAGRAM))
     assert in_diagram == {door for door in doors if not door.startswith("prepare_clip")}
 
 
 def test_every_table_is_described() -> None:
-    assert ARTIFACTS.keys() == {path for stage in STAGES for path in outputs(stage) if path.endswith(".parquet")}
-    schemas: dict[str, pa.Schema] = {f"data/index/{name}.parquet": schema for name, schema in SCHEMAS.items()}
+    assert ARTIFACTS.keys() == {
+        path for stage in STAGES for path in outputs(stage) if path.endswith(".parquet")
+    }
+    schemas: dict[str, pa.Schema] = {
+        f"data/index/{name}.parquet": schema for name, schema in SCHEMAS.items()
+    }
     for path, schema in {**schemas, "data/responses.parquet": SCHEMA}.items():
         assert ARTIFACTS[path] == schema.names
 
 
 def part_of(file: Path) -> str:
-    """`data` of tris_core/data/rle.py, `losses` of tris_core/losses.py."""
+    """`data` of tris_core/data/rle.py, `losses` of tris_core/step1/losses.py."""
     return file.relative_to(ROOT / "tris_core").parts[0].removesuffix(".py")
 
 
 def test_packages_import_what_they_may() -> None:
-    may = {cells[0].strip("`"): set(re.findall(r"`(\w+)`", cells[1])) for cells in table("Who may import whom")}
+    may = {
+        cells[0].strip("`"): set(re.findall(r"`(\w+)`", cells[1]))
+        for cells in table("Who may import whom")
+    }
     shared = set().union(*(may[name] for name in ("params", "data", "models", "refinement")))
-    may["training"] = (may["training"] - {"shapes"}) | shared | {"params", "data", "models", "refinement"}
-    packages = {path.name for path in (ROOT / "tris_core").iterdir() if (path / "__init__.py").is_file()}
+    may["training"] = (
+        (may["training"] - {"shapes"}) | shared | {"params", "data", "models", "refinement"}
+    )
+    packages = {
+        path.name for path in (ROOT / "tris_core").iterdir() if (path / "__init__.py").is_file()
+    }
     assert may.keys() == packages
     for package in packages:
         for file in (ROOT / "tris_core" / package).rglob("*.py"):
@@ -83,7 +100,10 @@ def test_packages_import_what_they_may() -> None:
 
 def test_stages_do_not_import_each_other() -> None:
     for file in (ROOT / "stages").glob("*.py"):
-        assert not {found.stem for found in imports_of(file) if found.parent == file.parent} & STAGES.keys(), file
+        assert (
+            not {found.stem for found in imports_of(file) if found.parent == file.parent}
+            & STAGES.keys()
+        ), file
 
 
 def test_nobody_opens_the_parameters_or_an_artifact_by_name() -> None:
@@ -91,5 +111,12 @@ def test_nobody_opens_the_parameters_or_an_artifact_by_name() -> None:
     for file in (ROOT / "tris_core").rglob("*.py"):
         if part_of(file) in ("cli", "predict", "experiments", "reports"):
             continue
-        literals = {node.value for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant)}
-        assert not literals & {"params.yaml", *(path for stage in STAGES for path in outputs(stage))}, file
+        literals = {
+            node.value
+            for node in ast.walk(ast.parse(file.read_text()))
+            if isinstance(node, ast.Constant)
+        }
+        assert not literals & {
+            "params.yaml",
+            *(path for stage in STAGES for path in outputs(stage)),
+        }, file

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.closure import ROOT
+from tests.support.closure import ROOT
 
 COPIED = ("stages", "tris_core", "presets", "tests", "dvc.yaml", "params.yaml", "pyproject.toml")
 LONGEST = 25  # lines of code that an example may add, its test apart
-EXAMPLES = (ROOT / "CONTRIBUTING.md").read_text().split("\n## Worked examples\n")[1].split("\n### ")[1:]
+EXAMPLES = (
+    (ROOT / "CONTRIBUTING.md").read_text().split("\n## Worked examples\n")[1].split("\n### ")[1:]
+)
 FENCE = re.compile(r"^```(python|diff|bash) ?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -28,7 +30,9 @@ def fences(example: str) -> list[tuple[str, str, str]]:
 
 def check(*command: str, folder: Path, given: str | None = None) -> None:
     env = {**os.environ, "PYTHONPATH": str(folder)}
-    done = subprocess.run(command, cwd=folder, env=env, input=given, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=env, input=given, capture_output=True, text=True, check=False
+    )
     assert not done.returncode, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
 
 
@@ -60,10 +64,25 @@ def test_the_examples_work(tmp_path: Path) -> None:
     applied = [apply(example, tmp_path) for example in EXAMPLES]
     assert all(applied), "an example runs its test"
     files = [file for tests in applied for file in tests]
-    kept = ("deps_are_the_modules_the_stage_reaches", "params_are_the_shapes_preset", "every_preset_is_complete_and_valid")
+    kept = (
+        "deps_are_the_modules_the_stage_reaches",
+        "params_are_the_shapes_preset",
+        "every_preset_is_complete_and_valid",
+    )
     contract = [f"tests/pipeline/test_contract.py::test_{name}" for name in kept]
     check(sys.executable, "-m", "ruff", "check", *files, "tris_core", folder=tmp_path)
-    check(sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files, *contract, folder=tmp_path)
+    check(
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        *files,
+        *contract,
+        folder=tmp_path,
+    )
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.splitlines()[0])

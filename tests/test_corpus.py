@@ -1,6 +1,6 @@
 """A corpus of broken files, each made here, read as the program reads it, and answered with file, place, value and fix.
 
-What single readers refuse row by row is in their own tests (tests/data, tests/models, tests/test_score.py); here is what
+What single readers refuse row by row is in their own tests (tests/data, tests/models, tests/evaluation/test_scoring.py); here is what
 anybody may come across: downloads cut short, files of another kind, values that no program could use.
 """
 
@@ -17,23 +17,25 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from tests.data.builders import TinyRefer
-from tests.models.test_released import BUILDERS, CLIP, STEP1, folder_config, released, small
-from tris_core.data.index import build_index
-from tris_core.errors import InputError
-from tris_core.files import write_sealed_json
-from tris_core.images import read_image
-from tris_core.mask_files import read_masks
-from tris_core.models.archives import read_checkpoint
-from tris_core.models.released import open_weights
-from tris_core.params.base import read_params
+from tests.support.tiny_refer import TinyRefer
+from tests.support.tiny_released import BUILDERS, CLIP, STEP1, folder_config, released, small
+from tris_core.annotations.index import build_index
+from tris_core.data.images import read_image
+from tris_core.evaluation.mask_files import read_masks
+from tris_core.runtime.errors import InputError
+from tris_core.runtime.files import write_sealed_json
+from tris_core.runtime.params import read_params
+from tris_core.weights.archives import read_checkpoint
+from tris_core.weights.released import open_weights
 
 Case = tuple[Callable[[Path], object], str]
 WHOLE = folder_config()
 PRESET = (Path(__file__).parents[1] / "presets" / "shapes.yaml").read_text()
 
 
-def refer(change: Callable[[TinyRefer], object] = id, instances: bytes | None = None) -> Callable[[Path], object]:
+def refer(
+    change: Callable[[TinyRefer], object] = id, instances: bytes | None = None
+) -> Callable[[Path], object]:
     """A data set in refer's layout with rows changed before, or instances.json replaced after it is written."""
 
     def read(folder: Path) -> object:
@@ -70,7 +72,9 @@ def holding(name: str, content: bytes, read: Callable[[Path], object]) -> Callab
 def photo(name: str, keep: float) -> Callable[[Path], object]:
     def make(folder: Path) -> object:
         Image.effect_noise((80, 60), 90).save(folder / name)
-        (folder / name).write_bytes((folder / name).read_bytes()[: int(keep * (folder / name).stat().st_size)])
+        (folder / name).write_bytes(
+            (folder / name).read_bytes()[: int(keep * (folder / name).stat().st_size)]
+        )
         return read_image(folder / name)
 
     return make
@@ -99,14 +103,19 @@ def zipped(method: int, size: int) -> Callable[[Path], object]:
     return make
 
 
-def model(config: bytes | dict[str, Any] = WHOLE, weights: bytes | None = None) -> Callable[[Path], object]:
+def model(
+    config: bytes | dict[str, Any] = WHOLE, weights: bytes | None = None
+) -> Callable[[Path], object]:
     def make(folder: Path) -> object:
         held = save(small(1)) if weights is None else weights
         (folder / "model.safetensors").write_bytes(held)
         if isinstance(config, bytes):
             (folder / "config.json").write_bytes(config)
         else:
-            write_sealed_json(folder / "config.json", {**config, "weights_sha256": hashlib.sha256(held).hexdigest()})
+            write_sealed_json(
+                folder / "config.json",
+                {**config, "weights_sha256": hashlib.sha256(held).hexdigest()},
+            )
         return open_weights(folder, BUILDERS)
 
     return make
@@ -121,9 +130,15 @@ def checkpoint(**changes: Any) -> Callable[[Path], object]:
     return make
 
 
-def configured(*, text: dict[str, Any] | None = None, vision: dict[str, Any] | None = None, **network: Any) -> dict[str, Any]:
+def configured(
+    *, text: dict[str, Any] | None = None, vision: dict[str, Any] | None = None, **network: Any
+) -> dict[str, Any]:
     """A model folder's config.json with something changed."""
-    clip = {**CLIP, "text_cfg": {**CLIP["text_cfg"], **(text or {})}, "vision_cfg": {**CLIP["vision_cfg"], **(vision or {})}}
+    clip = {
+        **CLIP,
+        "text_cfg": {**CLIP["text_cfg"], **(text or {})},
+        "vision_cfg": {**CLIP["vision_cfg"], **(vision or {})},
+    }
     return folder_config(clip={"config": clip, "vocabulary": None}, model={**STEP1, **network})
 
 
@@ -131,7 +146,9 @@ def header(text: bytes, length: int | None = None) -> bytes:
     return struct.pack("<Q", len(text) if length is None else length) + text
 
 
-LAUGHS = "\n".join(f"b{n}: &b{n} [{', '.join([f'*b{n - 1}' if n else 'ha'] * 9)}]" for n in range(10))
+LAUGHS = "\n".join(
+    f"b{n}: &b{n} [{', '.join([f'*b{n - 1}' if n else 'ha'] * 9)}]" for n in range(10)
+)
 CORPUS: dict[str, Case] = {
     "annotations cut short": (cut("refer/refcocog/instances.json", 0.5), "instances.json: not JSON"),
     "refs cut short": (cut("refer/refcocog/refs(umd).p", 0.5), "refs(umd).p: not a readable pickle"),

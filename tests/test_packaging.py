@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from tests.pipeline.closure import ROOT
-from tris_core.predict import Predictor
+from tests.support.closure import ROOT
+from tris_core.predict.predictor import Predictor
 
 ASSETS = "tris_core/assets/"
 # Runs before anything else in the processes under test; at their end it says whose code ran.
@@ -29,7 +29,15 @@ atexit.register(lambda: print("ran", sys.modules["tris_core"].__file__))
 
 def build(source: Path, out: Path, *targets: str) -> Path:
     """The first of `targets` (wheel, sdist) that hatchling makes of a folder."""
-    command = [sys.executable, "-m", "hatchling", "build", "-d", str(out), *(f"-t{target}" for target in targets)]
+    command = [
+        sys.executable,
+        "-m",
+        "hatchling",
+        "build",
+        "-d",
+        str(out),
+        *(f"-t{target}" for target in targets),
+    ]
     subprocess.run(command, cwd=source, check=True, capture_output=True, text=True)
     return next(out.glob({"wheel": "*.whl", "sdist": "*.tar.gz"}[targets[0]]))
 
@@ -43,7 +51,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that pip installed the wheel into, without its dependencies."""
     target = tmp_path_factory.mktemp("installed")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", str(target), str(wheel)]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-index",
+        "--no-deps",
+        "--target",
+        str(target),
+        str(wheel),
+    ]
     subprocess.run(pip, check=True, capture_output=True, text=True)
     (target / "sitecustomize.py").write_text(SITE)
     return target
@@ -52,7 +71,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tris(installed: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": str(installed)}
     command = [str(installed / "bin" / "tris"), *arguments]
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False
+    )
     assert f"ran {installed / 'tris_core'}" in done.stdout
     return done
 
@@ -63,7 +84,9 @@ def test_the_wheel_holds_the_code_the_models_and_the_presets_and_nothing_else(wh
         sizes = {info.filename: info.file_size for info in archive.infolist()}
         for preset in (ROOT / "presets").glob("*.yaml"):
             assert archive.read(f"{ASSETS}presets/{preset.name}") == preset.read_bytes()
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
     code = {name for name in tracked if name.startswith(("tris_core/", "stages/"))}
     presets = {f"{ASSETS}{name}" for name in tracked if name.startswith("presets/")}
     info = {name for name in names if ".dist-info/" in name}
@@ -71,7 +94,9 @@ def test_the_wheel_holds_the_code_the_models_and_the_presets_and_nothing_else(wh
     assert any(name.endswith("licenses/LICENSE") for name in info)
     for model in ("demo_clip", "demo_step1", "demo_step2"):
         assert {f"{ASSETS}{model}/config.json", f"{ASSETS}{model}/model.safetensors"} <= set(names)
-    assert all(size < 100_000 or name.endswith("/model.safetensors") for name, size in sizes.items())
+    assert all(
+        size < 100_000 or name.endswith("/model.safetensors") for name, size in sizes.items()
+    )
     assert sum(sizes.values()) < 40_000_000
 
 
@@ -88,12 +113,20 @@ def test_the_source_distribution_builds_the_same_wheel(wheel: Path, tmp_path: Pa
 def test_predicting_with_the_wheel_alone(installed: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     photo = tmp_path / "photo.png"
-    Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((160, 120), Image.Resampling.NEAREST).save(photo)
+    Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize(
+        (160, 120), Image.Resampling.NEAREST
+    ).save(photo)
     text = "red star on the left"
-    done = tris(installed, tmp_path, "predict", "--image", photo.name, "--text", text, "--out", "out")
+    done = tris(
+        installed, tmp_path, "predict", "--image", photo.name, "--text", text, "--out", "out"
+    )
     assert done.returncode == 0, done.stderr
     (mask,) = (tmp_path / "out").glob("*mask*")
-    expected = Predictor.load(*(ROOT / ASSETS / f"demo_step{n}" for n in (1, 2))).predict(photo, [text])[0].mask
+    expected = (
+        Predictor.load(*(ROOT / ASSETS / f"demo_step{n}" for n in (1, 2)))
+        .predict(photo, [text])[0]
+        .mask
+    )
     assert expected.any()
     assert np.array_equal(np.asarray(Image.open(mask)) > 0, expected)
 
@@ -128,6 +161,12 @@ def test_citation_and_changelog_name_this_version() -> None:
         "Hancke",
         "Lau",
     ]
-    assert (paper["title"], paper["year"]) == ("Referring Image Segmentation Using Text Supervision", 2023)
+    assert (paper["title"], paper["year"]) == (
+        "Referring Image Segmentation Using Text Supervision",
+        2023,
+    )
     assert (ROOT / "LICENSE").read_text().split()[:4] == ["Apache", "License", "Version", "2.0,"]
-    assert f"## [{project['version']}]" in (text := (ROOT / "CHANGELOG.md").read_text()) or "## [Unreleased]" in text
+    assert (
+        f"## [{project['version']}]" in (text := (ROOT / "CHANGELOG.md").read_text())
+        or "## [Unreleased]" in text
+    )

@@ -18,7 +18,9 @@ def page() -> None:
 
 
 @app.command()
-def files(times: Annotated[int, typer.Option(min=1)] = 200, seed: Annotated[int, typer.Option()] = 0) -> None:
+def files(
+    times: Annotated[int, typer.Option(min=1)] = 200, seed: Annotated[int, typer.Option()] = 0
+) -> None:
     """Damaged, missing and foreign image shards, and pictures replaced under their names."""
     importlib.import_module("tests.attack.files").main(times, seed)
 
@@ -39,7 +41,9 @@ def bombs() -> None:
 
 
 @app.command()
-def power(times: Annotated[int, typer.Option(min=1)] = 10, seed: Annotated[int, typer.Option()] = 0) -> None:
+def power(
+    times: Annotated[int, typer.Option(min=1)] = 10, seed: Annotated[int, typer.Option()] = 0
+) -> None:
     """Power cuts at random moments of a small run."""
     importlib.import_module("tests.pipeline.kill").main(times, seed, power_cuts=True)
 

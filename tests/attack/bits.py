@@ -12,16 +12,16 @@ from pathlib import Path
 import torch
 import typer
 
-from stages._paths import CLIP, PREDICTIONS
-from tris_core.errors import InputError
-from tris_core.files import read_sealed_json
-from tris_core.mask_files import read_masks
-from tris_core.models.checkpoints import open_folder
-from tris_core.models.irn import build_irn
-from tris_core.models.step1 import build_step1
-from tris_core.models.step2 import build_step2
-from tris_core.parquet import read_table
-from tris_core.training.engine import _read, _write
+from stages._artifacts import CLIP, PREDICTIONS
+from tris_core.evaluation.mask_files import read_masks
+from tris_core.irn.network import build_irn
+from tris_core.runtime.errors import InputError
+from tris_core.runtime.files import read_sealed_json
+from tris_core.runtime.parquet import read_table
+from tris_core.step1.network import build_step1
+from tris_core.step2.network import build_step2
+from tris_core.training.loop import _read, _write
+from tris_core.weights.model_folder import open_folder
 
 BUILDERS = {"Step-1": build_step1, "Step-2": build_step2, "the boundary network": build_irn}
 
@@ -36,7 +36,10 @@ def readers(folder: Path) -> Iterator[tuple[Path, Callable[[], object]]]:
         for path in (weights, weights.with_name("config.json")):
             yield path, lambda model=weights.parent: open_folder(model, BUILDERS)
     checkpoint = folder / "checkpoint.pt"
-    _write({"model": {"weight": torch.randn(64, 64)}, "done": 10, "history": [], "best": 0.0}, checkpoint)
+    _write(
+        {"model": {"weight": torch.randn(64, 64)}, "done": 10, "history": [], "best": 0.0},
+        checkpoint,
+    )
     yield checkpoint, lambda: _refuse_none(_read(checkpoint), checkpoint)
 
 

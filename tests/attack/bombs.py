@@ -20,10 +20,12 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from tris_core.errors import InputError
+from tris_core.runtime.errors import InputError
 
 MOST_SECONDS, MOST_BYTES = 5.0, 10**9
-ROOM = 6 * 10**9  # address space of a reader beyond its imports: a bomb ends there, not in the machine's memory
+ROOM = (
+    6 * 10**9
+)  # address space of a reader beyond its imports: a bomb ends there, not in the machine's memory
 
 Read = Callable[[], object]
 Make = Callable[[Path], Read]
@@ -59,16 +61,28 @@ def attempt(name: str) -> dict[str, Any]:
     """Make and read a bomb in a new process: `end`, `bytes` (peak memory beyond the imports), `seconds`, `file`, `message`."""
     with tempfile.TemporaryDirectory() as folder:
         code = f"from tests.attack.bombs import _attempt; _attempt({name!r}, {folder!r})"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
     if done.returncode:
-        return {"end": f"killed ({done.returncode})", "bytes": 0, "seconds": 0.0, "file": 0, "message": done.stderr[-500:]}
+        return {
+            "end": f"killed ({done.returncode})",
+            "bytes": 0,
+            "seconds": 0.0,
+            "file": 0,
+            "message": done.stderr[-500:],
+        }
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
 def survived(name: str, result: dict[str, Any]) -> bool:
     expected = "read" if bombs()[name].harmless else "InputError"
-    return result["end"] == expected and result["bytes"] < MOST_BYTES and result["seconds"] < MOST_SECONDS
+    return (
+        result["end"] == expected
+        and result["bytes"] < MOST_BYTES
+        and result["seconds"] < MOST_SECONDS
+    )
 
 
 def _attempt(name: str, folder: str) -> None:
@@ -76,13 +90,19 @@ def _attempt(name: str, folder: str) -> None:
     imported = _memory("VmRSS")
     read = case.make(Path(folder))
     size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here, what making the file left included
+    Path("/proc/self/clear_refs").write_text(
+        "5"
+    )  # the peak counts from here, what making the file left included
     resource.setrlimit(resource.RLIMIT_AS, (_memory("VmSize") + ROOM,) * 2)
     started = time.perf_counter()
     end, message = _end(read)
     seconds = time.perf_counter() - started
     peak = _memory("VmHWM") - imported
-    print(json.dumps({"end": end, "bytes": peak, "seconds": seconds, "file": size, "message": message}))
+    print(
+        json.dumps(
+            {"end": end, "bytes": peak, "seconds": seconds, "file": size, "message": message}
+        )
+    )
 
 
 def _end(read: Read) -> tuple[str, str]:
@@ -125,6 +145,8 @@ def main(names: Iterable[str] = ()) -> None:
 
 
 if __name__ == "__main__":
-    from tests.attack import bombs as registered  # the module that the cases add to; this one is __main__
+    from tests.attack import (
+        bombs as registered,  # the module that the cases add to; this one is __main__
+    )
 
     registered.main(sys.argv[1:])

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from tests.attack.bombs import Read, bomb
-from tests.data.builders import TinyRefer, annotation
-from tris_core.data.index import build_index
-from tris_core.data.supplied import supplied_labels, supplied_responses
-from tris_core.mask_files import read_masks
-from tris_core.prediction_files import requests_of_csv
+from tests.support.tiny_refer import TinyRefer, annotation
+from tris_core.annotations.index import build_index
+from tris_core.evaluation.mask_files import read_masks
+from tris_core.predict.files import requests_of_csv
+from tris_core.responses.supplied import supplied_labels, supplied_responses
 
 LONG = 100_000  # bytes of a value that a dictionary holds once
 SIDE = 9400  # pixels; squared it is almost the largest picture that is opened
@@ -31,7 +31,9 @@ def a_list(folder: Path, name: str) -> Read:
 
 def repeated(value: Any, rows: int, kind: pa.DataType) -> pa.Array:
     """`value` `rows` times, in memory once."""
-    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([value], kind))
+    return pa.DictionaryArray.from_arrays(
+        pa.array(np.zeros(rows, np.int32)), pa.array([value], kind)
+    )
 
 
 @bomb("list CSV of 20,000 columns")
@@ -69,7 +71,10 @@ def endless_header(folder: Path) -> Read:
 @bomb("list Parquet: one text of 100 KB, 200,000 times")
 def one_sentence(folder: Path) -> Read:
     rows = 200_000
-    table = {"image": repeated("b.png", rows, pa.string()), "sentence": repeated("x" * LONG, rows, pa.string())}
+    table = {
+        "image": repeated("b.png", rows, pa.string()),
+        "sentence": repeated("x" * LONG, rows, pa.string()),
+    }
     pq.write_table(pa.table(table), folder / "my.parquet", store_schema=False)
     return a_list(folder, "my.parquet")
 
@@ -77,15 +82,23 @@ def one_sentence(folder: Path) -> Read:
 @bomb("list Parquet: one name of 100 KB, 200,000 times")
 def one_name(folder: Path) -> Read:
     rows = 200_000
-    table = {"image": repeated("x" * LONG, rows, pa.string()), "sentence": repeated("cup", rows, pa.string())}
+    table = {
+        "image": repeated("x" * LONG, rows, pa.string()),
+        "sentence": repeated("cup", rows, pa.string()),
+    }
     pq.write_table(pa.table(table), folder / "my.parquet", store_schema=False)
     return a_list(folder, "my.parquet")
 
 
 @bomb("list Parquet: a billion rows")
 def many_rows(folder: Path) -> Read:
-    group = {name: repeated(text, 10**7, pa.string()) for name, text in (("image", "b.png"), ("sentence", "cup"))}
-    with pq.ParquetWriter(folder / "my.parquet", pa.table(group).schema, compression="zstd", store_schema=False) as writer:
+    group = {
+        name: repeated(text, 10**7, pa.string())
+        for name, text in (("image", "b.png"), ("sentence", "cup"))
+    }
+    with pq.ParquetWriter(
+        folder / "my.parquet", pa.table(group).schema, compression="zstd", store_schema=False
+    ) as writer:
         for _ in range(100):
             writer.write_table(pa.table(group), row_group_size=10**7)
     return a_list(folder, "my.parquet")
@@ -106,9 +119,17 @@ def repeated_zeros(number: int) -> pa.Array:
 @bomb("list Parquet: a struct mask of 100 KB, 200,000 times")
 def struct_masks(folder: Path) -> Read:
     rows = 200_000
-    size = pa.ListArray.from_arrays(np.arange(0, 2 * rows + 1, 2, dtype=np.int32), pa.array(np.full(2 * rows, 10)))
-    mask = pa.StructArray.from_arrays([size, repeated("1" * LONG, rows, pa.string())], ["size", "counts"])
-    table = {"image": repeated("b.png", rows, pa.string()), "sentence": repeated("cup", rows, pa.string()), "mask": mask}
+    size = pa.ListArray.from_arrays(
+        np.arange(0, 2 * rows + 1, 2, dtype=np.int32), pa.array(np.full(2 * rows, 10))
+    )
+    mask = pa.StructArray.from_arrays(
+        [size, repeated("1" * LONG, rows, pa.string())], ["size", "counts"]
+    )
+    table = {
+        "image": repeated("b.png", rows, pa.string()),
+        "sentence": repeated("cup", rows, pa.string()),
+        "mask": mask,
+    }
     pq.write_table(pa.table(table), folder / "my.parquet", store_schema=False)
     return a_list(folder, "my.parquet")
 
@@ -137,7 +158,11 @@ def maps(folder: Path, number: int) -> Read:
 
 
 def equal_masks(path: Path, key: str, rows: int) -> None:
-    columns = {key: pa.array(np.arange(rows)), "height": pa.array(np.full(rows, 10)), "width": pa.array(np.full(rows, 14))}
+    columns = {
+        key: pa.array(np.arange(rows)),
+        "height": pa.array(np.full(rows, 10)),
+        "width": pa.array(np.full(rows, 14)),
+    }
     counts = repeated(b"0" * LONG, rows, pa.binary())
     pq.write_table(pa.table({**columns, "counts": counts}), path, store_schema=False)
 
@@ -157,7 +182,9 @@ def equal_predictions(folder: Path) -> Read:
     return lambda: read_masks(folder / "masks.parquet")
 
 
-def polygons(folder: Path, number: int, *, corners: list[float], honest: bool = False, side: int = SIDE) -> Read:
+def polygons(
+    folder: Path, number: int, *, corners: list[float], honest: bool = False, side: int = SIDE
+) -> Read:
     tiny = TinyRefer()
     tiny.annotations[0] = annotation(1, 70, [corners] * number)
     tiny.images[0].update(height=side, width=side)
@@ -199,7 +226,13 @@ def small_polygons(folder: Path) -> Read:
 
 @bomb("a polygon of 1,000 corners a million pixels away")
 def far_corners(folder: Path) -> Read:
-    return polygons(folder, 1, corners=[-999_999, -999_999, 999_999, 999_999, 0, 999_999] * 333, honest=True, side=40)
+    return polygons(
+        folder,
+        1,
+        corners=[-999_999, -999_999, 999_999, 999_999, 0, 999_999] * 333,
+        honest=True,
+        side=40,
+    )
 
 
 @bomb("ReferIt: 9400 x 9400 of runs on a picture of 16 x 12")
@@ -209,7 +242,13 @@ def referit_runs(folder: Path) -> Read:
     (folder / "referit/images").mkdir()
     Image.new("RGB", (16, 12)).save(folder / "referit/images/40.jpg")
     part = {"size": [SIDE, SIDE], "counts": [0, SIDE * SIDE]}
-    row = {"image_id": "40", "query": "cup", "bbox": [[0, 0, 5, 5]], "segmentation": [part] * 2000, "sen_id": 1}
+    row = {
+        "image_id": "40",
+        "query": "cup",
+        "bbox": [[0, 0, 5, 5]],
+        "segmentation": [part] * 2000,
+        "sen_id": 1,
+    }
     (place / "train.pickle").write_bytes(pickle.dumps({"40": {"annotations": [row]}}, protocol=2))
     return lambda: build_index(folder, "referit", "none", "referit/annotations")
 

@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import save_file
 
 from tests.attack.bombs import Make, Read, bomb
-from tris_core.files import read_sealed_json, write_sealed_json
-from tris_core.models.archives import read_checkpoint
-from tris_core.models.clip import Tokenizer
-from tris_core.models.clip_sources import DEMO as CLIP
-from tris_core.models.clip_sources import describe_clip
-from tris_core.predict import DEMO, Predictor
+from tris_core.clip.sources import DEMO as CLIP
+from tris_core.clip.sources import describe_clip
+from tris_core.clip.tokenizer import Tokenizer
+from tris_core.predict.predictor import DEMO, Predictor
+from tris_core.runtime.files import read_sealed_json, write_sealed_json
+from tris_core.weights.archives import read_checkpoint
 
 HUGE = 10**9
 
@@ -104,7 +104,10 @@ def tensors(folder: Path, count: int) -> Read:
     shutil.copytree(DEMO[0], folder / "step1")
     save_file({f"t{n}": torch.zeros(1) for n in range(count)}, folder / "step1/model.safetensors")
     digest = hashlib.sha256((folder / "step1/model.safetensors").read_bytes()).hexdigest()
-    write_sealed_json(folder / "step1/config.json", {**read_sealed_json(DEMO[0] / "config.json"), "weights_sha256": digest})
+    write_sealed_json(
+        folder / "step1/config.json",
+        {**read_sealed_json(DEMO[0] / "config.json"), "weights_sha256": digest},
+    )
     return lambda: Predictor.load(folder / "step1", DEMO[1], device="cpu")
 
 

@@ -19,8 +19,8 @@ import pandas as pd
 from PIL import Image
 
 from tris_core.data.packed import PackedImages, pack_images, shard_folder
-from tris_core.errors import InputError
-from tris_core.files import read_sealed_json, write_sealed_json
+from tris_core.runtime.errors import InputError
+from tris_core.runtime.files import read_sealed_json, write_sealed_json
 
 PICTURES, SIZE, SHARD = 7, 16, 3  # three shards
 
@@ -62,7 +62,9 @@ def prepare(folder: Path, rng: random.Random) -> Place:
     numbers = list(range(PICTURES + 1))
     for number in numbers:
         draw(root / f"{number}.png", rng)
-    table = pd.DataFrame({"image_id": numbers, "path": [f"{n}.png" for n in numbers], "height": 20, "width": 30})
+    table = pd.DataFrame(
+        {"image_id": numbers, "path": [f"{n}.png" for n in numbers], "height": 20, "width": 30}
+    )
     shorter = table.drop(index=SHARD + 1).reset_index(drop=True)
     pack_images(table, root, SIZE, folder / "scratch", workers=1, shard=SHARD)
     manifest = pack_images(shorter, root, SIZE, folder / "scratch", workers=1, shard=SHARD)
@@ -141,7 +143,11 @@ def file_in_its_place(place: Place) -> None:
 
 
 def stamps(place: Place) -> None:
-    kept = [path for path in (place.scratch / "images").iterdir() if path.suffix in (".shards", ".pictures")]
+    kept = [
+        path
+        for path in (place.scratch / "images").iterdir()
+        if path.suffix in (".shards", ".pictures")
+    ]
     place.rng.choice(DAMAGES)(place.rng.choice(kept), place.rng)
 
 

@@ -7,12 +7,16 @@ from functools import partial
 from pathlib import Path
 
 from tests.attack.page_server import LIMITS, Attack, Server, image, picture_of, refused, until
-from tests.security.test_images import png
+from tests.support.png import png
 
 
 def many_files(server: Server) -> None:
     before = server.uploaded()
-    refused(server.client.post("/gradio_api/upload", files=[("files", (f"{n}.png", b"x%d" % n)) for n in range(1500)]))
+    refused(
+        server.client.post(
+            "/gradio_api/upload", files=[("files", (f"{n}.png", b"x%d" % n)) for n in range(1500)]
+        )
+    )
     assert server.uploaded() == before
 
 
@@ -25,7 +29,9 @@ def quota(server: Server) -> None:
 
 
 def many_small(server: Server) -> None:
-    statuses = {server.upload(image(noise=n), f"{n}.png").status_code for n in range(LIMITS.files + 5)}
+    statuses = {
+        server.upload(image(noise=n), f"{n}.png").status_code for n in range(LIMITS.files + 5)
+    }
     assert statuses <= {200, 507}
     assert len(server.uploaded()) <= LIMITS.files
     server.give(image())  # there is room again
@@ -42,13 +48,18 @@ def odd_name(server: Server, name: str) -> None:
     answer = server.upload_with_room(image(), name)
     assert answer.status_code in (200, 400), answer.text
     paths = answer.json() if answer.status_code == 200 else []
-    assert all(Path(path).resolve().is_relative_to(server.folder) and Path(path).is_file() for path in paths)
+    assert all(
+        Path(path).resolve().is_relative_to(server.folder) and Path(path).is_file()
+        for path in paths
+    )
     assert not list(server.outside.glob("evil*"))
 
 
 def script(server: Server, name: str) -> None:
     """What a visitor uploads never runs as a page of this server, not even after the page has shown it."""
-    path = server.give(b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", name)
+    path = server.give(
+        b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", name
+    )
     server.event("check", [picture_of(path)])
     assert "sandbox" in ", ".join(server.file(path).headers.get_list("content-security-policy"))
 
@@ -77,7 +88,10 @@ def gone(server: Server) -> None:
 def crowd(server: Server) -> None:
     """More pages than may be open are turned away; one that closes makes room."""
     with ExitStack() as pages:
-        asked = [server.client.stream("GET", f"/gradio_api/heartbeat/crowd{n}") for n in range(LIMITS.sessions + 3)]
+        asked = [
+            server.client.stream("GET", f"/gradio_api/heartbeat/crowd{n}")
+            for n in range(LIMITS.sessions + 3)
+        ]
         statuses = [pages.enter_context(page).status_code for page in asked]
         assert statuses.count(503) >= 3
     assert until(lambda: server.event("check", [None]).status_code == 200)
@@ -92,7 +106,9 @@ def slow(server: Server, beginning: str, connections: int) -> None:
         assert server.client.get("/config").status_code == 200
         for each in sockets:
             with suppress(ConnectionResetError):
-                while each.recv(65536):  # ends in TimeoutError where the server keeps the connection
+                while each.recv(
+                    65536
+                ):  # ends in TimeoutError where the server keeps the connection
                     pass
 
 
@@ -123,13 +139,18 @@ def questions(server: Server) -> None:
     """Thirty at once: each is answered or told to wait."""
     path = server.give(image(200))
     with concurrent.futures.ThreadPoolExecutor(30) as pool:
-        answers = list(pool.map(lambda n: server.mark(picture_of(path), session=f"asker{n}"), range(30)))
+        answers = list(
+            pool.map(lambda n: server.mark(picture_of(path), session=f"asker{n}"), range(30))
+        )
     assert all('"success":true' in answer or "error" in answer for answer in answers)
     assert sum('"success":true' in answer for answer in answers) >= 10
 
 
 HALF_HEADER = "POST /gradio_api/upload HTTP/1.1\r\nHost: {0}\r\n"
-HALF_BODY = HALF_HEADER + "Origin: http://{0}\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000\r\n\r\n-"
+HALF_BODY = (
+    HALF_HEADER
+    + "Origin: http://{0}\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000\r\n\r\n-"
+)
 BOTH = "Content-Length: 10\r\nTransfer-Encoding: chunked"  # HTTP lets the second win
 SLOTHS = {
     "50 uploads of one byte": (HALF_BODY, 50),

@@ -53,12 +53,21 @@ def foreign_file(server: Server, path: Callable[[Server], str]) -> None:
 
 def theft(server: Server) -> None:
     """Have Gradio copy a file to the upload folder, learn the copy's name from a deep link, and fetch it."""
-    server.event("mark", [picture_of(server.outside / "secret.txt"), "x", 0.5], to="queue/join", session_hash="thief")
+    server.event(
+        "mark",
+        [picture_of(server.outside / "secret.txt"), "x", 0.5],
+        to="queue/join",
+        session_hash="thief",
+    )
     made = server.client.get("/gradio_api/deep_link", params={"session_hash": "thief"})
     config = server.client.get("/config", params={"deep_link": made.text.strip('"')})
     refused(made)
     refused(config)
-    assert not [path for path in server.folder.rglob("*.txt") if not path.is_symlink() and SECRET in path.read_text()]
+    assert not [
+        path
+        for path in server.folder.rglob("*.txt")
+        if not path.is_symlink() and SECRET in path.read_text()
+    ]
 
 
 def fetched(server: Server, attempt: Callable[[Server, str], None]) -> None:
@@ -89,7 +98,9 @@ def own_with_address(server: Server, url: str) -> None:
 
 URLS: dict[str, Callable[[Server, str], None]] = {
     "path of check": lambda server, url: refused(server.event("check", [picture_of(url)])),
-    "path of mark": lambda server, url: refused(server.event("mark", [picture_of(url), "x", 0.5], to="queue/join")),
+    "path of mark": lambda server, url: refused(
+        server.event("mark", [picture_of(url), "x", 0.5], to="queue/join")
+    ),
     "address beside a path": own_with_address,
     "file=": lambda server, url: refused(server.file(url)),
     "proxy=": lambda server, url: refused(server.client.get(f"/gradio_api/proxy={url}")),

@@ -41,7 +41,9 @@ def closed(server: Server, request: str) -> None:
 
 def climb(server: Server, path: str) -> None:
     path = path.format(folder=server.folder)
-    answer = server.raw(f"GET {path} HTTP/1.1\r\nHost: {server.netloc}\r\nConnection: close\r\n\r\n")
+    answer = server.raw(
+        f"GET {path} HTTP/1.1\r\nHost: {server.netloc}\r\nConnection: close\r\n\r\n"
+    )
     assert answer.split(b" ")[1] in (b"400", b"404"), answer[:200]
     assert SECRET.encode() not in answer
 
@@ -69,13 +71,21 @@ ORIGINS: dict[str, dict[str, str]] = {
     "a form": {"Origin": "http://example.org", "Content-Type": "text/plain"},
 }
 POSTED = {
-    "an upload": lambda server: server.client.build_request("POST", "/gradio_api/upload", files={"files": ("a.png", b"x")}),
-    "an event": lambda server: server.client.build_request("POST", "/gradio_api/run/predict", json={}),
-    "a question": lambda server: server.client.build_request("POST", "/gradio_api/queue/join", json={}),
+    "an upload": lambda server: server.client.build_request(
+        "POST", "/gradio_api/upload", files={"files": ("a.png", b"x")}
+    ),
+    "an event": lambda server: server.client.build_request(
+        "POST", "/gradio_api/run/predict", json={}
+    ),
+    "a question": lambda server: server.client.build_request(
+        "POST", "/gradio_api/queue/join", json={}
+    ),
 }
 
 
-def cross_origin(server: Server, headers: dict[str, str], build: Callable[[Server], httpx.Request]) -> None:
+def cross_origin(
+    server: Server, headers: dict[str, str], build: Callable[[Server], httpx.Request]
+) -> None:
     request = build(server)
     request.headers.update(headers)
     before = server.uploaded()
@@ -123,7 +133,11 @@ def event(server: Server, name: str, data: Any, fields: dict[str, Any]) -> None:
 
 
 def body(server: Server, content: bytes) -> None:
-    refused(server.client.post("/gradio_api/run/predict", content=content, headers={"Content-Type": "application/json"}))
+    refused(
+        server.client.post(
+            "/gradio_api/run/predict", content=content, headers={"Content-Type": "application/json"}
+        )
+    )
 
 
 ATTACKS = [

@@ -16,16 +16,16 @@ from typing import Any
 import httpx
 from PIL import Image
 
-from tests.pipeline.closure import ROOT
-from tests.tiny_models import write_tiny_models
-from tris_core.demo_page.limits import Limits
+from tests.support.closure import ROOT
+from tests.support.tiny_models import write_tiny_models
+from tris_core.demo.limits import Limits
 
 LIMITS = Limits(sessions=40, files=40, disk_bytes=60 * 1024**2, grace_s=6, idle_s=5, body_s=5)
 START = f"""
 import sys
 from pathlib import Path
-from tris_core.demo_page.limits import Limits
-from tris_core.demo_page.server import listen, serve
+from tris_core.demo.limits import Limits
+from tris_core.demo.server import listen, serve
 host, one, two = sys.argv[1:]
 with listen(host, 0) as listening:
     say = lambda text: print(text, flush=True)
@@ -46,23 +46,42 @@ class Server:
     numbers: dict[str, int] = field(default_factory=dict)  # of the page's functions
 
     def __post_init__(self) -> None:
-        self.client = httpx.Client(base_url=self.address, headers={"Origin": self.address}, timeout=WAIT_S)
-        self.numbers = {each["api_name"]: each["id"] for each in self.client.get("/config").json()["dependencies"]}
+        self.client = httpx.Client(
+            base_url=self.address, headers={"Origin": self.address}, timeout=WAIT_S
+        )
+        self.numbers = {
+            each["api_name"]: each["id"]
+            for each in self.client.get("/config").json()["dependencies"]
+        }
 
     @property
     def netloc(self) -> str:
         return self.address.removeprefix("http://")
 
-    def event(self, name: str, data: Any, *, to: str = "run/predict", **fields: Any) -> httpx.Response:
-        body = {"fn_index": self.numbers[name], "session_hash": "attack", "data": data, "event_data": None, **fields}
-        return self.client.post(f"/gradio_api/{to}", content=json.dumps(body), headers={"Content-Type": "application/json"})
+    def event(
+        self, name: str, data: Any, *, to: str = "run/predict", **fields: Any
+    ) -> httpx.Response:
+        body = {
+            "fn_index": self.numbers[name],
+            "session_hash": "attack",
+            "data": data,
+            "event_data": None,
+            **fields,
+        }
+        return self.client.post(
+            f"/gradio_api/{to}",
+            content=json.dumps(body),
+            headers={"Content-Type": "application/json"},
+        )
 
     def mark(self, picture: Any, text: str = "red dog", session: str = "attack") -> str:
         """The answer to a question, as the queue gives it; the refusal, where it is refused."""
         asked = self.event("mark", [picture, text, 0.5], to="queue/join", session_hash=session)
         if asked.status_code != 200:
             return asked.text
-        with self.client.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as stream:
+        with self.client.stream(
+            "GET", "/gradio_api/queue/data", params={"session_hash": session}
+        ) as stream:
             for line in stream.iter_lines():
                 if '"process_completed"' in line and asked.json()["event_id"] in line:
                     return line
@@ -159,7 +178,9 @@ def running(folder: Path) -> Iterator[Server]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
     with (
         (folder / "errors").open("w") as errors,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment) as process,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+        ) as process,
     ):
         try:
             assert process.stdout is not None

@@ -18,7 +18,9 @@ QUICK = (
 @pytest.mark.parametrize("name", QUICK)
 def test_a_bomb_ends_in_words(name: str) -> None:
     result = attempt(name)
-    assert survived(name, {**result, "seconds": 0.0}), result  # how long it takes depends on the machine's load
+    assert survived(name, {**result, "seconds": 0.0}), (
+        result
+    )  # how long it takes depends on the machine's load
 
 
 def test_all_bombs_have_names() -> None:

@@ -14,7 +14,9 @@ def test_groups_are_those_of_a_scan_per_picture(image_of: list[int], images: int
     groups = RowsByImage(np.array(image_of, np.int64), images)
     distinct = sorted(set(image_of))
     parts = [distinct[first : first + images] for first in range(0, len(distinct), images)]
-    scans = [[row for image in part for row, of in enumerate(image_of) if of == image] for part in parts]
+    scans = [
+        [row for image in part for row, of in enumerate(image_of) if of == image] for part in parts
+    ]
     assert [rows.tolist() for rows in groups] == scans
     assert len(groups) == len(scans)
 

@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageOps
 
-from tests.data.builders import TinyRefer
-from tris_core.data.index import build_index
+from tests.support.tiny_refer import TinyRefer
+from tris_core.annotations.index import build_index
+from tris_core.data.image_files import read_header
+from tris_core.data.images import as_displayed, read_image
 from tris_core.data.packed import PackedImages, pack_images
-from tris_core.errors import InputError
-from tris_core.files import write_sealed_json
-from tris_core.image_files import read_header
-from tris_core.images import as_displayed, read_image, resize_square
+from tris_core.data.transforms import resize_square
+from tris_core.runtime.errors import InputError
+from tris_core.runtime.files import write_sealed_json
 
 TURNED = {1: lambda p: p, 2: np.fliplr, 3: lambda p: np.rot90(p, 2), 4: np.flipud, 5: lambda p: p.swapaxes(0, 1),
           6: lambda p: np.rot90(p, 3), 7: lambda p: np.rot90(p, 2).swapaxes(0, 1), 8: lambda p: np.rot90(p, 1)}  # fmt: skip
@@ -23,14 +24,18 @@ TURNED = {1: lambda p: p, 2: np.fliplr, 3: lambda p: np.rot90(p, 2), 4: np.flipu
 
 def photo() -> Image.Image:
     """30 x 20 (width x height), every quarter another grey, so that eight orientations give eight pictures."""
-    return Image.fromarray(np.array([[0, 80], [160, 240]], np.uint8).repeat(10, 0).repeat(15, 1)).convert("RGB")
+    return Image.fromarray(
+        np.array([[0, 80], [160, 240]], np.uint8).repeat(10, 0).repeat(15, 1)
+    ).convert("RGB")
 
 
 def save(path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     late = path.stem == "late"
-    photo().save(path, exif=None if late else exif, **({"lossless": True} if path.suffix == ".webp" else {}))
+    photo().save(
+        path, exif=None if late else exif, **({"lossless": True} if path.suffix == ".webp" else {})
+    )
     if late:  # as exiftool adds it
         data, content = exif.tobytes().removeprefix(b"Exif\0\0"), path.read_bytes()
         body = b"eXIf" + data
@@ -40,7 +45,9 @@ def save(path: Path, orientation: int) -> None:
 
 @pytest.mark.parametrize("name", ["early.png", "late.png", "a.jpg", "a.tif", "a.webp"])
 @pytest.mark.parametrize("orientation", TURNED)
-def test_the_header_tells_the_size_of_what_is_read(name: str, orientation: int, tmp_path: Path) -> None:
+def test_the_header_tells_the_size_of_what_is_read(
+    name: str, orientation: int, tmp_path: Path
+) -> None:
     save(tmp_path / name, orientation)
     found = read_image(tmp_path / name)
     expected = TURNED[orientation](np.asarray(photo()))
@@ -54,7 +61,9 @@ def test_the_header_tells_the_size_of_what_is_read(name: str, orientation: int, 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16"])
 @pytest.mark.parametrize("orientation", TURNED)
-def test_turned_tiffs_of_every_mode_are_read_upright(mode: str, orientation: int, tmp_path: Path) -> None:
+def test_turned_tiffs_of_every_mode_are_read_upright(
+    mode: str, orientation: int, tmp_path: Path
+) -> None:
     stored = Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 100)
     stored = stored if mode == "I;16" else photo().convert(mode)
     stored.save(tmp_path / "a.tif", tiffinfo={0x0112: orientation})
@@ -90,7 +99,10 @@ def at_once(image: Image.Image) -> np.ndarray:
     """What `as_displayed` is to give, computed on the whole picture."""
     pixels = np.asarray(image)
     if image.mode in ("RGBA", "LA"):
-        colour, alpha = np.asarray(image.convert("RGBA").convert("RGB")), np.asarray(image)[..., -1:] / 255
+        colour, alpha = (
+            np.asarray(image.convert("RGBA").convert("RGB")),
+            np.asarray(image)[..., -1:] / 255,
+        )
         return colour * alpha + 255 * (1 - alpha)
     if image.mode.startswith("I"):
         return np.repeat((pixels // 256)[..., None], 3, -1)
@@ -113,8 +125,12 @@ def test_training_sees_what_predict_sees(tmp_path: Path) -> None:
     kinds()["transparent"].save(tmp_path / "clear.png")
     kinds()["16 bits"].save(tmp_path / "deep.png")
     names = ["turned.jpg", "clear.png", "deep.png"]
-    table = pd.DataFrame({"image_id": range(3), "path": names, "height": [30, 900, 900], "width": [20, 1300, 1300]})
-    write_sealed_json(tmp_path / "m.json", pack_images(table, tmp_path, 16, tmp_path / "scratch", workers=1))
+    table = pd.DataFrame(
+        {"image_id": range(3), "path": names, "height": [30, 900, 900], "width": [20, 1300, 1300]}
+    )
+    write_sealed_json(
+        tmp_path / "m.json", pack_images(table, tmp_path, 16, tmp_path / "scratch", workers=1)
+    )
     packed = PackedImages(tmp_path / "m.json", table, tmp_path, tmp_path / "scratch", workers=1)
     for row, name in enumerate(names):
         with Image.open(tmp_path / name) as image:
@@ -129,9 +145,13 @@ def test_annotations_of_the_stored_size_are_refused_with_what_to_do(tmp_path: Pa
     exif = Image.Exif()
     exif[0x0112] = 8
     Image.new("RGB", (60, 40)).save(root / "train2014" / "b.jpg", exif=exif)
-    with pytest.raises(InputError, match=r"b\.jpg is 40 x 60 when displayed: its EXIF orientation \(8\) turns it; annotate"):
+    with pytest.raises(
+        InputError,
+        match=r"b\.jpg is 40 x 60 when displayed: its EXIF orientation \(8\) turns it; annotate",
+    ):
         build_index(root, "refcocog", "umd", "refer/refcocog")
     Image.new("RGB", (40, 60)).save(root / "train2014" / "b.jpg", exif=exif)
     assert (
-        "1 images are turned as their EXIF orientation says" in build_index(root, "refcocog", "umd", "refer/refcocog").remarks
+        "1 images are turned as their EXIF orientation says"
+        in build_index(root, "refcocog", "umd", "refer/refcocog").remarks
     )

@@ -15,11 +15,11 @@ from PIL import Image
 
 import tris_core.data.file_hashes
 from tests.attack import files as attack
-from tests.data.builders import TinyRefer, annotation, ref, square
-from tris_core.data.index import build_index
+from tests.support.tiny_refer import TinyRefer, annotation, ref, square
+from tris_core.annotations.index import build_index
 from tris_core.data.packed import PackedImages, check_pictures, pack_images, shard_folder
-from tris_core.errors import InputError
-from tris_core.files import read_sealed_json, write_sealed_json
+from tris_core.runtime.errors import InputError
+from tris_core.runtime.files import read_sealed_json, write_sealed_json
 
 SIZE, SHARD = 8, 3
 
@@ -36,15 +36,22 @@ class Data:
         self.root.mkdir()
         for number in range(12):
             Image.new("RGB", (9, 5), colour(number)).save(self.root / f"{number}.png")
-            os.utime(self.root / f"{number}.png", (1e9, 1e9))  # a stamp of what was written just now is not trusted
+            os.utime(
+                self.root / f"{number}.png", (1e9, 1e9)
+            )  # a stamp of what was written just now is not trusted
 
     def table(self, numbers: list[int]) -> pd.DataFrame:
-        return pd.DataFrame({"image_id": numbers, "path": [f"{n}.png" for n in numbers], "height": 5, "width": 9})
+        return pd.DataFrame(
+            {"image_id": numbers, "path": [f"{n}.png" for n in numbers], "height": 5, "width": 9}
+        )
 
     def pack(self, numbers: list[int]) -> Path:
         """The path of the manifest of a list, as the stage writes it."""
         path = self.folder / f"{'-'.join(map(str, numbers))}.json"
-        write_sealed_json(path, pack_images(self.table(numbers), self.root, SIZE, self.scratch, workers=1, shard=SHARD))
+        write_sealed_json(
+            path,
+            pack_images(self.table(numbers), self.root, SIZE, self.scratch, workers=1, shard=SHARD),
+        )
         return path
 
     def open(self, manifest: Path, numbers: list[int]) -> PackedImages:
@@ -53,7 +60,8 @@ class Data:
     def right(self, manifest: Path, numbers: list[int]) -> bool:
         found = self.open(manifest, numbers)[np.arange(len(numbers))].numpy()
         return found.shape == (len(numbers), 3, SIZE, SIZE) and all(
-            (square == np.array(colour(n))[:, None, None]).all() for square, n in zip(found, numbers, strict=True)
+            (square == np.array(colour(n))[:, None, None]).all()
+            for square, n in zip(found, numbers, strict=True)
         )
 
     def shards(self, manifest: Path) -> list[Path]:
@@ -103,7 +111,9 @@ def pixel_flipped(shard: Path) -> None:
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "a pixel flipped": pixel_flipped,
     "the header's dtype flipped": header_flipped,
-    "pixels zeroed": lambda shard: shard.write_bytes(shard.read_bytes()[:128] + bytes(shard.stat().st_size - 128)),
+    "pixels zeroed": lambda shard: shard.write_bytes(
+        shard.read_bytes()[:128] + bytes(shard.stat().st_size - 128)
+    ),
     "cut": lambda shard: os.truncate(shard, shard.stat().st_size - 1),
     "empty": lambda shard: shard.write_bytes(b""),
     "deleted": lambda shard: shard.unlink(),
@@ -114,7 +124,9 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("repaired_by", ["opening", "packing"])
 @pytest.mark.parametrize("case", DAMAGES)
-def test_a_damaged_shard_is_made_again(case: str, repaired_by: str, data: Data, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_shard_is_made_again(
+    case: str, repaired_by: str, data: Data, capsys: pytest.CaptureFixture[str]
+) -> None:
     numbers = [0, 1, 2, 3, 4, 5, 6]
     manifest = data.pack(numbers)
     good = data.shards(manifest)[1].read_bytes()
@@ -139,8 +151,14 @@ def test_a_picture_that_changed_under_its_name_is_named(data: Data) -> None:
     original, size = path.read_bytes(), path.stat().st_size
     path.write_bytes((data.root / "5.png").read_bytes())
     assert path.stat().st_size == size  # what is seen is the content
-    for check in (data.open, lambda *_: check_pictures(manifest, data.table(numbers), data.root, data.scratch)):
-        with pytest.raises(InputError, match=r"root/2\.png: is not the image that was packed; .*dvc repro -f pack_images"):
+    for check in (
+        data.open,
+        lambda *_: check_pictures(manifest, data.table(numbers), data.root, data.scratch),
+    ):
+        with pytest.raises(
+            InputError,
+            match=r"root/2\.png: is not the image that was packed; .*dvc repro -f pack_images",
+        ):
             check(manifest, numbers)
     path.unlink()
     with pytest.raises(InputError, match=r"root/2\.png: is missing"):
@@ -172,7 +190,9 @@ def test_what_has_its_stamp_is_not_read_again(data: Data, monkeypatch: pytest.Mo
     os.utime(data.root / "1.png", (2e9, 1e9 + 5))
     assert reads() == ["1.png"]
     assert reads() == []
-    data.root = shutil.copytree(data.root, data.folder / "elsewhere")  # another mount: other inodes and times
+    data.root = shutil.copytree(
+        data.root, data.folder / "elsewhere"
+    )  # another mount: other inodes and times
     assert reads() == [f"{n}.png" for n in numbers]
     assert reads() == []
 
@@ -192,7 +212,11 @@ def test_damaged_stamps_cost_a_reading_and_nothing_else(data: Data) -> None:
     numbers = [0, 1, 2, 3]
     manifest = data.pack(numbers)
     data.open(manifest, numbers)
-    kept = [path for path in (data.scratch / "images").iterdir() if path.suffix in (".shards", ".pictures")]
+    kept = [
+        path
+        for path in (data.scratch / "images").iterdir()
+        if path.suffix in (".shards", ".pictures")
+    ]
     assert len(kept) == 2
     for path in kept:
         whole = path.read_text()
@@ -203,7 +227,9 @@ def test_damaged_stamps_cost_a_reading_and_nothing_else(data: Data) -> None:
 
 def test_a_picture_of_another_size_than_indexed_is_refused_when_it_is_packed(data: Data) -> None:
     Image.new("RGB", (5, 9)).save(data.root / "1.png")
-    with pytest.raises(InputError, match=r"1\.png: is 5 x 9 \(width x height\), 9 x 5 when it was indexed"):
+    with pytest.raises(
+        InputError, match=r"1\.png: is 5 x 9 \(width x height\), 9 x 5 when it was indexed"
+    ):
         data.pack([0, 1])
 
 
@@ -218,7 +244,11 @@ def test_shards_that_differ_when_made_again_are_an_error(data: Data) -> None:
 
 def open_it(folder: Path, numbers: list[int]) -> bool:
     data = Data.__new__(Data)
-    data.folder, data.root, data.scratch = folder / str(os.getpid()), folder / "root", folder / "scratch"
+    data.folder, data.root, data.scratch = (
+        folder / str(os.getpid()),
+        folder / "root",
+        folder / "scratch",
+    )
     return data.right(data.pack(numbers), numbers)
 
 
@@ -239,7 +269,9 @@ def test_no_process_of_packing_outlives_it(broken: bool, data: Data) -> None:
             data.pack(list(range(12)))
     else:
         data.pack(list(range(12)))
-    assert {child.pid for child in psutil.Process().children()} <= before  # a zombie would be among them
+    assert {
+        child.pid for child in psutil.Process().children()
+    } <= before  # a zombie would be among them
     assert not list((data.scratch / "images").glob("packing/*"))
 
 
@@ -251,22 +283,48 @@ def test_data_sets_in_one_scratch_folder_keep_to_their_own_pictures(tmp_path: Pa
     """As `tris verify` has them: the first picture is the same, a later one is not; and what excluding images leaves."""
     first = TinyRefer()
     root = first.write(tmp_path / "root")
-    other = TinyRefer(refs=[ref(1, 3, 7, "train", {0: "grey"}), ref(2, 6, 700, "val", {1: "noise"})])
+    other = TinyRefer(
+        refs=[ref(1, 3, 7, "train", {0: "grey"}), ref(2, 6, 700, "val", {1: "noise"})]
+    )
     other.annotations.append(annotation(6, 700, [square(1, 1)]))
-    shutil.copytree(root / "train2014", other.write(tmp_path / "other", "refcoco", "unc") / "train2014", dirs_exist_ok=True)
+    shutil.copytree(
+        root / "train2014",
+        other.write(tmp_path / "other", "refcoco", "unc") / "train2014",
+        dirs_exist_ok=True,
+    )
     indexes = {
         "all": (root, build_index(root, "refcocog", "umd", "refer/refcocog")),
-        "another data set": (tmp_path / "other", build_index(tmp_path / "other", "refcoco", "unc", "refer/refcoco")),
-        "excluded": (root, build_index(root, "refcocog", "umd", "refer/refcocog", exclude_images_of=["val"])),
+        "another data set": (
+            tmp_path / "other",
+            build_index(tmp_path / "other", "refcoco", "unc", "refer/refcoco"),
+        ),
+        "excluded": (
+            root,
+            build_index(root, "refcocog", "umd", "refer/refcocog", exclude_images_of=["val"]),
+        ),
     }
     manifests = {}
     for name, (place, index) in indexes.items():
-        manifest = pack_images(index.images.to_pandas(), place / "train2014", 64, tmp_path / "scratch", workers=1, shard=1)
+        manifest = pack_images(
+            index.images.to_pandas(),
+            place / "train2014",
+            64,
+            tmp_path / "scratch",
+            workers=1,
+            shard=1,
+        )
         write_sealed_json(manifests.setdefault(name, tmp_path / f"{name}.json"), manifest)
     for name, (place, index) in indexes.items():
         images = index.images.to_pandas()
-        packed = PackedImages(manifests[name], images, place / "train2014", tmp_path / "scratch", workers=1)
+        packed = PackedImages(
+            manifests[name], images, place / "train2014", tmp_path / "scratch", workers=1
+        )
         for row, path in enumerate(images["path"]):
             with Image.open(place / "train2014" / path) as image:
-                expected = np.asarray(image.convert("RGB").resize((64, 64), Image.Resampling.BILINEAR))
-            assert np.array_equal(packed[np.array([row])][0].permute(1, 2, 0).numpy(), expected), (name, path)
+                expected = np.asarray(
+                    image.convert("RGB").resize((64, 64), Image.Resampling.BILINEAR)
+                )
+            assert np.array_equal(packed[np.array([row])][0].permute(1, 2, 0).numpy(), expected), (
+                name,
+                path,
+            )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from pycocotools import mask as coco
 
-from tests.data.builders import square
+from tests.support.tiny_refer import square
 from tris_core.data import rle
 
 SIZES = st.tuples(st.integers(1, 17), st.integers(1, 17))
@@ -47,7 +47,9 @@ def test_runs_go_down_the_columns(mask: np.ndarray) -> None:
 @given(MASKS, st.data())
 def test_runs_that_do_not_fill_the_mask_are_refused(mask: np.ndarray, data: st.DataObject) -> None:
     counts = rle.encode(mask)
-    with pytest.raises(ValueError, match=f"do not add up to {mask.shape[0] + 1} x {mask.shape[1]} pixels"):
+    with pytest.raises(
+        ValueError, match=f"do not add up to {mask.shape[0] + 1} x {mask.shape[1]} pixels"
+    ):
         rle.decode(counts, mask.shape[0] + 1, mask.shape[1])
     shortened = counts[: data.draw(st.integers(0, len(counts) - 1))]
     with pytest.raises(ValueError, match="do not add up"):
@@ -90,7 +92,8 @@ def test_any_bytes_are_a_mask_or_refused(counts: bytes) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    SIZES.flatmap(lambda size: st.lists(arrays.arrays(bool, size), min_size=1, max_size=4)), st.sampled_from(["drop", "union"])
+    SIZES.flatmap(lambda size: st.lists(arrays.arrays(bool, size), min_size=1, max_size=4)),
+    st.sampled_from(["drop", "union"]),
 )
 def test_several_runs_are_united(masks: list[np.ndarray], overlap: rle.Overlap) -> None:
     parts = [{"size": list(mask.shape), "counts": rle.encode(mask)} for mask in masks]
@@ -103,21 +106,37 @@ def test_several_runs_are_united(masks: list[np.ndarray], overlap: rle.Overlap) 
 @given(MASKS.filter(np.any))
 def test_the_box_touches_the_outermost_pixels(mask: np.ndarray) -> None:
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    assert rle.box(rle.encode(mask), *mask.shape) == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+    assert rle.box(rle.encode(mask), *mask.shape) == (
+        columns[0],
+        rows[0],
+        columns[-1] + 1,
+        rows[-1] + 1,
+    )
 
 
-POLYGON = st.lists(st.tuples(st.integers(-4, 24), st.integers(-4, 24)), min_size=3, max_size=6, unique=True)
+POLYGON = st.lists(
+    st.tuples(st.integers(-4, 24), st.integers(-4, 24)), min_size=3, max_size=6, unique=True
+)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(POLYGON, min_size=1, max_size=4))
 def test_polygons_are_summed_as_released(corners: list[list[tuple[int, int]]]) -> None:
     height, width = 19, 21
-    usable = [np.ravel(points).tolist() for points in corners if np.linalg.matrix_rank(np.subtract(points, points[0])) == 2]
-    layers = [coco.decode(coco.frPyObjects([polygon], height, width))[:, :, 0].astype(int) for polygon in usable]
+    usable = [
+        np.ravel(points).tolist()
+        for points in corners
+        if np.linalg.matrix_rank(np.subtract(points, points[0])) == 2
+    ]
+    layers = [
+        coco.decode(coco.frPyObjects([polygon], height, width))[:, :, 0].astype(int)
+        for polygon in usable
+    ]
     total = np.sum(layers, axis=0) if layers else np.zeros((height, width), int)
     for overlap, expected in (("drop", total == 1), ("union", total >= 1)):
-        counts, remarks = rle.from_segmentation([np.ravel(p).tolist() for p in corners], height, width, overlap)
+        counts, remarks = rle.from_segmentation(
+            [np.ravel(p).tolist() for p in corners], height, width, overlap
+        )
         assert counts == rle.encode(expected)
         assert (rle.OVERLAPPING in remarks) == (total.max() > 1)
         assert (rle.NO_AREA in remarks) == (len(usable) < len(corners))
@@ -128,7 +147,9 @@ def test_a_triangle_covers_the_pixels_whose_centre_it_holds() -> None:
     counts, _ = rle.from_segmentation([corners.ravel().tolist()], 400, 330, "drop")
     y, x = np.mgrid[:400, :330] + 0.5
     sides = zip(corners, np.roll(corners, -1, axis=0), strict=True)
-    inside = np.all([(x - a[0]) * (b[1] - a[1]) <= (y - a[1]) * (b[0] - a[0]) for a, b in sides], axis=0)
+    inside = np.all(
+        [(x - a[0]) * (b[1] - a[1]) <= (y - a[1]) * (b[0] - a[0]) for a, b in sides], axis=0
+    )
     mask = rle.decode(counts, 400, 330)
     assert (mask & inside).sum() / (mask | inside).sum() > 0.99
 
@@ -139,12 +160,18 @@ def test_a_polygon_outside_is_clipped_and_said_so() -> None:
     expected[:4, :6] = True
     np.testing.assert_array_equal(rle.decode(counts, 12, 30), expected)
     assert remarks == [rle.CLIPPED]
-    assert rle.from_segmentation([[0, 0, 30, 0, 30, 12, 0, 12]], 12, 30, "drop")[1] == []  # the border itself is inside
+    assert (
+        rle.from_segmentation([[0, 0, 30, 0, 30, 12, 0, 12]], 12, 30, "drop")[1] == []
+    )  # the border itself is inside
 
 
 @pytest.mark.parametrize(
     ("polygon", "remark"),
-    [([1, 2, 8, 9], rle.TOO_FEW_POINTS), ([], rle.TOO_FEW_POINTS), ([1, 1, 5, 5, 9, 9, 3, 3], rle.NO_AREA)],
+    [
+        ([1, 2, 8, 9], rle.TOO_FEW_POINTS),
+        ([], rle.TOO_FEW_POINTS),
+        ([1, 1, 5, 5, 9, 9, 3, 3], rle.NO_AREA),
+    ],
 )
 def test_a_polygon_without_area_is_left_out(polygon: list[float], remark: str) -> None:
     counts, remarks = rle.from_segmentation([polygon, square(2, 2)], 20, 20, "drop")

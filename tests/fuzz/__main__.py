@@ -25,17 +25,27 @@ def main(
     again: Annotated[Path | None, typer.Option(help="a file of a crash, to run alone")] = None,
 ) -> None:
     """Feed a reader with mutated files until something but InputError comes of one."""
-    base = Path(tempfile.mkdtemp(prefix="tris-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    base = Path(
+        tempfile.mkdtemp(prefix="tris-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
+    )
     (base / "files").mkdir()
     (base / "corpus").mkdir()
     target, seeds = targets(base / "files")[name]
-    for number, seed in enumerate(seeds or [random.Random(n).randbytes(60) for n in range(20)]):  # decisions to begin with
+    for number, seed in enumerate(
+        seeds or [random.Random(n).randbytes(60) for n in range(20)]
+    ):  # decisions to begin with
         (base / "corpus" / str(number)).write_bytes(seed)
 
     def one(data: bytes) -> None:
         only_input_errors(target, data, atheris.FuzzedDataProvider(data))
 
-    limits = ["-rss_limit_mb=4096", "-timeout=30", "-max_len=4096", "-len_control=0", f"-max_total_time={seconds}"]
+    limits = [
+        "-rss_limit_mb=4096",
+        "-timeout=30",
+        "-max_len=4096",
+        "-len_control=0",
+        f"-max_total_time={seconds}",
+    ]
     atheris.Setup([sys.argv[0], str(again or base / "corpus"), *limits], one)
     atheris.Fuzz()
 

@@ -14,24 +14,26 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from tests.data.builders import TinyRefer
-from tests.data.test_referit import FOLDER
-from tests.data.test_referit import Tiny as TinyReferit
 from tests.fuzz.mutate import ODD, Choices, mutated
-from tests.models.test_released import BUILDERS, folder_config, released, small
-from tests.tiny_index import make_predictions
+from tests.support.tiny_index import make_predictions
+from tests.support.tiny_refer import TinyRefer
+from tests.support.tiny_referit import FOLDER
+from tests.support.tiny_referit import Tiny as TinyReferit
+from tests.support.tiny_released import BUILDERS, folder_config, released, small
+from tris_core.annotations.index import build_index
 from tris_core.data import rle
-from tris_core.data.index import build_index
-from tris_core.errors import InputError
-from tris_core.files import write_sealed_json
-from tris_core.mask_files import read_masks, write_coco
-from tris_core.models.archives import read_checkpoint
-from tris_core.models.released import open_weights
-from tris_core.params.base import read_params
-from tris_core.pickles import load_plain_pickle
+from tris_core.evaluation.mask_files import read_masks, write_coco
+from tris_core.runtime.errors import InputError
+from tris_core.runtime.files import write_sealed_json
+from tris_core.runtime.params import read_params
+from tris_core.runtime.pickles import load_plain_pickle
+from tris_core.weights.archives import read_checkpoint
+from tris_core.weights.released import open_weights
 
 Target = Callable[[bytes, Choices], None]
-IN_JSON = tuple(value for value in ODD if not isinstance(value, bytes | set | tuple) and value != {1: 2})
+IN_JSON = tuple(
+    value for value in ODD if not isinstance(value, bytes | set | tuple) and value != {1: 2}
+)
 LIST = b'image,sentence,mask,height,width,box\na.png,a cup,,,,\na.png,"b, c",0d0,5,4,1 1 4 5\n'
 PRESET = Path(__file__).parents[2] / "presets" / "shapes.yaml"
 
@@ -78,7 +80,11 @@ def _refer(root: Path) -> Target:
 
     def target(data: bytes, choices: Choices) -> None:
         tiny = TinyRefer()
-        instances = {"images": tiny.images, "annotations": tiny.annotations, "categories": [{"id": 3, "name": "square"}]}
+        instances = {
+            "images": tiny.images,
+            "annotations": tiny.annotations,
+            "categories": [{"id": 3, "name": "square"}],
+        }
         refs: Any = tiny.refs
         if choices.ConsumeIntInRange(0, 1):
             instances = mutated(instances, choices, odd=IN_JSON)
@@ -95,7 +101,9 @@ def _referit(root: Path) -> Target:
     TinyReferit().write(root)
 
     def target(data: bytes, choices: Choices) -> None:
-        (root / FOLDER / "train.pickle").write_bytes(pickle.dumps(mutated(TinyReferit().train, choices), protocol=2))
+        (root / FOLDER / "train.pickle").write_bytes(
+            pickle.dumps(mutated(TinyReferit().train, choices), protocol=2)
+        )
         build_index(root, "referit", "none", FOLDER)
 
     return target
@@ -105,14 +113,22 @@ def _list(root: Path) -> Target:
     root.mkdir()
     picture = TinyRefer().write(root / "other") / "train2014" / "b.jpg"
     picture.rename(root / "a.png")
-    return lambda data, _: _ignore(build_index(_file(root / "l.csv", data).parent, "list", "none", "l.csv"))
+    return lambda data, _: _ignore(
+        build_index(_file(root / "l.csv", data).parent, "list", "none", "l.csv")
+    )
 
 
 def _rle(data: bytes, choices: Choices) -> None:
     height, width = choices.ConsumeIntInRange(1, 40), choices.ConsumeIntInRange(1, 40)
-    parts = [[0, 0, 5, 0, 5, 5], [1, 1, 3, 7, 9, 9], {"size": [height, width], "counts": data[8:].decode("latin1")}]
+    parts = [
+        [0, 0, 5, 0, 5, 5],
+        [1, 1, 3, 7, 9, 9],
+        {"size": [height, width], "counts": data[8:].decode("latin1")},
+    ]
     try:
-        rle.from_segmentation(mutated(parts[choices.ConsumeIntInRange(0, 2) :], choices), height, width, "drop")
+        rle.from_segmentation(
+            mutated(parts[choices.ConsumeIntInRange(0, 2) :], choices), height, width, "drop"
+        )
         rle.decode(data[8:], height, width)
     except ValueError:
         return  # its callers know the file and row, and say so
@@ -132,7 +148,9 @@ def _masks(place: Path) -> Target:
 def _saved() -> bytes:
     """The pickle inside what `torch.save` writes; its storages are those of `_zipped`."""
     buffer = io.BytesIO()
-    torch.save({"a": torch.zeros(4), "b": {"c": torch.zeros(2, 2), "d": [1, None, 0.5, "x"]}}, buffer)
+    torch.save(
+        {"a": torch.zeros(4), "b": {"c": torch.zeros(2, 2), "d": [1, None, 0.5, "x"]}}, buffer
+    )
     with zipfile.ZipFile(buffer) as archive:
         return archive.read("archive/data.pkl")
 
@@ -168,7 +186,9 @@ def _model(folder: Path) -> Target:
 
     def target(data: bytes, choices: Choices) -> None:
         changed = mutated(config, choices, odd=IN_JSON)
-        write_sealed_json(folder / "config.json", changed if isinstance(changed, dict) else {"": changed})
+        write_sealed_json(
+            folder / "config.json", changed if isinstance(changed, dict) else {"": changed}
+        )
         open_weights(folder, BUILDERS)
 
     return target
@@ -177,7 +197,12 @@ def _model(folder: Path) -> Target:
 def _released(path: Path) -> Target:
     released(small(1), path)
     content = torch.load(path, weights_only=True)
-    tensors = (torch.zeros(0), torch.zeros(()), torch.full((3,), float("nan")), torch.zeros(1).expand(10**5, 10**6))
+    tensors = (
+        torch.zeros(0),
+        torch.zeros(()),
+        torch.full((3,), float("nan")),
+        torch.zeros(1).expand(10**5, 10**6),
+    )
     odd = tuple(value for value in ODD if type(value) is not set)
 
     def target(data: bytes, choices: Choices) -> None:

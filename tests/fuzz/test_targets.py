@@ -36,7 +36,11 @@ def test_what_is_read_is_data_or_an_input_error(name: str, made: Made, data: st.
     if seeds:
         seed = data.draw(st.sampled_from(seeds))
         start = data.draw(st.integers(0, len(seed)))
-        drawn = seed[:start] + data.draw(st.binary(max_size=4)) + seed[start + data.draw(st.integers(0, 4)) :]
+        drawn = (
+            seed[:start]
+            + data.draw(st.binary(max_size=4))
+            + seed[start + data.draw(st.integers(0, 4)) :]
+        )
     only_input_errors(target, drawn, Drawn(drawn))
 
 

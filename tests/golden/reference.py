@@ -9,9 +9,9 @@ from open_clip.model import CLIP
 from torch import Tensor, nn
 
 from tests.golden.formula import tensor, weights
-from tris_core.models.clip import build_clip
-from tris_core.models.step1 import Step1
-from tris_core.models.step2 import Step2
+from tris_core.clip.towers import build_clip
+from tris_core.step1.network import Step1
+from tris_core.step2.network import Step2
 
 FOLDER = Path(__file__).parent
 SHAPES = json.loads((FOLDER / "state_dict_shapes.json").read_text())
@@ -32,14 +32,26 @@ def formula_input(name: str, shape: tuple[int, ...]) -> Tensor:
 def load_formula(model: nn.Module, prefix: str, which: str) -> nn.Module:
     """Fill `model` with the formula weights of `which`, strictly: its keys and shapes must be the released ones."""
     state = {
-        key.removeprefix(prefix): value for key, value in weights({prefix + k: s for k, s in SHAPES[which].items()}).items()
+        key.removeprefix(prefix): value
+        for key, value in weights({prefix + k: s for k, s in SHAPES[which].items()}).items()
     }
-    model.load_state_dict({key: torch.from_numpy(np.asarray(value)) for key, value in state.items()}, strict=True)
+    model.load_state_dict(
+        {key: torch.from_numpy(np.asarray(value)) for key, value in state.items()}, strict=True
+    )
     return model
 
 
-def clip(vision: dict[str, object], embed: int, text_layers_width: dict[str, object] = TEXT) -> CLIP:
-    return build_clip({"embed_dim": embed, "vision_cfg": vision, "text_cfg": text_layers_width, "quick_gelu": True})
+def clip(
+    vision: dict[str, object], embed: int, text_layers_width: dict[str, object] = TEXT
+) -> CLIP:
+    return build_clip(
+        {
+            "embed_dim": embed,
+            "vision_cfg": vision,
+            "text_cfg": text_layers_width,
+            "quick_gelu": True,
+        }
+    )
 
 
 def step1_model() -> Step1:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.pipeline.project import Project
-from tests.pipeline.test_contract import STAGES
+from tests.support.project import Project
+from tests.support.stages import STAGES
 
 
 @pytest.fixture(scope="session")

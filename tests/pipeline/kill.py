@@ -30,10 +30,15 @@ import typer
 from ruamel.yaml import YAML
 
 from tests.pipeline import power
-from tests.pipeline.closure import ROOT
-from tests.pipeline.project import Project
+from tests.support.closure import ROOT
+from tests.support.project import Project
 
-VICTIMS = ("stage", "dvc", "worker", "terminal")  # Ctrl-C in a terminal reaches DVC, its stage and the workers at once
+VICTIMS = (
+    "stage",
+    "dvc",
+    "worker",
+    "terminal",
+)  # Ctrl-C in a terminal reaches DVC, its stage and the workers at once
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 PATIENCE = 60.0  # seconds for the rest of a run to end with DVC
 HANG = 1800.0  # seconds for a run that a blow did not end (DVC leaves Ctrl-C to its stage, workers to the stage)
@@ -57,7 +62,9 @@ class Blow:
         return Blow(victim, how, writes=rng.randint(1, 12))
 
     def __str__(self) -> str:
-        return f"{self.how.name} to {self.victim} at " + (f"change {self.writes}" if self.writes else f"{self.seconds:.2f} s")
+        return f"{self.how.name} to {self.victim} at " + (
+            f"change {self.writes}" if self.writes else f"{self.seconds:.2f} s"
+        )
 
 
 def strike(project: Project, blow: Blow, *arguments: str) -> bool:
@@ -76,7 +83,9 @@ def strike(project: Project, blow: Blow, *arguments: str) -> bool:
         time.sleep(0.005)
     else:
         return process.returncode == 0
-    others = psutil.Process(process.pid).children(recursive=True)  # not yet waited for, so it is there, if only as a zombie
+    others = psutil.Process(process.pid).children(
+        recursive=True
+    )  # not yet waited for, so it is there, if only as a zombie
     for struck in run:
         with contextlib.suppress(psutil.NoSuchProcess):
             struck.send_signal(blow.how)
@@ -104,18 +113,29 @@ def victims(dvc: int, victim: str) -> list[psutil.Process]:
         stages = whole.children()
         if victim == "terminal":
             return [whole, *whole.children(recursive=True)] if stages else []
-        return {"dvc": [whole], "stage": stages, "worker": [w for s in stages for w in s.children()]}[victim][:1]
+        return {
+            "dvc": [whole],
+            "stage": stages,
+            "worker": [w for s in stages for w in s.children()],
+        }[victim][:1]
     except psutil.NoSuchProcess:
         return []
 
 
 def names(project: Project) -> set[str]:
     """Everything that a run may write, outside DVC's own folder; relative to the project and to its scratch folder."""
-    places = (project.folder, *(project.folder / name for name in ("data", "models", "metrics")), project.scratch)
+    places = (
+        project.folder,
+        *(project.folder / name for name in ("data", "models", "metrics")),
+        project.scratch,
+    )
     found = set()
     for number, place in enumerate(places):
         for folder, folders, files in os.walk(place):  # which passes over what goes while it looks
-            found |= {f"{number}:{os.path.relpath(os.path.join(folder, name), place)}" for name in folders + files}
+            found |= {
+                f"{number}:{os.path.relpath(os.path.join(folder, name), place)}"
+                for name in folders + files
+            }
             if number == 0:
                 break
     return found
@@ -129,13 +149,21 @@ def outputs(project: Project) -> dict[str, str]:
 
 def damaged(project: Project) -> list[Path]:
     """What of DVC's cache is no whole object."""
-    objects = [path for path in (project.folder / ".dvc/cache/files/md5").rglob("*") if path.is_file()]
-    return [path for path in objects if hashlib.md5(path.read_bytes()).hexdigest() != path.parent.name + path.stem]
+    objects = [
+        path for path in (project.folder / ".dvc/cache/files/md5").rglob("*") if path.is_file()
+    ]
+    return [
+        path
+        for path in objects
+        if hashlib.md5(path.read_bytes()).hexdigest() != path.parent.name + path.stem
+    ]
 
 
 def check(project: Project, undisturbed: tuple[dict[str, str], set[str]]) -> None:
     assert outputs(project) == undisturbed[0], "other bytes"
-    assert names(project) == undisturbed[1], f"other files: {sorted(names(project) ^ undisturbed[1])}"
+    assert names(project) == undisturbed[1], (
+        f"other files: {sorted(names(project) ^ undisturbed[1])}"
+    )
     assert not damaged(project), f"damaged in the cache: {damaged(project)}"
 
 
@@ -162,11 +190,17 @@ def cut_power(project: Project, seconds: float, rng: random.Random) -> bool:
 def main(
     times: Annotated[int, typer.Option(min=1, help="kills")] = 30,
     seed: Annotated[int, typer.Option(help="of victims, signals and moments")] = 0,
-    per_run: Annotated[int, typer.Option(min=1, help="kills of a run before it is let through")] = 6,
-    power_cuts: Annotated[bool, typer.Option("--power", help="cut the power instead of killing one process")] = False,
+    per_run: Annotated[
+        int, typer.Option(min=1, help="kills of a run before it is let through")
+    ] = 6,
+    power_cuts: Annotated[
+        bool, typer.Option("--power", help="cut the power instead of killing one process")
+    ] = False,
 ) -> None:
     """Kill tiny runs at random moments and compare what comes of them with an undisturbed run."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and all they start, ignore it
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background jobs, and all they start, ignore it
     rng = random.Random(seed)
     base = Path(tempfile.mkdtemp(prefix="tris-kill-"))
     started = time.monotonic()
@@ -192,7 +226,9 @@ def main(
                 typer.echo(f"{struck:3d}: {blow}")
         project.repro()
         check(project, undisturbed)
-        typer.echo(f"run {runs}: {here} kills, the same bytes, nothing left over ({time.monotonic() - started:.0f} s)")
+        typer.echo(
+            f"run {runs}: {here} kills, the same bytes, nothing left over ({time.monotonic() - started:.0f} s)"
+        )
         shutil.rmtree(project.folder)
         shutil.rmtree(project.scratch)
     shutil.rmtree(base)

@@ -8,7 +8,7 @@ import os
 import random
 from pathlib import Path
 
-from tests.pipeline.project import Project
+from tests.support.project import Project
 
 RECORDER = """
 import os
@@ -47,7 +47,9 @@ def cut(project: Project, since: float, rng: random.Random) -> int:
             names_synced = _stamp(Path(folder)) in synced
             for path in (Path(folder) / name for name in names):
                 stamp = _stamp(path)
-                if stamp[1] < since * 1e9 or (stamp in synced and (names_synced or rng.random() < 0.5)):
+                if stamp[1] < since * 1e9 or (
+                    stamp in synced and (names_synced or rng.random() < 0.5)
+                ):
                     continue
                 damaged += 1
                 _damage(path, rng, gone=stamp in synced)

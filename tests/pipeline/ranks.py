@@ -4,7 +4,7 @@ import os
 import sys
 from importlib import import_module
 
-from tris_core import distributed
+from tris_core.runtime import distributed
 
 if __name__ == "__main__":
     os.chdir(sys.argv[1])

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 import stages.index
 import stages.pack_images
 import stages.prepare_clip
-from tests.data.builders import TinyRefer
-from tests.pipeline.closure import ROOT
+from tests.support.closure import ROOT
+from tests.support.tiny_refer import TinyRefer
 
 
 @pytest.fixture
@@ -81,7 +81,9 @@ def test_a_pickle_that_would_execute_code(place: Path, tmp_path: Path) -> None:
         ("train_step1", "learning_rate", 1.0, "train_step1.learning_rate: unknown parameter"),
     ],
 )
-def test_a_parameter_of_any_stage_stops_the_first_one(place: Path, section: str, key: str, value: float, word: str) -> None:
+def test_a_parameter_of_any_stage_stops_the_first_one(
+    place: Path, section: str, key: str, value: float, word: str
+) -> None:
     content = YAML().load(place / "params.yaml")
     content[section][key] = value
     YAML().dump(content, place / "params.yaml")
@@ -99,12 +101,14 @@ def test_a_clip_folder_that_is_not_there(place: Path) -> None:
     assert not Path("models").exists()
 
 
-def test_an_image_that_changed_after_packing(place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_image_that_changed_after_packing(
+    place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     import pandas as pd
     from PIL import Image
 
-    from stages._inputs import open_images
-    from tris_core.errors import InputError
+    from stages._artifacts import open_images
+    from tris_core.runtime.errors import InputError
 
     assert CliRunner().invoke(stages.index.app, []).exit_code == 0
     result = CliRunner().invoke(stages.pack_images.app, [])
@@ -116,14 +120,22 @@ def test_an_image_that_changed_after_packing(place: Path, monkeypatch: pytest.Mo
     assert (again[pd.Series([1]).to_numpy()] == packed[pd.Series([1]).to_numpy()]).all()
     Image.new("RGB", (60, 40), "red").save(place.parent / "root" / "train2014" / "b.jpg")
     monkeypatch.setenv("TRIS_SCRATCH", str(tmp_path / "a third"))
-    with pytest.raises(InputError, match=r"b\.jpg: is not the image that was packed.*dvc repro -f pack_images"):
+    with pytest.raises(
+        InputError, match=r"b\.jpg: is not the image that was packed.*dvc repro -f pack_images"
+    ):
         open_images()
 
 
 def test_the_exit_code_reaches_the_shell(place: Path) -> None:
     (place.parent / "root" / "train2014" / "b.jpg").unlink()
     command = [sys.executable, "-m", "stages.index"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT), "PATH": ""})
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+    )
     assert done.returncode == 1
     assert done.stderr.startswith("index: ")
 
@@ -142,9 +154,16 @@ def test_every_stage_names_the_input_that_was_not_made_yet(place: Path) -> None:
 
 
 @pytest.mark.parametrize("role", ["backbone", "scorer"])
-def test_more_tokens_than_a_clip_reads_are_refused_where_it_is_found(role: str, place: Path) -> None:
+def test_more_tokens_than_a_clip_reads_are_refused_where_it_is_found(
+    role: str, place: Path
+) -> None:
     other = "scorer" if role == "backbone" else "backbone"
     content = YAML().load(Path("params.yaml"))
-    content["prepare_clip"].update({"max_tokens": 33, other: "ViT-B-32-quickgelu", f"{other}_weights": "random"})
+    content["prepare_clip"].update(
+        {"max_tokens": 33, other: "ViT-B-32-quickgelu", f"{other}_weights": "random"}
+    )
     YAML().dump(content, Path("params.yaml"))
-    refuse(stages.prepare_clip, f"max_tokens = 33: the {role} demo reads 32 tokens at most; set it to 32 or less")
+    refuse(
+        stages.prepare_clip,
+        f"max_tokens = 33: the {role} demo reads 32 tokens at most; set it to 32 or less",
+    )

@@ -4,14 +4,11 @@ import ast
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from tests.pipeline.closure import ROOT, closure, sections_loaded
-from tris_core.params.base import read_params, sections
-
-STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
-NAMES = sorted(STAGES)
+from tests.support.closure import ROOT, closure, sections_loaded
+from tests.support.stages import NAMES, STAGES
+from tris_core.runtime.params import read_params, sections
 
 
 def paths(entries: list[str | dict[str, object]]) -> set[str]:
@@ -19,7 +16,9 @@ def paths(entries: list[str | dict[str, object]]) -> set[str]:
 
 
 def test_every_stage_module_is_a_stage() -> None:
-    modules = {file.stem for file in (ROOT / "stages").glob("*.py") if not file.stem.startswith("_")}
+    modules = {
+        file.stem for file in (ROOT / "stages").glob("*.py") if not file.stem.startswith("_")
+    }
     assert modules == set(STAGES)
     assert all(stage["cmd"] == f"exec python -m stages.{name}" for name, stage in STAGES.items())
 
@@ -40,15 +39,21 @@ def test_params_are_the_sections_the_stage_reads(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_files_are_those_of_the_help_text(name: str) -> None:
     """Whoever reads --help learns of every data file that DVC knows of, braces like {a,b} written out."""
-    declared = {p for key in ("deps", "outs", "metrics", "plots") for p in paths(STAGES[name].get(key, []))}
+    declared = {
+        p for key in ("deps", "outs", "metrics", "plots") for p in paths(STAGES[name].get(key, []))
+    }
     tree = ast.parse((ROOT / "stages" / f"{name}.py").read_text())
-    main = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main")
+    main = next(
+        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main"
+    )
     text = (ast.get_docstring(main) or "").replace("\n", " ")
     for path in declared:
         if path.endswith(".py") or path.startswith(("$", "tris_core")):
             continue
         place, stem = str(Path(path).parent), Path(path).stem
-        assert path in text or (place in text and stem in text), f"--help of {name} does not name {path}"
+        assert path in text or (place in text and stem in text), (
+            f"--help of {name} does not name {path}"
+        )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -60,7 +65,11 @@ def test_help_states_inputs_outputs_and_steps(name: str) -> None:
 
 
 def test_only_evaluation_depends_on_the_truth() -> None:
-    readers = {name for name, stage in STAGES.items() if "data/index/truth.parquet" in paths(stage.get("deps", []))}
+    readers = {
+        name
+        for name, stage in STAGES.items()
+        if "data/index/truth.parquet" in paths(stage.get("deps", []))
+    }
     assert readers == {"evaluate_step1", "evaluate_labels", "evaluate_step2"}
     for name in NAMES:
         if not name.startswith(("evaluate", "index")):
@@ -76,7 +85,16 @@ def test_library_knows_nothing_of_the_pipeline() -> None:
             assert not roots & {"stages"}, file
             assert file.name == "experiments.py" or "dvc" not in roots, file
             assert file.name == "cli.py" or "typer" not in roots, file
-            towers = ("baselines.py", "bpe.py", "clip.py", "clip_sources.py", "demo_clip.py", "step1.py", "step2.py", "prms.py")
+            towers = (
+                "baselines.py",
+                "bpe.py",
+                "clip.py",
+                "clip_sources.py",
+                "demo_clip.py",
+                "step1.py",
+                "step2.py",
+                "prms.py",
+            )
             assert file.name in towers or "open_clip" not in roots, file
 
 

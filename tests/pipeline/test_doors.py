@@ -11,26 +11,26 @@ import pytest
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
+import stages.crf_seeds
 import stages.dump_responses
 import stages.index
-import stages.irn_labels
 import stages.pack_images
 import stages.prepare_clip
 import stages.refine
 import stages.train_irn
 import stages.train_step1
 import stages.train_step2
-from stages._inputs import read_clip
-from tests.data.builders import TinyRefer
-from tests.hub import put
-from tests.models.test_released import BUILDERS, released, small
-from tests.pipeline.closure import ROOT
-from tests.pipeline.in_process import run
+from stages._artifacts import read_clip
+from tests.support.closure import ROOT
+from tests.support.hub import put
+from tests.support.in_process import run
+from tests.support.tiny_refer import TinyRefer
+from tests.support.tiny_released import BUILDERS, released, small
+from tris_core.clip.towers import pyramid_channels, stage_channels
 from tris_core.data.rle import encode
-from tris_core.files import sha256_of_file
-from tris_core.models.checkpoints import read_config, save_model
-from tris_core.models.clip import pyramid_channels, stage_channels
-from tris_core.response_file import SCHEMA
+from tris_core.responses.file import SCHEMA
+from tris_core.runtime.files import sha256_of_file
+from tris_core.weights.model_folder import read_config, save_model
 
 TRAINED = {
     1: {"hidden": 8, "alpha": 0.1, "beta": 0.1, "temperature": 0.07, "learn_temperature": False},
@@ -46,7 +46,12 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = base / "work"
     folder.mkdir()
     content = YAML().load(ROOT / "presets" / "shapes.yaml")
-    content["dataset"] = {"name": "refcocog", "split_by": "umd", "root": str(base / "root"), "annotations": "refer/refcocog"}
+    content["dataset"] = {
+        "name": "refcocog",
+        "split_by": "umd",
+        "root": str(base / "root"),
+        "annotations": "refer/refcocog",
+    }
     content["pack_images"]["size"] = 64
     YAML().dump(content, folder / "params.yaml")
     with pytest.MonkeyPatch.context() as patch:
@@ -92,7 +97,12 @@ def responses() -> pd.DataFrame:
 def labels() -> pd.DataFrame:
     """Pseudo-labels of the two training refs (images of 40 x 60 pixels)."""
     masks = {11: np.arange(2400).reshape(40, 60) % 7 == 0, 10: np.ones((40, 60), bool)}
-    return pd.DataFrame([{"ref_id": i, "height": 40, "width": 60, "counts": encode(mask)} for i, mask in masks.items()])
+    return pd.DataFrame(
+        [
+            {"ref_id": i, "height": 40, "width": 60, "counts": encode(mask)}
+            for i, mask in masks.items()
+        ]
+    )
 
 
 def test_supplied_responses_are_joined_with_the_index(place: Path) -> None:
@@ -105,7 +115,14 @@ def test_supplied_responses_are_joined_with_the_index(place: Path) -> None:
         assert np.array_equal(written.at[row.expression_id, "map"], row.map)
     assert written["ref_id"].to_dict() == {0: 10, 1: 11, 2: 11, 3: 13, 4: 12, 5: 12}
     assert written["image_id"].to_dict() == {0: 70, 1: 70, 2: 70, 3: 70, 4: 7, 5: 7}
-    assert written["split"].to_dict() == {0: "train", 1: "train", 2: "train", 3: "testA", 4: "val", 5: "val"}
+    assert written["split"].to_dict() == {
+        0: "train",
+        1: "train",
+        2: "train",
+        3: "testA",
+        4: "val",
+        5: "val",
+    }
 
 
 def with_value(column: str, row: int, value: object) -> Callable[[pd.DataFrame], pd.DataFrame]:
@@ -123,15 +140,30 @@ def with_value(column: str, row: int, value: object) -> Callable[[pd.DataFrame],
         (lambda t: t.drop(index=1), ["1 expression_id missing, the first is 0"]),
         (lambda t: pd.concat([t, t.iloc[[3]]]), ["1 expression_id twice, the first is 3"]),
         (with_value("expression_id", 2, 99), ["1 expression_id missing, the first is 4"]),
-        (lambda t: pd.concat([t, t.iloc[[3]].assign(expression_id=77)]), ["1 expression_id not in the index, the first is 77"]),
+        (
+            lambda t: pd.concat([t, t.iloc[[3]].assign(expression_id=77)]),
+            ["1 expression_id not in the index, the first is 77"],
+        ),
         (with_value("height", 4, 3), ["maps must be of one size", "[[2, 3], [3, 3]]"]),
-        (with_value("map", 4, np.zeros(5, np.float32)), ["row 4, expression_id 2", "not 2 x 3 values (5)"]),
-        (with_value("map", 3, np.array([0, 1, 2, 3, 4, np.inf], np.float32)), ["row 3, expression_id 3", "not finite"]),
+        (
+            with_value("map", 4, np.zeros(5, np.float32)),
+            ["row 4, expression_id 2", "not 2 x 3 values (5)"],
+        ),
+        (
+            with_value("map", 3, np.array([0, 1, 2, 3, 4, np.inf], np.float32)),
+            ["row 3, expression_id 3", "not finite"],
+        ),
         (lambda t: t.assign(map=[np.full(6, 1e300)] * 6), ["row 0, expression_id 5", "not finite"]),
         (with_value("map", 0, None), ["row 0, expression_id 5: its map is missing"]),
-        (lambda t: t.assign(map=[[str(i)] for i in range(6)]), ["column map is list<", "expected lists of floats"]),
+        (
+            lambda t: t.assign(map=[[str(i)] for i in range(6)]),
+            ["column map is list<", "expected lists of floats"],
+        ),
         (lambda t: t.assign(width=3.0), ["column width is double, expected integers"]),
-        (lambda t: t.drop(columns="width"), ["has no column width; found expression_id, height, map"]),
+        (
+            lambda t: t.drop(columns="width"),
+            ["has no column width; found expression_id, height, map"],
+        ),
     ],
 )
 def test_responses_that_do_not_fit_are_refused(
@@ -165,9 +197,15 @@ def test_supplied_pseudo_labels_are_copied_in_order(place: Path) -> None:
         (lambda t: t.iloc[:1], ["1 training ref_id missing, the first is 10"]),
         (lambda t: pd.concat([t, t]), ["2 training ref_id twice"]),
         (with_value("ref_id", 0, 12), ["1 training ref_id missing, the first is 11"]),
-        (lambda t: pd.concat([t, t.iloc[[0]].assign(ref_id=13)]), ["1 training ref_id not in the index, the first is 13"]),
+        (
+            lambda t: pd.concat([t, t.iloc[[0]].assign(ref_id=13)]),
+            ["1 training ref_id not in the index, the first is 13"],
+        ),
         (lambda t: t.assign(height=60, width=40), ["ref_id 10", "are not its image's ([40, 60])"]),
-        (with_value("counts", 0, encode(np.ones((40, 59), bool))), ["ref_id 11: its counts are not", "40 x 60"]),
+        (
+            with_value("counts", 0, encode(np.ones((40, 59), bool))),
+            ["ref_id 11: its counts are not", "40 x 60"],
+        ),
         (with_value("counts", 1, b"\xff\x00junk"), ["ref_id 10: its counts are not"]),
         (lambda t: t.assign(counts="text"), ["column counts is", "expected bytes"]),
     ],
@@ -187,13 +225,20 @@ def test_what_supplied_responses_make_unnecessary_leaves_a_marker(place: Path) -
     assert [path.name for path in Path("models/step1").iterdir()] == ["config.json"]
     assert Path("metrics/curves/step1.csv").read_text() == "step,total\n"
     set_param("dump_responses.from", None)
-    refuse(stages.dump_responses, "models/step1: holds no model (dump_responses.from is theirs.parquet)")
+    refuse(
+        stages.dump_responses,
+        "models/step1: holds no model (dump_responses.from is theirs.parquet)",
+    )
 
 
 def test_what_supplied_pseudo_labels_make_unnecessary_leaves_markers(place: Path) -> None:
     set_param("refine.from", "theirs.parquet")
-    run(stages.irn_labels)
-    assert list(pd.read_parquet("data/irn_labels.parquet").columns) == ["ref_id", "image_id", "label"]
+    run(stages.crf_seeds)
+    assert list(pd.read_parquet("data/irn_labels.parquet").columns) == [
+        "ref_id",
+        "image_id",
+        "label",
+    ]
     run(stages.train_irn)
     assert Path("metrics/curves/irn.csv").read_text() == "step,total\n"
     set_param("refine.from", None)
@@ -210,7 +255,12 @@ def trained(stage: int, size: int, folder: Path) -> Path:
         2: {"stage_channels": list(pyramid_channels(clip)[1:])},
     }
     text = {"max_tokens": 20, "overflow": "cut"}
-    config = {"clip": clip, "text": text, "size": size, "model": {**TRAINED[stage], **of_clip[stage]}}
+    config = {
+        "clip": clip,
+        "text": text,
+        "size": size,
+        "model": {**TRAINED[stage], **of_clip[stage]},
+    }
     save_model(folder, BUILDERS[stage](config).state_dict(), config)
     return folder
 
@@ -233,13 +283,17 @@ def test_weights_trained_elsewhere_are_copied(place: Path, stage: int, module: A
 def test_weights_of_another_size_or_step_are_refused(place: Path) -> None:
     trained(1, 96, Path("large"))
     set_param("train_step1.weights", "large")
-    refuse(stages.train_step1, "large: trained on squares of 96 pixels, not 64; set pack_images.size")
+    refuse(
+        stages.train_step1, "large: trained on squares of 96 pixels, not 64; set pack_images.size"
+    )
     set_param("train_step2.weights", "large")
     refuse(stages.train_step2, "large: holds Step-1, not Step-2")
     assert not Path("models/step1").exists()
 
 
-def test_weights_of_the_hub_come_from_its_cache(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_of_the_hub_come_from_its_cache(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     for step, module in ((1, stages.train_step1), (2, stages.train_step2)):
         location = f"hf://lab/tris@v1/step{step}.pth"

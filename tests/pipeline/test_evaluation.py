@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from stages._paths import EVALUATION, METRICS, PREDICTIONS, REFS, RESPONSES, SHEETS, TRUTH
-from tests.pipeline.in_process import run
-from tests.pipeline.unevaluated import EVALUATIONS, make_unevaluated
-from tris_core.metrics import summarise
-from tris_core.parquet import write_table
+from stages._artifacts import EVALUATION, METRICS, PREDICTIONS, REFS, RESPONSES, SHEETS, TRUTH
+from tests.support.in_process import run
+from tests.support.unevaluated import EVALUATIONS, make_unevaluated
+from tris_core.evaluation.metrics import summarise
+from tris_core.runtime.parquet import write_table
 
 
 def set_parameter(section: str, key: str, value: object) -> None:
@@ -36,13 +36,17 @@ def place(evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     """A copy of that folder, to change the truth in."""
     monkeypatch.setattr("stages._stage.end_with_parent", lambda: None)
     monkeypatch.chdir(shutil.copytree(evaluated, tmp_path / "copy"))
-    monkeypatch.setenv("TRIS_SCRATCH", str(tmp_path / "copy" / "scratch"))  # holds the packed images
+    monkeypatch.setenv(
+        "TRIS_SCRATCH", str(tmp_path / "copy" / "scratch")
+    )  # holds the packed images
     return Path()
 
 
 def evaluate() -> tuple[str, dict[str, dict[str, dict[str, float]]]]:
     said = "".join(run(m) for m in EVALUATIONS)
-    return said, {path.stem: json.loads(path.read_text()) for path in sorted(METRICS.glob("*.json"))}
+    return said, {
+        path.stem: json.loads(path.read_text()) for path in sorted(METRICS.glob("*.json"))
+    }
 
 
 def test_what_has_truth_is_measured_as_if_the_rest_were_not_there(place: Path) -> None:
@@ -53,16 +57,24 @@ def test_what_has_truth_is_measured_as_if_the_rest_were_not_there(place: Path) -
         "prms": ["train", "val", "test"],
         "pseudo_labels": ["train"],
     }
-    records = {step: pd.read_parquet(EVALUATION / step / "records.parquet") for step in ("step1", "step2")}
+    records = {
+        step: pd.read_parquet(EVALUATION / step / "records.parquet") for step in ("step1", "step2")
+    }
     predictions, made = PREDICTIONS.read_bytes(), pd.read_parquet(PREDICTIONS)
-    points = records["step2"].set_index("expression_id").loc[made["expression_id"], ["point_x", "point_y"]]
+    points = (
+        records["step2"]
+        .set_index("expression_id")
+        .loc[made["expression_id"], ["point_x", "point_y"]]
+    )
     assert made[["x", "y"]].to_numpy().tolist() == points.to_numpy().tolist()
 
     truth, refs = pd.read_parquet(TRUTH), pd.read_parquet(REFS).set_index("ref_id")
     split = truth["ref_id"].map(refs["split"])
     image = truth["ref_id"].map(refs["image_id"])
     gone = (split == "test") | (split == "val") & (truth.index % 2 == 0)
-    gone |= (split == "train") & (image == image[split == "train"].iloc[0])  # a whole image of the training refs
+    gone |= (split == "train") & (
+        image == image[split == "train"].iloc[0]
+    )  # a whole image of the training refs
     assert gone.groupby(split).mean().between(0, 1, inclusive="neither")[["train", "val"]].all()
     write_table(TRUTH, truth[~gone])
     said, part = evaluate()
@@ -74,7 +86,9 @@ def test_what_has_truth_is_measured_as_if_the_rest_were_not_there(place: Path) -
     for step, all_records in records.items():
         kept = all_records[all_records["expression_id"].map(expressions).isin(known)]
         pd.testing.assert_frame_equal(
-            pd.read_parquet(EVALUATION / step / "records.parquet"), kept.reset_index(drop=True), check_index_type=False
+            pd.read_parquet(EVALUATION / step / "records.parquet"),
+            kept.reset_index(drop=True),
+            check_index_type=False,
         )
         expected = summarise(kept[kept["split"] == "val"])["mIoU"]
         assert part[step]["val"]["mIoU"] == pytest.approx(expected, abs=1e-4)
@@ -92,7 +106,11 @@ def test_without_any_truth_everything_is_predicted_and_nothing_measured(place: P
     assert len(pd.read_parquet(PREDICTIONS)) == len(pd.read_parquet(RESPONSES))
     assert len(pd.read_parquet(EVALUATION / "step2" / "records.parquet")) == 0
     assert sorted(path.name for path in SHEETS.iterdir()) == ["test.png", "train.png", "val.png"]
-    assert pd.read_csv(METRICS / "curves" / "step1_thresholds.csv").columns.tolist() == ["threshold", "train", "val"]
+    assert pd.read_csv(METRICS / "curves" / "step1_thresholds.csv").columns.tolist() == [
+        "threshold",
+        "train",
+        "val",
+    ]
 
 
 def test_large_boxes_are_reported_beside_the_whole_split(place: Path) -> None:
@@ -113,5 +131,9 @@ def test_large_boxes_are_reported_beside_the_whole_split(place: Path) -> None:
             part = whole[[share[of[i]] > fraction for i in whole["expression_id"]]]
             assert full["metrics"][split] == summarise(whole)
             assert full["metrics"][name] == summarise(part)
-            assert full["counts"][name]["expressions"] == len(part) < full["counts"][split]["expressions"]
+            assert (
+                full["counts"][name]["expressions"]
+                == len(part)
+                < full["counts"][split]["expressions"]
+            )
             assert metrics[step][name]["PointM"] == round(full["metrics"][name]["PointM"], 4)

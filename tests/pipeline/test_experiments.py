@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tests.pipeline.closure import ROOT
+from tests.support.closure import ROOT
 
 PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
@@ -25,7 +25,9 @@ NAMES = {
 def queued(tables: list[str], folder: Path) -> list[list[str]]:
     """What the script calls `uv` with."""
     calls = folder / "calls"
-    (folder / "uv").write_text(f'#!/bin/sh\nfor word; do printf "%s\\n" "$word"; done >> {calls}\necho ---- >> {calls}\n')
+    (folder / "uv").write_text(
+        f'#!/bin/sh\nfor word; do printf "%s\\n" "$word"; done >> {calls}\necho ---- >> {calls}\n'
+    )
     (folder / "uv").chmod(0o755)
     env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
     subprocess.run(["bash", ROOT / "docs" / "queue_tables.sh", *tables], env=env, check=True)
@@ -46,14 +48,18 @@ def test_tables_together(tmp_path: Path) -> None:
 
 
 def test_no_table_is_refused() -> None:
-    done = subprocess.run(["bash", ROOT / "docs" / "queue_tables.sh"], capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", ROOT / "docs" / "queue_tables.sh"], capture_output=True, text=True
+    )
     assert done.returncode != 0
     assert "which tables" in done.stderr
 
 
 def test_parameters_and_stages_exist(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "experiments.md").read_text()
-    single = [shlex.split(line) for line in re.findall(r"^uv run (?:dvc exp run .*)$", text, re.MULTILINE)]
+    single = [
+        shlex.split(line) for line in re.findall(r"^uv run (?:dvc exp run .*)$", text, re.MULTILINE)
+    ]
     for call in [*queued(list(NAMES), tmp_path), *(call[1:] for call in single)]:
         assignments = [word for before, word in pairwise(call) if before == "-S"]
         for path in (assignment.split("=")[0] for assignment in assignments):

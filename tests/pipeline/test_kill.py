@@ -18,14 +18,14 @@ import stages.index
 import stages.pack_images
 import stages.prepare_clip
 import stages.train_step1
-import tris_core.training.step1
-from tests.data.builders import TinyRefer
-from tests.full_disk import at_most
-from tests.pipeline.closure import ROOT
-from tests.pipeline.in_process import enter, run, write_params
+import tris_core.step1.training
 from tests.pipeline.kill import Blow, check, mend_lock, names, outputs, strike
-from tests.pipeline.project import Project
-from tris_core.files import sha256_of_file
+from tests.support.closure import ROOT
+from tests.support.full_disk import at_most
+from tests.support.in_process import enter, run, write_params
+from tests.support.project import Project
+from tests.support.tiny_refer import TinyRefer
+from tris_core.runtime.files import sha256_of_file
 
 pytestmark = pytest.mark.timeout(1800)
 KILLED = {
@@ -71,10 +71,15 @@ def forget(project: Project, stage: str) -> None:
     YAML(typ="safe").dump(content, lock)
 
 
-def test_a_flipped_byte_of_an_output_is_noticed_and_one_of_the_cache_is_mended(tmp_path: Path) -> None:
+def test_a_flipped_byte_of_an_output_is_noticed_and_one_of_the_cache_is_mended(
+    tmp_path: Path,
+) -> None:
     project = Project(tmp_path / "project")
     project.repro("index")
-    undisturbed, refs = (outputs(project), names(project)), project.folder / "data/index/refs.parquet"
+    undisturbed, refs = (
+        (outputs(project), names(project)),
+        project.folder / "data/index/refs.parquet",
+    )
     good = refs.read_bytes()
     flip(refs)
     assert "data/index/refs.parquet" in project.run("dvc", "status", "index")
@@ -91,9 +96,13 @@ def test_a_flipped_byte_of_an_output_is_noticed_and_one_of_the_cache_is_mended(t
     check(project, undisturbed)
 
 
-def test_dvc_goes_on_when_its_list_of_locks_that_was_cut_off_is_deleted(project: Project, clean: None) -> None:
+def test_dvc_goes_on_when_its_list_of_locks_that_was_cut_off_is_deleted(
+    project: Project, clean: None
+) -> None:
     (project.folder / ".dvc/tmp/rwlock").write_text("")
-    assert "'.dvc/tmp/rwlock'" in project.run("dvc", "repro", check=False), "DVC writes it whole: `mend_lock` can go"
+    assert "'.dvc/tmp/rwlock'" in project.run("dvc", "repro", check=False), (
+        "DVC writes it whole: `mend_lock` can go"
+    )
     mend_lock(project)
     assert project.repro() == set()
 
@@ -116,7 +125,12 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     enter(monkeypatch, folder)
     write_params(
         {
-            "dataset": {"name": "refcocog", "split_by": "umd", "root": str(tmp_path / "root"), "annotations": "refer/refcocog"},
+            "dataset": {
+                "name": "refcocog",
+                "split_by": "umd",
+                "root": str(tmp_path / "root"),
+                "annotations": "refer/refcocog",
+            },
             "pack_images": {"size": 64},
             "train_step1": {"steps": 20, "batch": 2, "hidden": 8},
             "runtime": {"checkpoint_seconds": 0.0, "device": "cpu", "workers": 1, "threads": 1},
@@ -145,19 +159,24 @@ def test_a_loss_that_is_no_number_stops_with_its_refs_and_the_run_goes_on_to_the
     run(stages.pack_images)
     run(stages.prepare_clip)
     run(stages.train_step1)
-    undisturbed, curve = sha256_of_file(Path("models/step1/model.safetensors")), Path("metrics/curves/step1.csv").read_bytes()
+    undisturbed, curve = (
+        sha256_of_file(Path("models/step1/model.safetensors")),
+        Path("metrics/curves/step1.csv").read_bytes(),
+    )
     shutil.rmtree("models/step1")
-    honest, called = tris_core.training.step1.classification_loss, []
+    honest, called = tris_core.step1.training.classification_loss, []
 
     def faulty(*arguments: torch.Tensor) -> torch.Tensor:
         called.append(1)
         return honest(*arguments) * (float("nan") if len(called) == 13 else 1.0)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tris_core.training.step1, "classification_loss", faulty)
+        patch.setattr(tris_core.step1.training, "classification_loss", faulty)
         result = CliRunner().invoke(stages.train_step1.app, [])
     assert result.exit_code == 1
-    assert "train_step1: Step-1: loss not finite at step 13: total nan, cls nan, pos" in result.output
+    assert (
+        "train_step1: Step-1: loss not finite at step 13: total nan, cls nan, pos" in result.output
+    )
     assert "its batch: ref_id 1" in result.output
     assert "kept is the checkpoint of step 10" in result.output
     assert "Traceback" not in result.output

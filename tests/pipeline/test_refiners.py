@@ -7,28 +7,29 @@ import pandas as pd
 import pytest
 import torch
 
+import stages.crf_seeds
 import stages.dump_responses
 import stages.index
-import stages.irn_labels
 import stages.pack_images
 import stages.prepare_clip
 import stages.refine
 import stages.train_irn
 import stages.train_step1
-from stages._inputs import read_clip
-from tests.data.builders import TinyRefer
-from tests.pipeline.in_process import enter, run, write_params
-from tests.refinement.test_sam import write_sam
+from stages._artifacts import read_clip
+from tests.support.in_process import enter, run, write_params
+from tests.support.tiny_refer import TinyRefer
+from tests.support.tiny_sam import write_sam
+from tris_core.baselines import BASELINES
+from tris_core.clip.sources import load_clip
+from tris_core.clip.tokenizer import Tokenizer
+from tris_core.crf.dense_crf import BinaryCRF
+from tris_core.data.images import read_image
 from tris_core.data.packed import PackedImages
 from tris_core.data.rle import decode
-from tris_core.images import normalise, read_image
-from tris_core.models.baselines import BASELINES
-from tris_core.models.clip import Tokenizer
-from tris_core.models.clip_sources import load_clip
-from tris_core.parquet import write_table
-from tris_core.refinement.crf import BinaryCRF
+from tris_core.data.transforms import normalise
 from tris_core.refinement.sam import load_sam, segment
-from tris_core.selection import SelectedMaps
+from tris_core.responses.selected import SelectedMaps
+from tris_core.runtime.parquet import write_table
 
 DATASET = {"name": "refcocog", "split_by": "umd", "root": "root", "annotations": "refer/refcocog"}
 SIZE = 64
@@ -41,11 +42,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     TinyRefer().write(folder / "root")
     rng = np.random.default_rng(0)
     maps = [rng.normal(size=36).astype(np.float32) for _ in range(6)]
-    pd.DataFrame({"expression_id": range(6), "height": 6, "width": 6, "map": maps}).to_parquet(folder / "theirs.parquet")
+    pd.DataFrame({"expression_id": range(6), "height": 6, "width": 6, "map": maps}).to_parquet(
+        folder / "theirs.parquet"
+    )
     with pytest.MonkeyPatch.context() as patch:
         enter(patch, folder)
         settings({"dump_responses": {"from": "theirs.parquet"}})
-        for module in (stages.index, stages.pack_images, stages.prepare_clip, stages.dump_responses):
+        for module in (
+            stages.index,
+            stages.pack_images,
+            stages.prepare_clip,
+            stages.dump_responses,
+        ):
             run(module)
         prms = pd.read_parquet("data/responses.parquet", columns=["ref_id", "expression_id"])
         prms["selected"] = ~prms["ref_id"].duplicated()
@@ -65,7 +73,7 @@ def settings(changes: dict[str, dict[str, object]]) -> None:
 def refined(changes: dict[str, object]) -> dict[int, np.ndarray]:
     """Pseudo-labels by ref, the stages before `refine` having nothing to do."""
     settings({"refine": changes})
-    assert f"no seeds, refine.method is {changes['method']}" in run(stages.irn_labels)
+    assert f"no seeds, refine.method is {changes['method']}" in run(stages.crf_seeds)
     assert f"not trained, refine.method is {changes['method']}" in run(stages.train_irn)
     assert f"2 pseudo-labels by {changes['method']}" in run(stages.refine)
     table = pd.read_parquet("data/pseudo_labels.parquet")
@@ -76,7 +84,11 @@ def selected() -> tuple[np.ndarray, list[int], np.ndarray]:
     """The one training image of the tiny data set, its refs and their maps."""
     images = pd.read_parquet("data/index/images.parquet")
     maps = SelectedMaps(
-        Path("data/responses.parquet"), pd.read_parquet("data/prms.parquet"), pd.Series([10, 11]), images, size=SIZE
+        Path("data/responses.parquet"),
+        pd.read_parquet("data/prms.parquet"),
+        pd.Series([10, 11]),
+        images,
+        size=SIZE,
     )
     ((only,),) = list(maps)
     return read_image(Path("root/train2014") / only.path), only.ref_ids, only.maps
@@ -95,7 +107,9 @@ def test_crf() -> None:
     labels = refined({"method": "crf", "threshold": 0.35, "crf": {"gt_prob": 0.6, "iterations": 4}})
     image, refs, maps = selected()
     for ref_id, response in zip(refs, maps, strict=True):
-        assert np.array_equal(labels[ref_id], BinaryCRF(image)(response > 0.35, iterations=4, gt_prob=0.6))
+        assert np.array_equal(
+            labels[ref_id], BinaryCRF(image)(response > 0.35, iterations=4, gt_prob=0.6)
+        )
 
 
 def test_sam(place: Path) -> None:
@@ -119,15 +133,26 @@ def test_baselines_take_the_place_of_step1(method: str, place: Path) -> None:
     finally:
         Path("data/responses.parquet").write_bytes(before)
     clip = read_clip()
-    images, expressions = pd.read_parquet("data/index/images.parquet"), pd.read_parquet("data/index/expressions.parquet")
-    image_of = expressions.merge(pd.read_parquet("data/index/refs.parquet"), on="ref_id")["image_id"]
-    packed = PackedImages(Path("data/packed.json"), images, Path("root/train2014"), place / "scratch", workers=1)
+    images, expressions = (
+        pd.read_parquet("data/index/images.parquet"),
+        pd.read_parquet("data/index/expressions.parquet"),
+    )
+    image_of = expressions.merge(pd.read_parquet("data/index/refs.parquet"), on="ref_id")[
+        "image_id"
+    ]
+    packed = PackedImages(
+        Path("data/packed.json"), images, Path("root/train2014"), place / "scratch", workers=1
+    )
     network = BASELINES[method](load_clip(clip["backbone"]), "demo").eval()
     tokenizer = Tokenizer(clip["backbone"]["vocabulary"])
-    for row, (expression_id, text) in enumerate(expressions[["expression_id", "text"]].itertuples(index=False)):
+    for row, (expression_id, text) in enumerate(
+        expressions[["expression_id", "text"]].itertuples(index=False)
+    ):
         number = images.index[images["image_id"] == image_of[row]].to_numpy()
         with torch.no_grad():
             vis = network.encode_image(normalise(packed[number]))
             response = network.respond_pairs(vis, network.encode_text(tokenizer([text], 20)))[0]
         assert response.std() > 0
-        np.testing.assert_allclose(made[expression_id], response.flatten().numpy(), rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(
+            made[expression_id], response.flatten().numpy(), rtol=1e-3, atol=1e-5
+        )

@@ -12,14 +12,17 @@ import psutil
 import pytest
 
 from tests.attack import bits
-from tests.pipeline.project import Project, ran
+from tests.support.project import Project, ran
 
 TRAININGS = {"train_step1", "train_irn", "train_step2"}
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.usefixtures("clean")]
 
 
 def test_first_run_made_everything(project: Project) -> None:
-    index = {name: pd.read_parquet(project.folder / f"data/index/{name}.parquet") for name in ("refs", "expressions")}
+    index = {
+        name: pd.read_parquet(project.folder / f"data/index/{name}.parquet")
+        for name in ("refs", "expressions")
+    }
     predictions = pd.read_parquet(project.folder / "data/predictions.parquet")
     responses = pd.read_parquet(project.folder / "data/responses.parquet")
     everything = set(index["expressions"]["expression_id"])
@@ -36,10 +39,14 @@ def test_first_run_made_everything(project: Project) -> None:
         assert all(0 <= value <= 1 for split in metrics.values() for value in split.values())
         records = pd.read_parquet(project.folder / f"data/evaluation/{name}/records.parquet")
         val = records[records["split"] == "val"]
-        assert metrics["val"]["mIoU"] == pytest.approx((val["intersection"] / val["union"].clip(lower=1)).mean(), abs=1e-4)
+        assert metrics["val"]["mIoU"] == pytest.approx(
+            (val["intersection"] / val["union"].clip(lower=1)).mean(), abs=1e-4
+        )
     sheets = {path.name for path in (project.folder / "metrics/sheets").iterdir()}
     assert sheets == {"train.png", "val.png", "test.png"}
-    assert not list((project.scratch / "training").glob("*/checkpoint.pt")), "resume state goes when a stage is done"
+    assert not list((project.scratch / "training").glob("*/checkpoint.pt")), (
+        "resume state goes when a stage is done"
+    )
 
 
 def test_nothing_to_do_the_second_time(project: Project) -> None:
@@ -47,7 +54,9 @@ def test_nothing_to_do_the_second_time(project: Project) -> None:
     assert "up to date" in project.run("dvc", "status")
 
 
-def test_walk_threshold_reruns_refinement_and_what_follows_and_going_back_nothing(project: Project) -> None:
+def test_walk_threshold_reruns_refinement_and_what_follows_and_going_back_nothing(
+    project: Project,
+) -> None:
     project.set("refine.threshold", 0.4)
     assert project.repro() == {"refine", "evaluate_labels", "train_step2", "evaluate_step2"}
     project.set("refine.threshold", 0.5)
@@ -82,12 +91,19 @@ def test_another_scorer_mask_reruns_from_prms_on(project: Project) -> None:
 
 
 def test_experiments_leave_the_workspace_alone(project: Project) -> None:
-    out = project.run("dvc", "exp", "run", "--temp", "-n", "higher", "-S", "evaluate_step2.threshold=1.5")
+    out = project.run(
+        "dvc", "exp", "run", "--temp", "-n", "higher", "-S", "evaluate_step2.threshold=1.5"
+    )
     assert ran(out) == {"evaluate_step2"}
-    project.run("dvc", "exp", "run", "--queue", "-n", "lower", "-S", "evaluate_step2.threshold=-1.5")
+    project.run(
+        "dvc", "exp", "run", "--queue", "-n", "lower", "-S", "evaluate_step2.threshold=-1.5"
+    )
     project.run("dvc", "queue", "start")
     deadline = time.monotonic() + 120
-    while "Success" not in (status := project.run("dvc", "queue", "status")) and time.monotonic() < deadline:
+    while (
+        "Success" not in (status := project.run("dvc", "queue", "status"))
+        and time.monotonic() < deadline
+    ):
         assert "Failed" not in status, project.run("dvc", "queue", "logs", "lower")
         time.sleep(1)
     shown = project.run("dvc", "exp", "show", "--csv")
@@ -115,8 +131,12 @@ def test_metrics_read_well_and_compare_between_branches(project: Project) -> Non
 
 def check_report(project: Project) -> None:
     """`tris report` reads both branches from the cache, whatever is checked out."""
-    full = json.loads((project.folder / "data/evaluation/step1/metrics.json").read_text())["metrics"]["val"]
-    said = project.run("tris", "report", "half=other", "any=main", "--table", "3", "--out", "report.html")
+    full = json.loads((project.folder / "data/evaluation/step1/metrics.json").read_text())[
+        "metrics"
+    ]["val"]
+    said = project.run(
+        "tris", "report", "half=other", "any=main", "--table", "3", "--out", "report.html"
+    )
     assert "<table>" in (project.folder / "report.html").read_text()
     head, _, *rows = said.splitlines()
     half, any_ = (dict(zip(head.split("|"), row.split("|"), strict=True)) for row in rows)
@@ -126,10 +146,18 @@ def check_report(project: Project) -> None:
     table1 = project.run("tris", "report", "half=other,other", "--table", "1")
     assert f"{100 * full['mIoU']:.2f} ± 0.00" in table1
     assert "LAVT's oIoU" in table1
-    written = project.run("tris", "report", "any=main", "other", "--step", "1", "--html", "page.html")
+    written = project.run(
+        "tris", "report", "any=main", "other", "--step", "1", "--html", "page.html"
+    )
     assert "page.html: " in written
     page = (project.folder / "page.html").read_text()
-    for words in ("another threshold", "first run", "evaluate_step1.threshold", "Expressions of each kind", "Lost: "):
+    for words in (
+        "another threshold",
+        "first run",
+        "evaluate_step1.threshold",
+        "Expressions of each kind",
+        "Lost: ",
+    ):
         assert words in page
     prms = json.loads((project.folder / "metrics/prms.json").read_text())["val"]
     table4 = project.run("tris", "report", "half=other", "--table", "4")
@@ -145,7 +173,9 @@ def test_a_colleague_pulls_and_reruns_nothing(project: Project, tmp_path: Path) 
     env = {**project.env, "TRIS_SCRATCH": str(tmp_path / "scratch")}
 
     def dvc(*arguments: str) -> str:
-        done = subprocess.run(["dvc", *arguments], cwd=clone, env=env, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["dvc", *arguments], cwd=clone, env=env, capture_output=True, text=True, check=True
+        )
         return done.stdout + done.stderr
 
     dvc("remote", "add", "--local", "-d", "store", str(store))
@@ -159,16 +189,28 @@ def test_a_colleague_pulls_and_reruns_nothing(project: Project, tmp_path: Path) 
 def test_plots_show_curves_and_pictures(project: Project) -> None:
     project.run("dvc", "plots", "show", "-o", "page")
     page = (project.folder / "page" / "index.html").read_text()
-    for title in ("Step-1 loss", "Boundary network loss", "Step-2 loss", "Step-1 mIoU against threshold"):
+    for title in (
+        "Step-1 loss",
+        "Boundary network loss",
+        "Step-2 loss",
+        "Step-1 mIoU against threshold",
+    ):
         assert title in page
     assert "val.png" in page
     project.run("rm", "-r", "page")
 
 
-@pytest.mark.parametrize(("victim", "how", "seed"), [("dvc", signal.SIGKILL, 7), ("stage", signal.SIGTERM, 8)])
-def test_a_killed_training_goes_on_to_the_same_bytes(project: Project, victim: str, how: signal.Signals, seed: int) -> None:
+@pytest.mark.parametrize(
+    ("victim", "how", "seed"), [("dvc", signal.SIGKILL, 7), ("stage", signal.SIGTERM, 8)]
+)
+def test_a_killed_training_goes_on_to_the_same_bytes(
+    project: Project, victim: str, how: signal.Signals, seed: int
+) -> None:
     project.set("train_step1.seed", seed)  # never run before: no run-cache can answer
-    checkpoints, model = project.scratch / "training", project.folder / "models/step1/model.safetensors"
+    checkpoints, model = (
+        project.scratch / "training",
+        project.folder / "models/step1/model.safetensors",
+    )
     process = subprocess.Popen(
         ["dvc", "repro", "train_step1"], cwd=project.folder, env=project.env,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -190,9 +232,16 @@ def test_a_killed_training_goes_on_to_the_same_bytes(project: Project, victim: s
     assert not list(checkpoints.glob("*/checkpoint.pt"))
 
 
-def test_a_flipped_bit_in_any_artifact_is_found_by_its_reader(project: Project, tmp_path: Path) -> None:
+def test_a_flipped_bit_in_any_artifact_is_found_by_its_reader(
+    project: Project, tmp_path: Path
+) -> None:
     for name in ("data", "models"):
         shutil.copytree(project.folder / name, tmp_path / name)
     results = bits.attack(tmp_path, times=5, seed=0)
-    assert {"data/index/truth.parquet", "data/responses.parquet", "models/irn/config.json", "checkpoint.pt"} <= results.keys()
+    assert {
+        "data/index/truth.parquet",
+        "data/responses.parquet",
+        "models/irn/config.json",
+        "checkpoint.pt",
+    } <= results.keys()
     assert all(tried == found for tried, found in results.values()), results

@@ -23,17 +23,19 @@ from ruamel.yaml import YAML
 from safetensors.torch import save
 from typer.testing import CliRunner
 
-from tests.hub import MAIN, run_fetch, serve
-from tests.models.test_clip_sources import TEXT, TOWERS
-from tests.pipeline.closure import ROOT
-from tests.pipeline.in_process import enter, run
+from tests.support.closure import ROOT
+from tests.support.hub import MAIN, run_fetch, serve
+from tests.support.in_process import enter, run
+from tests.support.tiny_clips import TEXT, TOWERS
 from tests.test_architecture import ARTIFACTS
-from tris_core.cli import app
-from tris_core.files import sha256_of_file
-from tris_core.models.clip import build_clip
+from tris_core.cli.main import app
+from tris_core.clip.towers import build_clip
+from tris_core.runtime.files import sha256_of_file
 
 STAGES = list(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"])
-FENCES = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "docs" / "tutorial.md").read_text(), re.MULTILINE | re.DOTALL)
+FENCES = re.findall(
+    r"^```(\w+)\n(.*?)^```$", (ROOT / "docs" / "tutorial.md").read_text(), re.MULTILINE | re.DOTALL
+)
 HOME = "/home/me"
 CLIPS = {
     "RN50-quickgelu": ("timm/resnet50_clip.openai", TOWERS["tiny"]),
@@ -47,7 +49,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "train_step2": {"width": 8, "batch": 4},
     "runtime": {"device": "cpu", "threads": 1},
 }
-SHORT = {"train_step1": {"epochs": 2}, "train_step2": {"epochs": 2}}  # where the paper's fifteen epochs stand
+SHORT = {
+    "train_step1": {"epochs": 2},
+    "train_step2": {"epochs": 2},
+}  # where the paper's fifteen epochs stand
 
 
 class Reader:
@@ -110,7 +115,11 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
         enter(patch, folder)
         patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder / "hub"))
         for name, (repository, tower) in CLIPS.items():
-            config = {"embed_dim": 16, "vision_cfg": tower, "text_cfg": {**TEXT, "vocab_size": 49408, "context_length": 77}}
+            config = {
+                "embed_dim": 16,
+                "vision_cfg": tower,
+                "text_cfg": {**TEXT, "vocab_size": 49408, "context_length": 77},
+            }
             patch.setitem(open_clip.factory._MODEL_CONFIGS, name, {**config, "quick_gelu": True})
             weights = save(build_clip({**config, "quick_gelu": True}).state_dict())
             files[f"/{repository}/resolve/main/open_clip_model.safetensors"] = (MAIN, weights)
@@ -123,7 +132,10 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
 
 def test_the_models_start_from_what_was_fetched(followed: Reader) -> None:
     clip = json.loads((followed.folder / "models" / "clip.json").read_text())
-    fetched = {sha256_of_file(path) for path in followed.folder.glob("hub/*/snapshots/*/open_clip_model.safetensors")}
+    fetched = {
+        sha256_of_file(path)
+        for path in followed.folder.glob("hub/*/snapshots/*/open_clip_model.safetensors")
+    }
     assert {clip["backbone"]["sha256"], clip["scorer"]["sha256"]} == fetched
     config = json.loads((followed.folder / "models" / "step1" / "config.json").read_text())
     assert config["clip"]["sha256"] == clip["backbone"]["sha256"]
@@ -136,12 +148,17 @@ def test_every_sentence_has_a_mask(followed: Reader) -> None:
     for metrics in followed.folder.glob("metrics/*.json"):
         assert not re.search(r"\d\.\d", metrics.read_text()), "nothing is measured without masks"
     labels = pd.read_parquet(followed.folder / "data" / "pseudo_labels.parquet")
-    assert len(labels) == len(sentences[sentences["split"] == "train"].drop_duplicates(["image", "object"]))
+    assert len(labels) == len(
+        sentences[sentences["split"] == "train"].drop_duplicates(["image", "object"])
+    )
 
 
 def test_predicting_wrote_its_pictures(followed: Reader) -> None:
     pictures = sentences = 0
-    for out, images, texts in (("out", 1, 2), ("all", len(list(followed.folder.glob("photos/*.jpg"))), 1)):
+    for out, images, texts in (
+        ("out", 1, 2),
+        ("all", len(list(followed.folder.glob("photos/*.jpg"))), 1),
+    ):
         pictures += len(list((followed.folder / out).glob("*_mask.png")))
         sentences += images * texts
     assert pictures == sentences == followed.predicted

@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from tests.golden.reference import golden
-from tris_core.refinement.instances import find_centroids, instance_maps, refine_maps, walk_instances
+from tris_core.refinement.instances import (
+    find_centroids,
+    instance_maps,
+    refine_maps,
+    walk_instances,
+)
 from tris_core.refinement.random_walk import walk
 
 G = golden("instances")
@@ -64,7 +69,9 @@ def test_walked_parts_are_the_released_ones() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_refined_above_threshold_is_the_released_chain(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    cams = F.interpolate(torch.rand(1, 3, 4, 5, generator=generator) ** 3, FULL, mode="bicubic")[0].clamp(0, 1)
+    cams = F.interpolate(torch.rand(1, 3, 4, 5, generator=generator) ** 3, FULL, mode="bicubic")[
+        0
+    ].clamp(0, 1)
     edge, displacement = torch.from_numpy(G["edge"][0]), towards(CENTRES, 24, 32) + field(seed) / 10
     refined = refine_maps(cams, edge, displacement)
     assert refined.shape == cams.shape
@@ -84,7 +91,9 @@ def test_a_zero_map_stays_zero_and_maps_do_not_meet() -> None:
     assert refined[1].abs().max() == 0
     assert [refined[0].max().item(), refined[2].max().item()] == [1, 1]
     assert refined.min() >= 0
-    torch.testing.assert_close(refined[2:], refine_maps(cams[2:], edge, displacement), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        refined[2:], refine_maps(cams[2:], edge, displacement), rtol=0, atol=1e-5
+    )
     assert refine_maps(cams[1:2], edge, displacement).abs().max() == 0
     assert refine_maps(cams[:1], torch.ones_like(edge), displacement).abs().max() == 0
 
@@ -115,7 +124,9 @@ def test_pixels_that_reach_no_seed_form_the_first_instance() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**31), height=st.integers(1, 12), width=st.integers(1, 12))
-def test_instances_partition_the_map_and_centroids_stay_inside(seed: int, height: int, width: int) -> None:
+def test_instances_partition_the_map_and_centroids_stay_inside(
+    seed: int, height: int, width: int
+) -> None:
     displacement = field(seed, height, width)
     rows, columns = find_centroids(displacement)
     assert 0 <= rows.min() <= rows.max() < height
@@ -128,7 +139,9 @@ def test_instances_partition_the_map_and_centroids_stay_inside(seed: int, height
 def test_one_step_is_the_bilinear_value() -> None:
     displacement = field(4, 9, 11) / 10
     first = np.clip(np.indices((9, 11)) + displacement.numpy(), 0, [[[8]], [[10]]])
-    second = first + [ndimage.map_coordinates(d.astype(np.float64), first, order=1) for d in displacement.numpy()]
+    second = first + [
+        ndimage.map_coordinates(d.astype(np.float64), first, order=1) for d in displacement.numpy()
+    ]
     expected = np.round(np.clip(second, 0, [[[8]], [[10]]]))
     assert (find_centroids(displacement, iterations=2).numpy() != expected).mean() < 0.01
 

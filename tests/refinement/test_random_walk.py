@@ -23,14 +23,22 @@ def dense_transition(edge: np.ndarray, radius: int, beta: float) -> np.ndarray:
             dy, dx = y1 - y0, x1 - x0
             if i == j or math.hypot(dy, dx) >= radius:
                 continue
-            box = [(y, x) for y in range(min(y0, y1), max(y0, y1) + 1) for x in range(min(x0, x1), max(x0, x1) + 1)]
-            on_path = [(y, x) for y, x in box if (dy * (x - x0) - dx * (y - y0)) ** 2 < dy**2 + dx**2]
+            box = [
+                (y, x)
+                for y in range(min(y0, y1), max(y0, y1) + 1)
+                for x in range(min(x0, x1), max(x0, x1) + 1)
+            ]
+            on_path = [
+                (y, x) for y, x in box if (dy * (x - x0) - dx * (y - y0)) ** 2 < dy**2 + dx**2
+            ]
             affinity[i, j] = 1 - max(edge[p] for p in on_path)
     scaled = affinity**beta
     return scaled / scaled.sum(axis=0)
 
 
-def exact_walk(cam: np.ndarray, edge: np.ndarray, *, radius: int, beta: float, exp_times: int) -> np.ndarray:
+def exact_walk(
+    cam: np.ndarray, edge: np.ndarray, *, radius: int, beta: float, exp_times: int
+) -> np.ndarray:
     transition = np.linalg.matrix_power(dense_transition(edge, radius, beta), 2**exp_times)
     return ((cam * (1 - edge)).reshape(len(cam), -1) @ transition).reshape(cam.shape)
 
@@ -53,10 +61,14 @@ def test_walk_is_the_released_one(exp_times: int, steps: int) -> None:
     exp_times=st.integers(0, 8),
     seed=st.integers(0, 2**31),
 )
-def test_walk_equals_the_dense_twin(size: tuple[int, int], radius: int, beta: float, exp_times: int, seed: int) -> None:
+def test_walk_equals_the_dense_twin(
+    size: tuple[int, int], radius: int, beta: float, exp_times: int, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     cam, edge = rng.random((2, *size)), rng.random(size)
-    walked = walk(torch.from_numpy(cam), torch.from_numpy(edge), radius=radius, beta=beta, exp_times=exp_times)
+    walked = walk(
+        torch.from_numpy(cam), torch.from_numpy(edge), radius=radius, beta=beta, exp_times=exp_times
+    )
     expected = exact_walk(cam, edge, radius=radius, beta=beta, exp_times=exp_times)
     # float32 rounding of a row sum is compounded 256 times (up to 6e-5 seen; the same code in float64: 1.3e-7)
     np.testing.assert_allclose(walked.numpy(), expected, atol=1e-4 * expected.max())
@@ -86,7 +98,9 @@ def test_rows_of_a_step_sum_to_one_and_neighbours_stay_inside() -> None:
 
 
 def test_without_edges_a_constant_stays_and_maps_do_not_meet() -> None:
-    cam = torch.stack([torch.full((15, 11), 0.4), torch.rand(15, 11, generator=torch.Generator().manual_seed(0))])
+    cam = torch.stack(
+        [torch.full((15, 11), 0.4), torch.rand(15, 11, generator=torch.Generator().manual_seed(0))]
+    )
     walked = walk(cam, torch.zeros(15, 11))
     torch.testing.assert_close(walked[0], cam[0], rtol=0, atol=1e-5)
     torch.testing.assert_close(walked[1], walk(cam[1:], torch.zeros(15, 11))[0])
@@ -108,7 +122,9 @@ def test_chebyshev_coefficients_are_those_of_the_power(power: int) -> None:
     z = np.linspace(-1, 1, 401)
     np.testing.assert_allclose(chebyshev.chebval(z, cut), z**power, atol=1e-5)
     exact = chebyshev_coefficients(power, 0.0)
-    assert exact == pytest.approx([*([0.0] * power), 1.0] if power == 1 else chebyshev.poly2cheb(np.eye(power + 1)[power]))
+    assert exact == pytest.approx(
+        [*([0.0] * power), 1.0] if power == 1 else chebyshev.poly2cheb(np.eye(power + 1)[power])
+    )
     assert len(cut) <= min(power + 1, 72)
 
 

@@ -6,31 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from tris_core.errors import InputError
+from tests.support.tiny_sam import SIZE, transformers, write_sam
 from tris_core.refinement.sam import load_sam, prompts, segment
-
-transformers = pytest.importorskip("transformers", reason="the extra tris[sam] is not installed")
-SIZE = 64
-
-
-def write_sam(folder: Path) -> Path:
-    torch.manual_seed(0)
-    config = transformers.SamConfig(
-        vision_config={
-            "hidden_size": 16, "output_channels": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": SIZE,
-            "patch_size": 8, "window_size": 4, "global_attn_indexes": [1], "num_pos_feats": 8, "mlp_dim": 32,
-        },
-        prompt_encoder_config={"hidden_size": 16, "image_size": SIZE, "patch_size": 8, "mask_input_channels": 4},
-        mask_decoder_config={
-            "hidden_size": 16, "mlp_dim": 32, "num_attention_heads": 2, "iou_head_hidden_dim": 16, "iou_head_depth": 2,
-        },
-    )  # fmt: skip
-    transformers.SamModel(config).save_pretrained(folder)
-    sizes = {"size": {"longest_edge": SIZE}, "pad_size": {"height": SIZE, "width": SIZE}}
-    transformers.SamProcessor(transformers.SamImageProcessor(**sizes)).save_pretrained(folder)
-    if not (folder / "preprocessor_config.json").is_file():  # newer releases keep it in processor_config.json
-        transformers.SamImageProcessor(**sizes).save_pretrained(folder)
-    return folder
+from tris_core.runtime.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +44,10 @@ def test_masks_are_those_of_every_map_by_itself(folder: Path) -> None:
 
 @torch.no_grad()
 def by_hand(
-    model: transformers.SamModel, processor: transformers.SamProcessor, image: np.ndarray, response: np.ndarray
+    model: transformers.SamModel,
+    processor: transformers.SamProcessor,
+    image: np.ndarray,
+    response: np.ndarray,
 ) -> np.ndarray:
     """The best of the three masks, from the parts of the model: prompts scaled, mask grown to the image bilinearly."""
     point, box = prompts(response, 0.5)
@@ -81,11 +62,18 @@ def by_hand(
     )
     best = out.pred_masks[0, 0, out.iou_scores[0, 0].argmax()]
     grown = torch.nn.functional.interpolate(best[None, None], (SIZE, SIZE), mode="bilinear")
-    return (torch.nn.functional.interpolate(grown[..., :height, :width], image.shape[:2], mode="bilinear")[0, 0] > 0).numpy()
+    return (
+        torch.nn.functional.interpolate(
+            grown[..., :height, :width], image.shape[:2], mode="bilinear"
+        )[0, 0]
+        > 0
+    ).numpy()
 
 
 def test_a_folder_without_a_sam_is_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"config\.json: not found; refine\.sam_weights is the folder"):
+    with pytest.raises(
+        InputError, match=r"config\.json: not found; refine\.sam_weights is the folder"
+    ):
         load_sam(tmp_path)
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())

@@ -7,10 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from tris_core.cli import app
-from tris_core.errors import InputError
-from tris_core.metrics import ious, summarise
-from tris_core.reports.compare import beside_paper, bootstrap_interval, compare, differences, per_expression
+from tris_core.cli.main import app
+from tris_core.evaluation.metrics import ious, summarise
+from tris_core.reports.compare import (
+    beside_paper,
+    bootstrap_interval,
+    compare,
+    differences,
+    per_expression,
+)
+from tris_core.runtime.errors import InputError
 
 
 def records(iou: list[float], images: list[int] | None = None) -> pd.DataFrame:
@@ -37,7 +43,9 @@ def test_interval_of_one_sentence_an_image_is_the_textbook_one(seed: int, n: int
     values = np.random.default_rng(seed).normal(0.1, 0.3, n)
     low, high = bootstrap_interval(pd.DataFrame({"image_id": np.arange(n), "x": values}))["x"]
     half = 1.96 * values.std() / np.sqrt(n)
-    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.35 * half)
+    assert (low, high) == pytest.approx(
+        (values.mean() - half, values.mean() + half), abs=0.35 * half
+    )
 
 
 def test_difference_of_every_metric_and_its_interval_in_closed_form() -> None:
@@ -45,7 +53,9 @@ def test_difference_of_every_metric_and_its_interval_in_closed_form() -> None:
     rng = np.random.default_rng(3)
     base = rng.integers(20, 80, 60)
     images = list(np.repeat(np.arange(30), 2))
-    one, other = (records(list(values / 100), images) for values in (base, base + rng.integers(-10, 20, 60)))
+    one, other = (
+        records(list(values / 100), images) for values in (base, base + rng.integers(-10, 20, 60))
+    )
     table = differences(one, other)
     assert set(table.index) == set(summarise(one))
     for metric, value in summarise(other).items():
@@ -55,7 +65,9 @@ def test_difference_of_every_metric_and_its_interval_in_closed_form() -> None:
     assert row["low"] < row["difference"] < row["high"]
     assert table.loc["oIoU"].tolist() == pytest.approx(row.tolist())
     by_image = (ious(other) - ious(one)).groupby(images).mean()
-    assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * by_image.std() / np.sqrt(30), rel=0.2)
+    assert row["high"] - row["low"] == pytest.approx(
+        2 * 1.96 * by_image.std() / np.sqrt(30), rel=0.2
+    )
     assert table.loc["Acc_box", ["difference", "low", "high"]].tolist() == [0, 0, 0]
 
 
@@ -71,7 +83,9 @@ def test_a_resample_weighs_images_by_their_areas_in_oiou() -> None:
 def test_interval_is_wider_when_sentences_share_images() -> None:
     values = np.repeat(np.random.default_rng(0).normal(0, 1, 40), 10)
     apart = bootstrap_interval(pd.DataFrame({"image_id": np.arange(400), "x": values}))["x"]
-    together = bootstrap_interval(pd.DataFrame({"image_id": np.repeat(np.arange(40), 10), "x": values}))["x"]
+    together = bootstrap_interval(
+        pd.DataFrame({"image_id": np.repeat(np.arange(40), 10), "x": values})
+    )["x"]
     assert together[1] - together[0] == pytest.approx(np.sqrt(10) * (apart[1] - apart[0]), rel=0.3)
 
 
@@ -98,19 +112,28 @@ def test_table_says_mean_spread_difference_and_whether_it_is_decided() -> None:
 def test_a_difference_within_the_spread_of_seeds_is_undecided() -> None:
     base = np.random.default_rng(2).uniform(0.3, 0.6, 400)
     full = [records(list(base + shift)) for shift in (-0.05, 0.0, 0.05)]
-    near, far = ([records(list(base + d + shift)) for shift in (-0.05, 0.0, 0.05)] for d in (0.03, 0.15))
+    near, far = (
+        [records(list(base + d + shift)) for shift in (-0.05, 0.0, 0.05)] for d in (0.03, 0.15)
+    )
     table = compare({"full": full, "near": near, "far": far}, against="full").set_index("run")
-    assert table.loc["near", "mIoU - full"].startswith("+3.0 [")  # every image agrees: the interval excludes 0
+    assert table.loc["near", "mIoU - full"].startswith(
+        "+3.0 ["
+    )  # every image agrees: the interval excludes 0
     assert table.loc["near", "mIoU - full"].endswith("undecided")
     assert not table.loc["far", "mIoU - full"].endswith("undecided")
 
 
 def test_runs_stand_beside_the_paper() -> None:
     runs = {
-        "mine": [{"train": {"mIoU": 0.9}, "val": {"mIoU": 0.25}}, {"train": {"mIoU": 0.8}, "val": {"mIoU": 0.27}}],
+        "mine": [
+            {"train": {"mIoU": 0.9}, "val": {"mIoU": 0.25}},
+            {"train": {"mIoU": 0.8}, "val": {"mIoU": 0.27}},
+        ],
         "own": [{"test": {"mIoU": 0.5}}],
     }
-    table = beside_paper(runs, {"mine": "refcoco", "own": "shapes"}, {"refcoco val": {"mIoU": 25.11}})
+    table = beside_paper(
+        runs, {"mine": "refcoco", "own": "shapes"}, {"refcoco val": {"mIoU": 25.11}}
+    )
     assert table.to_numpy().tolist() == [
         ["mine", "refcoco val", "2", "26.00 ± 1.41", "25.11"],
         ["own", "shapes test", "1", "50.00", ""],

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from stages._paths import EVALUATION, METRICS, PREDICTIONS, REFS, TRUTH
-from tests.reports.conftest import HOSTILE, judge_truth_for, md5, write_lock
-from tris_core.cli import app
-from tris_core.experiments import RunFiles
-from tris_core.metrics import ious
-from tris_core.parquet import write_table
+from stages._artifacts import EVALUATION, METRICS, PREDICTIONS, REFS, TRUTH
+from tests.support.finished_run import HOSTILE, judge_truth_for, md5, write_lock
+from tris_core.cli.main import app
+from tris_core.evaluation.metrics import ious
 from tris_core.reports.compare import differences
+from tris_core.reports.experiments import RunFiles
 from tris_core.reports.galleries import worst_first
 from tris_core.reports.page import write_page
+from tris_core.runtime.parquet import write_table
 
 
 @dataclass
@@ -42,7 +42,9 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
-        self.references += [value or "" for name, value in attributes if name in ("src", "href", "xlink:href")]
+        self.references += [
+            value or "" for name, value in attributes if name in ("src", "href", "xlink:href")
+        ]
         if tag == "section":
             self.section = dict(attributes)["id"] or ""
         elif tag == "tr":
@@ -69,7 +71,11 @@ class Page(HTMLParser):
             self.articles[self.section][-1].append(data)
 
     def table(self, section: str, caption: str) -> pd.DataFrame:
-        head, *rows = next(rows for (of, name), rows in self.tables.items() if of == section and name.startswith(caption))
+        head, *rows = next(
+            rows
+            for (of, name), rows in self.tables.items()
+            if of == section and name.startswith(caption)
+        )
         return pd.DataFrame(rows, columns=head)
 
 
@@ -77,7 +83,9 @@ def report(*arguments: str) -> Page:
     """The page about the current folder, all of whose results are of one run."""
     if Path("dvc.lock").exists():
         write_lock()
-    result = CliRunner().invoke(app, ["report", *arguments, "--html", "page.html"], catch_exceptions=False)
+    result = CliRunner().invoke(
+        app, ["report", *arguments, "--html", "page.html"], catch_exceptions=False
+    )
     assert result.exit_code == 0, result.output
     return parsed(Path("page.html"))
 
@@ -115,7 +123,11 @@ def test_every_stored_metric_is_in_its_table(whole: Page, finished: Path) -> Non
         assert list(shown.index) == list(stored) != []
         for split, values in stored.items():
             for metric, value in values.items():
-                assert float(shown.loc[split, metric]) == pytest.approx(100 * value, abs=0.0051), (name, split, metric)
+                assert float(shown.loc[split, metric]) == pytest.approx(100 * value, abs=0.0051), (
+                    name,
+                    split,
+                    metric,
+                )
     assert "The paper has no number for shapes." in whole.text
 
 
@@ -125,9 +137,17 @@ def test_the_papers_numbers_stand_below_ours(finished: Path) -> None:
     YAML().dump(content, Path("params.yaml"))
     page = report()
     step2 = page.table("metrics", "Step-2").set_index(["split", "run"])
-    assert step2.loc[("val", "paper, refcocog umd"), ["mIoU", "PointM", "oIoU"]].tolist() == ["36.19", "58.84", ""]
+    assert step2.loc[("val", "paper, refcocog umd"), ["mIoU", "PointM", "oIoU"]].tolist() == [
+        "36.19",
+        "58.84",
+        "",
+    ]
     step1 = page.table("metrics", "Step-1").set_index(["split", "run"])
-    assert step1.loc[("train", "paper, refcocog umd"), ["mIoU", "PointIt", "P@0.5"]].tolist() == ["27.81", "66.99", "12.75"]
+    assert step1.loc[("train", "paper, refcocog umd"), ["mIoU", "PointIt", "P@0.5"]].tolist() == [
+        "27.81",
+        "66.99",
+        "12.75",
+    ]
     prms = page.table("metrics", "mIoU of all").set_index(["split", "run"])
     assert prms.loc[("val", "paper, refcocog umd")].tolist() == ["26.62", "27.06"]
     assert "its image files are not there" in page.text  # refcocog's lie in another folder
@@ -136,7 +156,9 @@ def test_the_papers_numbers_stand_below_ours(finished: Path) -> None:
 def test_parameters_hashes_weights_and_versions(whole: Page, finished: Path) -> None:
     content = YAML(typ="safe").load(Path("params.yaml"))
     assert {name for section, name in whole.tables if section == "what"} >= set(content)
-    assert whole.table("what", "train_step2").set_index("parameter").loc["width", "workspace"] == "8"
+    assert (
+        whole.table("what", "train_step2").set_index("parameter").loc["width", "workspace"] == "8"
+    )
     assert whole.table("what", "refine").set_index("parameter").loc["from", "workspace"] == "null"
     refs = ["data/index/refs.parquet", "index", md5(Path("data/index/refs.parquet")), "12,345"]
     assert refs in whole.table("what", "workspace: data").values.tolist()
@@ -147,7 +169,11 @@ def test_parameters_hashes_weights_and_versions(whole: Page, finished: Path) -> 
 
 
 def ious_shown(articles: list[list[str]]) -> list[float]:
-    return [float(found[1]) for article in articles if (found := re.match(r"IoU ([\d.]+) %", article[1]))]
+    return [
+        float(found[1])
+        for article in articles
+        if (found := re.match(r"IoU ([\d.]+) %", article[1]))
+    ]
 
 
 def test_predictions_are_shown_worst_first(whole: Page, finished: Path) -> None:
@@ -200,13 +226,17 @@ def test_prms_choices_and_strips(finished: Path) -> None:
     ref = int(page.articles["choices"][0][0].removeprefix("ref "))
     source = Path("page.html").read_text()
     choices = source[source.index('<section id="choices"') : source.index('<section id="strips"')]
-    assert choices.count("<img") == (prms["ref_id"] == ref).sum() + 2  # the image, a map each, the truth
+    assert (
+        choices.count("<img") == (prms["ref_id"] == ref).sum() + 2
+    )  # the image, a map each, the truth
     assert choices.count('class="chosen"') == 1
     strips = source[source.index('<section id="strips"') : source.index('<section id="curves"')]
     assert re.findall("<figcaption>([a-z, -]+)", strips) == [
         "image", "selected response", "seeds", "walk, pseudo-label", "truth"
     ]  # fmt: skip
-    assert source.count("<svg") == 2  # step1.csv and the thresholds; step2.csv has no row, irn.csv is not there
+    assert (
+        source.count("<svg") == 2
+    )  # step1.csv and the thresholds; step2.csv has no row, irn.csv is not there
     assert "metrics/curves/step2.csv is empty" in page.text
     assert "metrics/curves/irn.csv is not there" in page.text
 
@@ -235,7 +265,10 @@ def test_nothing_but_parameters_and_metrics(finished: Path) -> None:
     shutil.rmtree("models")
     page = report()
     stored = json.loads((METRICS / "step2.json").read_text())["val"]["mIoU"]
-    assert page.table("metrics", "Step-2").set_index("split").loc["val", "mIoU"] == f"{100 * stored:.2f}"
+    assert (
+        page.table("metrics", "Step-2").set_index("split").loc["val", "mIoU"]
+        == f"{100 * stored:.2f}"
+    )
     assert not page.articles
 
 
@@ -270,9 +303,15 @@ def test_predictions_made_anew_are_not_shown_beside_old_metrics(finished: Path) 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--html", "page.html", "--split", "testA"], "--split testA: workspace has train, val, test"),
+        (
+            ["--html", "page.html", "--split", "testA"],
+            "--split testA: workspace has train, val, test",
+        ),
         (["--html", "page.html", "--table", "1"], "leave --table and --out out"),
-        (["a=workspace", "b=workspace", "c=workspace", "--html", "page.html"], "a page is about one run or two"),
+        (
+            ["a=workspace", "b=workspace", "c=workspace", "--html", "page.html"],
+            "a page is about one run or two",
+        ),
         ([], "which runs"),
     ],
 )
@@ -299,7 +338,9 @@ def test_two_runs(finished: Path, tmp_path: Path) -> None:
     files = [Elsewhere("one", tmp_path / "first"), Elsewhere("two", Path().resolve())]
     write_page(Path("page.html"), files, step=None, split="train", items=1000)
     page = parsed(Path("page.html"))
-    owners = pd.read_parquet("data/index/expressions.parquet").merge(pd.read_parquet(REFS), on="ref_id")
+    owners = pd.read_parquet("data/index/expressions.parquet").merge(
+        pd.read_parquet(REFS), on="ref_id"
+    )
     before, after = (
         pd.read_parquet(folder / EVALUATION / "step2" / "records.parquet")
         .query("split == 'train'")
@@ -311,7 +352,9 @@ def test_two_runs(finished: Path, tmp_path: Path) -> None:
     assert (expected["difference"] != 0).any()
     for metric, row in expected[expected["difference"] != 0].iterrows():
         numbers = [float(number) for number in re.findall(r"[+-][\d.]+", shown[metric])]
-        assert numbers == pytest.approx([100 * row[name] for name in ("difference", "low", "high")], abs=0.0051)
+        assert numbers == pytest.approx(
+            [100 * row[name] for name in ("difference", "low", "high")], abs=0.0051
+        )
     assert set(page.table("changes", "Step-1").set_index("metric")["train"]) == {"the same"}
     assert "All parameters are the same." in page.text
     won = ((ious(before) < 0.5) & (ious(after) >= 0.5)).sum()
@@ -329,4 +372,8 @@ def test_two_runs_of_which_one_has_no_predictions(finished: Path, tmp_path: Path
     page = parsed(Path("page.html"))
     assert page.articles["gallery"]
     assert "flips" not in page.articles
-    assert page.table("failures", "Expressions of each kind").columns.tolist() == ["kind", "two", "meaning"]
+    assert page.table("failures", "Expressions of each kind").columns.tolist() == [
+        "kind",
+        "two",
+        "meaning",
+    ]

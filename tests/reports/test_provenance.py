@@ -14,11 +14,11 @@ import pytest
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from tests.reports.conftest import md5
-from tris_core.cli import app
-from tris_core.experiments import Absent, NotRun, RunFiles, open_files
-from tris_core.parquet import write_table
-from tris_core.provenance import Lock
+from tests.support.finished_run import md5
+from tris_core.cli.main import app
+from tris_core.reports.experiments import Absent, NotRun, RunFiles, open_files
+from tris_core.reports.provenance import Lock
+from tris_core.runtime.parquet import write_table
 
 OUTS = {
     "index": ["data/index/expressions.parquet", "data/index/refs.parquet"],
@@ -39,8 +39,12 @@ STEP1, STEP2 = ["index", "train_step1", "evaluate_step1"], ["train_step2", "eval
 
 
 def git(*arguments: str) -> None:
-    names = {f"GIT_{who}_{what}": "tris" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    subprocess.run(["git", *arguments], check=True, env={**os.environ, **names}, capture_output=True)
+    names = {
+        f"GIT_{who}_{what}": "tris" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
+    subprocess.run(
+        ["git", *arguments], check=True, env={**os.environ, **names}, capture_output=True
+    )
 
 
 def load(path: str) -> dict[str, Any]:
@@ -77,13 +81,23 @@ def write_outputs(name: str, value: int) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(str(value))
     if name == "index":
-        write_table(Path(OUTS["index"][0]), pd.DataFrame({"expression_id": [0, 1], "ref_id": [0, 0], "text": ["a", "b"]}))
-        write_table(Path(OUTS["index"][1]), pd.DataFrame({"ref_id": [0], "image_id": [value], "split": ["val"]}))
+        write_table(
+            Path(OUTS["index"][0]),
+            pd.DataFrame({"expression_id": [0, 1], "ref_id": [0, 0], "text": ["a", "b"]}),
+        )
+        write_table(
+            Path(OUTS["index"][1]),
+            pd.DataFrame({"ref_id": [0], "image_id": [value], "split": ["val"]}),
+        )
     if name.startswith("evaluate"):
-        records = pd.DataFrame({"expression_id": [0, 1], "split": "val", "intersection": value, "union": 256})
+        records = pd.DataFrame(
+            {"expression_id": [0, 1], "split": "val", "intersection": value, "union": 256}
+        )
         hits = dict.fromkeys(("hit_box", "hit_mask", "acc_box"), True)
         write_table(Path(OUTS[name][0], "records.parquet"), records.assign(**hits))
-        Path(OUTS[name][0], "metrics.json").write_text(json.dumps({"metrics": {"val": {"mIoU": value / 256}}}))
+        Path(OUTS[name][0], "metrics.json").write_text(
+            json.dumps({"metrics": {"val": {"mIoU": value / 256}}})
+        )
 
 
 @pytest.fixture
@@ -95,12 +109,20 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".dvc/config").touch()
     Path(".dvc/.gitignore").write_text("/tmp\n/cache\n/config.local\n")
     declared = {
-        name: {"cmd": name, "deps": DEPS[name], "params": PARAMS.get(name, []), "outs": [{p: {"cache": False}} for p in paths]}
+        name: {
+            "cmd": name,
+            "deps": DEPS[name],
+            "params": PARAMS.get(name, []),
+            "outs": [{p: {"cache": False}} for p in paths],
+        }
         for name, paths in OUTS.items()
     }
     dump("dvc.yaml", {"stages": declared})
     dataset = {"name": "shapes", "split_by": "demo", "root": "data/shapes"}
-    dump("params.yaml", {"dataset": dataset, "train_step1": {"seed": 0, "lr": 0.1}, "train_step2": {"width": 8}})
+    dump(
+        "params.yaml",
+        {"dataset": dataset, "train_step1": {"seed": 0, "lr": 0.1}, "train_step2": {"width": 8}},
+    )
     for code in ("index.py", "losses.py", "step2.py"):
         Path(code).write_text(f"# {code}\n")
     Path("README.md").write_text("about\n")
@@ -159,14 +181,19 @@ def test_the_page_of_a_partial_run_leaves_step_2_out(base: None) -> None:
     set_param("train_step1", "seed", 1)
     run_stages(*STEP1)
     commit("seed 1")
-    value = json.loads(Path("data/evaluation/step2/metrics.json").read_text())["metrics"]["val"]["mIoU"]
+    value = json.loads(Path("data/evaluation/step2/metrics.json").read_text())["metrics"]["val"][
+        "mIoU"
+    ]
     code, said = tris("q-s-1", "--html", "page.html")
     assert code == 0, said
     page = Path("page.html").read_text()
     assert "Step-1, response maps, percent" in page
     assert "Step-2, predictions, percent" not in page
     assert f"{100 * value:.2f}" not in page
-    assert "q-s-1: these stages were not run in it and are left out: train_step2 (read another models/step1)" in page
+    assert (
+        "q-s-1: these stages were not run in it and are left out: train_step2 (read another models/step1)"
+        in page
+    )
     assert "<td>train_step2</td>" not in page  # of the hashes
 
 
@@ -189,8 +216,12 @@ def test_parameters_edited_without_a_run(base: None) -> None:
     assert "Step-2: out of date in workspace" in said
 
 
-@pytest.mark.parametrize(("value", "stale"), [(0.1, set()), (0.2, {"train_step1", "evaluate_step1", *STEP2})])
-def test_only_parameters_that_a_stage_reads_count(base: None, value: float, stale: set[str]) -> None:
+@pytest.mark.parametrize(
+    ("value", "stale"), [(0.1, set()), (0.2, {"train_step1", "evaluate_step1", *STEP2})]
+)
+def test_only_parameters_that_a_stage_reads_count(
+    base: None, value: float, stale: set[str]
+) -> None:
     set_param("train_step1", "lr", value)
     content = load("params.yaml")
     content["runtime"] = {"threads": 3}
@@ -201,7 +232,9 @@ def test_only_parameters_that_a_stage_reads_count(base: None, value: float, stal
 def test_a_new_parameter_of_a_section_counts(base: None) -> None:
     set_param("train_step2", "ema", "none")
     with open_files("workspace", "workspace") as files:
-        assert files.stale["train_step2"] == ["train_step2.ema: absent in dvc.lock, none in params.yaml"]
+        assert files.stale["train_step2"] == [
+            "train_step2.ema: absent in dvc.lock, none in params.yaml"
+        ]
 
 
 def test_code_edited_without_a_run(base: None) -> None:
@@ -240,7 +273,10 @@ def test_a_stage_that_never_ran(base: None) -> None:
     del content["stages"]["train_step2"]
     dump("dvc.lock", content)
     with open_files("workspace", "workspace") as files:
-        assert files.stale == {"train_step2": ["not in dvc.lock"], "evaluate_step2": ["follows train_step2"]}
+        assert files.stale == {
+            "train_step2": ["not in dvc.lock"],
+            "evaluate_step2": ["follows train_step2"],
+        }
 
 
 def test_no_lock_is_said(base: None) -> None:
@@ -265,7 +301,9 @@ def test_the_headline_tells_the_commit_from_the_changes(base: None) -> None:
         assert files.commit().endswith("; the run is committed")
     Path("losses.py").write_text("# another loss\n")
     with open_files("workspace", "workspace") as files:
-        assert files.commit().endswith(', "README: memory of the benchmark"; changed but not committed: losses.py')
+        assert files.commit().endswith(
+            ', "README: memory of the benchmark"; changed but not committed: losses.py'
+        )
     with open_files("main", "main") as files:
         assert files.commit().endswith(', "README: memory of the benchmark"')
 
@@ -278,13 +316,19 @@ def test_a_part_of_a_folder() -> None:
     }
     for known, stale in (("old.dir", set()), ("other.dir", {"index"}), (None, set())):
         asked = []
-        lock = Lock(locked, {}, lambda folder, inner, known=known, asked=asked: asked.append((folder, inner)) or known)
+        lock = Lock(
+            locked,
+            {},
+            lambda folder, inner, known=known, asked=asked: asked.append((folder, inner)) or known,
+        )
         assert set(lock.not_of_this_run(lambda file: {})) == stale
         assert asked == [("new.dir", ("refer", "shapes"))]
 
 
 @pytest.mark.parametrize("html", [[], ["--html", "page.html"]])
-def test_where_no_run_can_be_found(html: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_run_can_be_found(
+    html: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     said = tris("full", *html)
     assert said[0] == 1
@@ -300,7 +344,7 @@ def test_where_no_run_can_be_found(html: list[str], tmp_path: Path, monkeypatch:
 def test_names_that_do_not_exist(base: None, monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"no-t2v-1": "main", "full-1": "main"}
     assert "--baseline mian: no such commit" in tris("full", "--baseline", "mian")[1]
-    monkeypatch.setattr("tris_core.experiments.experiments", lambda baseline: known)
+    monkeypatch.setattr("tris_core.reports.experiments.experiments", lambda baseline: known)
     monkeypatch.setattr("tris_core.reports.table.experiments", lambda baseline: known)
     assert "no-t2b: no such experiment of HEAD; did you mean no-t2v?" in tris("no-t2b")[1]
     assert "xyz: no such experiment of HEAD; known are full-1, no-t2v-1" in tris("xyz")[1]
@@ -316,7 +360,12 @@ def test_what_dvc_itself_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     git("init", "-q", "-b", "main")
     dvc("init", "-q")
     stages = {
-        "first": {"cmd": "mkdir -p out && cat params.yaml code > out/file", "deps": ["code"], "params": ["a"], "outs": ["out"]},
+        "first": {
+            "cmd": "mkdir -p out && cat params.yaml code > out/file",
+            "deps": ["code"],
+            "params": ["a"],
+            "outs": ["out"],
+        },
         "second": {"cmd": "cp out/file end", "deps": ["out"], "params": ["b"], "outs": ["end"]},
     }
     dump("dvc.yaml", {"stages": stages})
@@ -341,7 +390,10 @@ def test_what_dvc_itself_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     git("clone", "-q", str(project), str(tmp_path / "clone"))
     monkeypatch.chdir(tmp_path / "clone")
     assert stale_in("workspace") == set()
-    with open_files("workspace", "workspace") as files, pytest.raises(Absent, match="end is not there"):
+    with (
+        open_files("workspace", "workspace") as files,
+        pytest.raises(Absent, match="end is not there"),
+    ):
         files.result("end")
     dvc("pull", "-q")
     assert stale_in("workspace") == stale_in("main") == set()
@@ -353,8 +405,12 @@ def test_what_dvc_itself_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def dvc(*arguments: str) -> None:
-    names = {f"GIT_{who}_{what}": "tris" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    done = subprocess.run(["dvc", *arguments], env={**os.environ, **names}, capture_output=True, text=True)
+    names = {
+        f"GIT_{who}_{what}": "tris" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
+    done = subprocess.run(
+        ["dvc", *arguments], env={**os.environ, **names}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -367,8 +423,14 @@ def dvc(*arguments: str) -> None:
         ({"cmd": "make", "outs": ["a"], "params": ["d", {"other.yaml": ["e"]}]}, "did not know d"),
     ],
 )
-def test_a_stage_that_dvc_yaml_declares_otherwise_has_not_run(declared: dict[str, Any], why: str) -> None:
+def test_a_stage_that_dvc_yaml_declares_otherwise_has_not_run(
+    declared: dict[str, Any], why: str
+) -> None:
     locked = {"first": {"cmd": "make", "outs": [{"path": "a", "md5": "1"}]}}
-    for stage, expected in ((declared, {"first": [why]}), ({"cmd": "make", "outs": ["a"]}, {}), ({"cmd": "${x}"}, {})):
+    for stage, expected in (
+        (declared, {"first": [why]}),
+        ({"cmd": "make", "outs": ["a"]}, {}),
+        ({"cmd": "${x}"}, {}),
+    ):
         lock = Lock(locked, {"first": stage}, lambda *_: None)
         assert lock.not_of_this_run(lambda _: {}) == expected

@@ -8,7 +8,12 @@ from pathlib import Path
 def runs(module: str, name: str, argument: str) -> bytes:
     """GLOBAL and REDUCE of protocol 2."""
     return (
-        b"\x80\x02c" + f"{module}\n{name}\n".encode() + b"X" + struct.pack("<I", len(argument)) + argument.encode() + b"\x85R."
+        b"\x80\x02c"
+        + f"{module}\n{name}\n".encode()
+        + b"X"
+        + struct.pack("<I", len(argument))
+        + argument.encode()
+        + b"\x85R."
     )
 
 
@@ -56,11 +61,20 @@ def running(marker: Path) -> dict[str, bytes]:
 REFUSED = {
     "code of a function": (b"\x80\x02ctypes\nCodeType\n)R.", "types.CodeType"),
     "a class alone": (b"\x80\x02cos\nsystem\n.", "os.system"),
-    "numpy's reconstruct": (b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n.", "numpy.core.multiarray._reconstruct"),
-    "encode, then its attribute": (b"\x80\x04" + stack_global("_codecs", "encode.__globals__") + b".", "encode.__globals__"),
+    "numpy's reconstruct": (
+        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n.",
+        "numpy.core.multiarray._reconstruct",
+    ),
+    "encode, then its attribute": (
+        b"\x80\x04" + stack_global("_codecs", "encode.__globals__") + b".",
+        "encode.__globals__",
+    ),
     "the extension registry": (b"\x80\x02\x82\x01.", "is none that plain data need"),
     "a persistent id": (b"\x80\x02K\x01Q.", "is none that plain data need"),
-    "BUILD on a stand-in": (b"\x80\x02c_codecs\nencode\n}U\x01aK\x01sb.", "is none that plain data need"),
+    "BUILD on a stand-in": (
+        b"\x80\x02c_codecs\nencode\n}U\x01aK\x01sb.",
+        "is none that plain data need",
+    ),
     "a call of no function": (b"\x80\x02})R.", "not callable"),
     "encode of numbers": (b"\x80\x02c_codecs\nencode\nK\x01K\x02\x86R.", "not a readable pickle"),
     "encode without arguments": (b"\x80\x02c_codecs\nencode\n)R.", "not a readable pickle"),

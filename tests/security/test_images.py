@@ -1,8 +1,6 @@
 """Pictures from elsewhere: their names stay in the image folder, and none is decoded that promises more than it may."""
 
 import os
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,27 +9,16 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.data.builders import TinyRefer
-from tris_core.data.index import Index, build_index
+from tests.support.png import png
+from tests.support.tiny_refer import TinyRefer
+from tris_core.annotations.index import Index, build_index
+from tris_core.annotations.tables import image_size
+from tris_core.data.image_files import MOST_PIXELS, MOST_SIDE, STORES
+from tris_core.data.images import read_image
 from tris_core.data.rle import encode
-from tris_core.data.tables import image_size
-from tris_core.errors import InputError
-from tris_core.image_files import MOST_PIXELS, MOST_SIDE, STORES
-from tris_core.images import read_image
-from tris_core.mask_files import read_masks
-from tris_core.prediction_files import requests_of_images
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png(width: int, height: int) -> bytes:
-    """A greyscale PNG of a few hundred bytes whose header says whatever is asked, and whose pixels are zeros."""
-    pixels = zlib.compress(bytes(1 << 16), 9)
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-
+from tris_core.evaluation.mask_files import read_masks
+from tris_core.predict.files import requests_of_images
+from tris_core.runtime.errors import InputError
 
 BOMBS = {
     "beyond PIL's limit": png(60_000, 60_000),
@@ -49,7 +36,9 @@ READERS: dict[str, Callable[[Path], object]] = {
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("bomb", BOMBS)
-def test_a_decompression_bomb_is_refused_by_its_header(reader: str, bomb: str, tmp_path: Path) -> None:
+def test_a_decompression_bomb_is_refused_by_its_header(
+    reader: str, bomb: str, tmp_path: Path
+) -> None:
     path = tmp_path / "7.png"
     path.write_bytes(BOMBS[bomb])
     with pytest.raises(InputError, match=r"7\.png.*(exceeds limit|pixels, more than 33,554,432)"):
@@ -57,7 +46,9 @@ def test_a_decompression_bomb_is_refused_by_its_header(reader: str, bomb: str, t
 
 
 @pytest.mark.parametrize("reader", ["index", "training and predict"])
-def test_what_would_start_another_program_or_wait_for_one_is_no_image(reader: str, tmp_path: Path) -> None:
+def test_what_would_start_another_program_or_wait_for_one_is_no_image(
+    reader: str, tmp_path: Path
+) -> None:
     path = tmp_path / "7.png"
     path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
     with Image.open(path) as image:
@@ -71,19 +62,28 @@ def test_what_would_start_another_program_or_wait_for_one_is_no_image(reader: st
 
 
 @pytest.mark.parametrize("size", [[10**6, 10**6], [1, MOST_PIXELS + 1]])
-def test_masks_and_annotations_of_a_size_that_no_image_has_are_not_made(size: list[int], tmp_path: Path) -> None:
+def test_masks_and_annotations_of_a_size_that_no_image_has_are_not_made(
+    size: list[int], tmp_path: Path
+) -> None:
     height, width = size
     (tmp_path / "m.json").write_text(
         f'[{{"expression_id": 1, "segmentation": {{"size": {size}, "counts": [{height * width}]}}}}]'
     )
-    table = {"expression_id": [1], "height": [height], "width": [width], "counts": [encode(np.ones((1, 1), bool))]}
+    table = {
+        "expression_id": [1],
+        "height": [height],
+        "width": [width],
+        "counts": [encode(np.ones((1, 1), bool))],
+    }
     pd.DataFrame(table).to_parquet(tmp_path / "m.parquet")
     for name in ("m.json", "m.parquet"):
         with pytest.raises(InputError, match=f"{height} x {width}"):
             read_masks(tmp_path / name)
     tiny = TinyRefer()
     tiny.images[0].update(height=height, width=width)
-    with pytest.raises(InputError, match=f"image 70: annotated at {width} x {height} .* no size of an image"):
+    with pytest.raises(
+        InputError, match=f"image 70: annotated at {width} x {height} .* no size of an image"
+    ):
         build(tiny.write(tmp_path / "root"))
 
 
@@ -108,7 +108,9 @@ def test_a_link_out_of_the_image_folder_is_refused_until_its_store_is_named(
     (tmp_path / "store").mkdir()
     (photos / "b.jpg").rename(tmp_path / "store" / "b.jpg")
     (photos / "b.jpg").symlink_to(tmp_path / "store" / "b.jpg")
-    with pytest.raises(InputError, match=rf"image 70: .*b\.jpg is a link to .*export {STORES}={tmp_path}/store"):
+    with pytest.raises(
+        InputError, match=rf"image 70: .*b\.jpg is a link to .*export {STORES}={tmp_path}/store"
+    ):
         build(tmp_path / "root")
     monkeypatch.setenv(STORES, f"/nowhere:{tmp_path}/store")
     assert build(tmp_path / "root").images.num_rows == 2

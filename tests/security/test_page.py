@@ -15,11 +15,11 @@ from starlette.exceptions import HTTPException
 
 from tests.attack.page import ATTACKS
 from tests.attack.page_server import Attack, Server, image, picture_of, running
-from tris_core.demo_page.guard import check_host
-from tris_core.demo_page.limits import Limits
-from tris_core.demo_page.server import announcement, listen
-from tris_core.demo_page.uploads import PREFIX, Full, Uploads, upload_folder
-from tris_core.errors import InputError
+from tris_core.demo.guard import check_host
+from tris_core.demo.limits import Limits
+from tris_core.demo.server import announcement, listen
+from tris_core.demo.uploads import PREFIX, Full, Uploads, upload_folder
+from tris_core.runtime.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize(
-    "attack", ATTACKS, ids=lambda attack: f"{attack.group}: {attack.name}"[:80].encode("unicode_escape").decode()
+    "attack",
+    ATTACKS,
+    ids=lambda attack: f"{attack.group}: {attack.name}"[:80].encode("unicode_escape").decode(),
 )
 def test_no_attack_gets_through(attack: Attack, server: Server) -> None:
     attack.run(server)
@@ -41,7 +43,12 @@ def test_a_page_is_answered_under_every_name_of_this_machine(server: Server) -> 
     port = server.netloc.rpartition(":")[2]
     for name in ("localhost", "127.0.0.1", "[::1]", "LOCALHOST"):
         for host in (name, f"{name}:{port}"):
-            assert server.client.get("/config", headers={"Host": host, "Origin": f"http://{host}"}).status_code == 200
+            assert (
+                server.client.get(
+                    "/config", headers={"Host": host, "Origin": f"http://{host}"}
+                ).status_code
+                == 200
+            )
 
 
 def test_an_upload_of_the_page_is_marked(server: Server) -> None:
@@ -56,7 +63,12 @@ def test_an_upload_of_the_page_is_marked(server: Server) -> None:
 
 @pytest.mark.parametrize(
     ("host", "reached"),
-    [("127.0.0.1", ["127.0.0.1"]), ("::1", ["::1"]), ("0.0.0.0", ["127.0.0.1"]), ("::", ["::1", "127.0.0.1"])],
+    [
+        ("127.0.0.1", ["127.0.0.1"]),
+        ("::1", ["::1"]),
+        ("0.0.0.0", ["127.0.0.1"]),
+        ("::", ["::1", "127.0.0.1"]),
+    ],
 )
 def test_addresses_to_listen_on(host: str, reached: list[str]) -> None:
     try:
@@ -78,10 +90,12 @@ def test_the_folder_of_a_killed_server_is_swept_and_that_of_a_running_one_is_not
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    hold = "import sys, time; from tris_core.demo_page.uploads import upload_folder\n"
+    hold = "import sys, time; from tris_core.demo.uploads import upload_folder\n"
     hold += "with upload_folder() as folder: print(folder, flush=True); time.sleep(600)"
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True, env=environment) as other:
+    with subprocess.Popen(
+        [sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True, env=environment
+    ) as other:
         try:
             assert other.stdout is not None
             held = Path(other.stdout.readline().strip())
@@ -100,7 +114,9 @@ def test_the_folder_of_a_killed_server_is_swept_and_that_of_a_running_one_is_not
         assert (tmp_path / "elsewhere").exists()
 
 
-def test_servers_that_start_at_once_do_not_sweep_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_servers_that_start_at_once_do_not_sweep_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     lost, together = [], threading.Barrier(8)
 

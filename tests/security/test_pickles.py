@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from tests.security.attacks import BOMBS, REFUSED, doubled, running
-from tris_core.data.refer import read_refer
-from tris_core.errors import InputError
-from tris_core.models.archives import read_checkpoint
-from tris_core.pickles import load_plain_pickle
+from tris_core.annotations.refer import read_refer
+from tris_core.runtime.errors import InputError
+from tris_core.runtime.pickles import load_plain_pickle
+from tris_core.weights.archives import read_checkpoint
 
 NAMES = sorted(running(Path("marker")))
 
@@ -74,12 +74,16 @@ def test_a_bomb_takes_neither_memory_nor_time(name: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("key", ["ref_id", "sentences", "split", "image_id"])
-def test_a_value_that_would_fill_the_memory_when_written_out_is_shortened(key: str, tmp_path: Path) -> None:
+def test_a_value_that_would_fill_the_memory_when_written_out_is_shortened(
+    key: str, tmp_path: Path
+) -> None:
     folder = tmp_path / "refer" / "refcocog"
     folder.mkdir(parents=True)
     (folder / "instances.json").write_text('{"images": [], "annotations": [], "categories": []}')
     nested = doubled(b"]", 60, b"")[2:]  # tuples of tuples, 2^60 in all
-    (folder / "refs(umd).p").write_bytes(b"\x80\x04]}" + b"\x8c" + bytes([len(key)]) + key.encode() + nested + b"sa.")
+    (folder / "refs(umd).p").write_bytes(
+        b"\x80\x04]}" + b"\x8c" + bytes([len(key)]) + key.encode() + nested + b"sa."
+    )
     with pytest.raises(InputError, match="refs row 0") as error:
         read_refer(tmp_path, "refcocog", "umd", "refer/refcocog")
     assert len(str(error.value)) < 20_000
@@ -88,7 +92,11 @@ def test_a_value_that_would_fill_the_memory_when_written_out_is_shortened(key: s
 def test_a_storage_is_read_once_however_often_a_script_asks_for_it(tmp_path: Path) -> None:
     storage = b"(U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuJ\x00\x00\x10\x00tQ"  # 4 MB
     tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\x00(K\x01t(K\x01t\x89NtR"
-    pickled = b"\x80\x02c__torch__\nM\n)\x81}(" + b"".join(b"U\x04%04d" % n + tensor for n in range(2000)) + b"ub."
+    pickled = (
+        b"\x80\x02c__torch__\nM\n)\x81}("
+        + b"".join(b"U\x04%04d" % n + tensor for n in range(2000))
+        + b"ub."
+    )
     path = in_archive(tmp_path / "many.pt", pickled, script=True)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("archive/data/0", bytes(4 << 20))
@@ -101,7 +109,10 @@ def test_a_storage_is_read_once_however_often_a_script_asks_for_it(tmp_path: Pat
 def test_no_folder_name_hides_what_a_checkpoint_unpacks(tmp_path: Path) -> None:
     saved, bomb = tmp_path / "saved.pt", tmp_path / "bomb.pt"
     torch.save({"weight": torch.zeros(2_500_000)}, saved)
-    with zipfile.ZipFile(saved) as source, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+    with (
+        zipfile.ZipFile(saved) as source,
+        zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
         for name in source.namelist():
             content = source.read(name).replace(b"X\x01\0\0\x000q", b"X\x09\0\0\0../code/0q")
             archive.writestr(name.replace("data/0", "data/../code/0"), content)
@@ -114,7 +125,9 @@ def test_no_folder_name_hides_what_a_script_unpacks(tmp_path: Path) -> None:
     tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\0(K\x01t(K\x01t\x89NtR"
     bomb = tmp_path / "bomb.pt"
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("a/code/data.pkl", b"\x80\x02c__torch__\nM\n)\x81}(U\x06weight" + tensor + b"ub.")
+        archive.writestr(
+            "a/code/data.pkl", b"\x80\x02c__torch__\nM\n)\x81}(U\x06weight" + tensor + b"ub."
+        )
         archive.writestr("a/code/data/0", bytes(10_000_000))
         archive.writestr("a/code/constants.pkl", b"\x80\x02).")
     with pytest.raises(InputError, match="that unpack to 10000"):

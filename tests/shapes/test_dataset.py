@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tris_core.annotations.index import build_index, drop_summary
 from tris_core.data import rle
-from tris_core.data.index import build_index, drop_summary
 from tris_core.shapes.dataset import SIZES, _annotation, polygons, write_shapes
 from tris_core.shapes.scene import SHAPES, render, sample_scene
 
@@ -35,7 +35,11 @@ def refs(folder: Path) -> list[dict]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_equal_seeds_give_equal_bytes_and_others_other_scenes(folder: Path, tmp_path: Path) -> None:
@@ -78,18 +82,42 @@ def test_images_and_annotations_have_cocos_layout(folder: Path, instances: dict)
         assert 168 <= row["height"] <= 200
         with Image.open(folder / "images" / row["file_name"]) as image:
             assert (image.format, image.size) == ("JPEG", (row["width"], row["height"]))
-    assert [row["id"] for row in instances["annotations"]] == list(range(1, len(instances["annotations"]) + 1))
+    assert [row["id"] for row in instances["annotations"]] == list(
+        range(1, len(instances["annotations"]) + 1)
+    )
     for row in instances["annotations"]:
-        assert row.keys() == {"segmentation", "area", "iscrowd", "image_id", "bbox", "category_id", "id"}
+        assert row.keys() == {
+            "segmentation",
+            "area",
+            "iscrowd",
+            "image_id",
+            "bbox",
+            "category_id",
+            "id",
+        }
 
 
-def test_refs_have_refers_keys_and_at_least_two_sentences(instances: dict, refs: list[dict]) -> None:
+def test_refs_have_refers_keys_and_at_least_two_sentences(
+    instances: dict, refs: list[dict]
+) -> None:
     annotations = {row["id"]: row for row in instances["annotations"]}
-    keys = {"sent_ids", "file_name", "ann_id", "ref_id", "image_id", "split", "sentences", "category_id"}
+    keys = {
+        "sent_ids",
+        "file_name",
+        "ann_id",
+        "ref_id",
+        "image_id",
+        "split",
+        "sentences",
+        "category_id",
+    }
     for ref in refs:
         assert ref.keys() == keys
         annotation = annotations[ref["ann_id"]]
-        assert (annotation["image_id"], annotation["category_id"]) == (ref["image_id"], ref["category_id"])
+        assert (annotation["image_id"], annotation["category_id"]) == (
+            ref["image_id"],
+            ref["category_id"],
+        )
         assert ref["file_name"] == f"shapes_{ref['image_id']:06d}_{ref['ann_id']}.jpg"
         assert 2 <= len(ref["sentences"]) <= 3
         assert [sentence["sent_id"] for sentence in ref["sentences"]] == ref["sent_ids"]
@@ -108,8 +136,12 @@ def test_no_image_is_in_two_splits(refs: list[dict]) -> None:
     for ref in refs:
         splits[ref["image_id"]].add(ref["split"])
     assert all(len(found) == 1 for found in splits.values())
-    assert {split: n for split, n in Counter(s for (s,) in splits.values()).items() if n > SPLITS[split]} == {}
-    assert {image_id for image_id, found in splits.items() if found == {"val"}} <= set(range(10, 14))
+    assert {
+        split: n for split, n in Counter(s for (s,) in splits.values()).items() if n > SPLITS[split]
+    } == {}
+    assert {image_id for image_id, found in splits.items() if found == {"val"}} <= set(
+        range(10, 14)
+    )
 
 
 def test_boxes_and_areas_are_those_of_the_masks(instances: dict) -> None:
@@ -122,7 +154,12 @@ def test_boxes_and_areas_are_those_of_the_masks(instances: dict) -> None:
         ys, xs = np.nonzero(mask)
         x, y, w, h = row["bbox"]
         assert mask.sum() == pytest.approx(row["area"], rel=0.02)
-        assert np.abs(np.subtract([x, y, x + w, y + h], [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])).max() <= 1
+        assert (
+            np.abs(
+                np.subtract([x, y, x + w, y + h], [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+            ).max()
+            <= 1
+        )
 
 
 @settings(max_examples=40, deadline=None)
@@ -149,7 +186,11 @@ def test_a_speck_is_no_part_of_an_annotation() -> None:
     mask[5:15, 5:15] = True
     mask[30, 30:37] = True  # 7 pixels
     row = _annotation(3, mask)
-    assert (row["area"], row["bbox"], len(row["segmentation"])) == (100.0, [5.0, 5.0, 10.0, 10.0], 1)
+    assert (row["area"], row["bbox"], len(row["segmentation"])) == (
+        100.0,
+        [5.0, 5.0, 10.0, 10.0],
+        1,
+    )
     mask[31, 30] = True  # 8
     row = _annotation(3, mask)
     assert (row["area"], len(row["segmentation"])) == (108.0, 2)

@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tris_core.shapes.dataset import SIZES
-from tris_core.shapes.language import WORDS, Expression, Phrase, draw_caption, draw_expressions, identifies
+from tris_core.shapes.language import (
+    WORDS,
+    Expression,
+    Phrase,
+    draw_caption,
+    draw_expressions,
+    identifies,
+)
 from tris_core.shapes.scene import COLORS, PATTERNS, SHAPES, Scene, Thing, sample_scene
 
 RELATIONS = ("to the left of", "to the right of", "above", "below")
@@ -52,26 +59,44 @@ def read(text: str, scene: Scene) -> list[int]:
             landmarks = [j for j in everything if named(landmark, scene.things[j])]
             assert len(landmarks) == 1, f"{text!r}: {len(landmarks)} landmarks"
             other = scene.things[landmarks[0]]
-            return [i for i in everything if named(head, scene.things[i]) and lies(relation, scene.things[i], other)]
+            return [
+                i
+                for i in everything
+                if named(head, scene.things[i]) and lies(relation, scene.things[i], other)
+            ]
     for place in PLACES:
         if text.endswith(f" {place}"):
-            return most(place, scene, [i for i in everything if named(text.removesuffix(place), scene.things[i])])
+            return most(
+                place,
+                scene,
+                [i for i in everything if named(text.removesuffix(place), scene.things[i])],
+            )
     return [i for i in everything if named(text, scene.things[i])]
 
 
 @st.composite
 def scenes(draw: st.DrawFn) -> tuple[Scene, np.random.Generator]:
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    few = tuple(COLORS)[:2], PATTERNS[:2]  # a small palette makes look-alikes, which need qualifiers
+    few = (
+        tuple(COLORS)[:2],
+        PATTERNS[:2],
+    )  # a small palette makes look-alikes, which need qualifiers
     palette = (SHAPES[:2], *few) if draw(st.booleans()) else (SHAPES, tuple(COLORS), PATTERNS)
     return sample_scene(
-        rng, draw(st.integers(184, 216)), draw(st.integers(168, 200)), draw(st.integers(1, 5)), SIZES, palette
+        rng,
+        draw(st.integers(184, 216)),
+        draw(st.integers(168, 200)),
+        draw(st.integers(1, 5)),
+        SIZES,
+        palette,
     ), rng
 
 
 @settings(max_examples=150, deadline=None)
 @given(scenes())
-def test_every_expression_means_exactly_its_target(drawn: tuple[Scene, np.random.Generator]) -> None:
+def test_every_expression_means_exactly_its_target(
+    drawn: tuple[Scene, np.random.Generator],
+) -> None:
     scene, rng = drawn
     for target in range(len(scene.things)):
         texts = [str(expression) for expression in draw_expressions(rng, scene, target, 3)]
@@ -120,12 +145,18 @@ def test_a_near_tie_identifies_nothing() -> None:
     star = Phrase("", "", "", "star")
     left = Expression(star, place="on the left")
     assert identifies(Scene(200, 200, (thing(50, 50), thing(150, 50)), 0), left, 0)
-    assert not identifies(Scene(200, 200, (thing(50, 50), thing(60, 150)), 0), left, 0)  # nearly as far left
-    assert not identifies(Scene(200, 200, (thing(95, 50), thing(190, 50)), 0), left, 0)  # nearly in the middle
+    assert not identifies(
+        Scene(200, 200, (thing(50, 50), thing(60, 150)), 0), left, 0
+    )  # nearly as far left
+    assert not identifies(
+        Scene(200, 200, (thing(95, 50), thing(190, 50)), 0), left, 0
+    )  # nearly in the middle
 
 
 def test_a_relation_needs_one_landmark() -> None:
-    above = Expression(Phrase("", "", "red", ""), relation="above", landmark=Phrase("", "", "blue", ""))
+    above = Expression(
+        Phrase("", "", "red", ""), relation="above", landmark=Phrase("", "", "blue", "")
+    )
     one = Scene(200, 200, (thing(50, 40), thing(50, 150, "blue")), 0)
     two = Scene(200, 200, (*one.things, thing(150, 150, "blue")), 0)
     assert identifies(one, above, 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tris_core.errors import InputError
+from tris_core.runtime.errors import InputError
 from tris_core.training.loggers import Logger, open_log
 
 ROWS = {10: {"total": 1.5, "cls": 0.25}, 20: {"total": 0.75, "cls": 0.125}}
@@ -43,16 +43,22 @@ def test_wandb_is_offline(logs: Path) -> None:
     write("wandb")
     (file,) = logs.glob("wandb/offline-run-*/*.wandb")
     content = file.read_bytes()  # records of protobuf, values as JSON
-    assert all(json.dumps(value).encode() in content for row in ROWS.values() for value in row.values())
+    assert all(
+        json.dumps(value).encode() in content for row in ROWS.values() for value in row.values()
+    )
     assert b"total" in content
 
 
 @pytest.mark.parametrize("logger", ["tensorboard", "wandb"])
-def test_a_missing_package_is_named(logger: Logger, logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named(
+    logger: Logger, logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for module in ("tensorboard", "wandb"):
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
-    with pytest.raises(InputError, match=rf"runtime.logger: {logger} needs .*install `tris\[{logger}\]`"):
+    with pytest.raises(
+        InputError, match=rf"runtime.logger: {logger} needs .*install `tris\[{logger}\]`"
+    ):
         write(logger)
 
 

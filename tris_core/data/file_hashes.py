@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from filelock import FileLock
 
-from tris_core.files import replacing, sha256_of_file
-from tris_core.processes import cores
+from tris_core.runtime.files import replacing, sha256_of_file
+from tris_core.runtime.processes import cores
 
 RECENT = 2.0  # seconds: the coarsest clock of a file system in use (FAT)
 
@@ -43,7 +43,9 @@ def file_hashes(folder: Path, names: Sequence[str], kept: Path) -> list[str | No
         if now is not None and (name not in known or known[name][:-1] != now)
     ]
     with ThreadPoolExecutor(cores()) as pool:
-        hashed = dict(zip(changed, pool.map(lambda name: hash_file(folder / name), changed), strict=True))
+        hashed = dict(
+            zip(changed, pool.map(lambda name: hash_file(folder / name), changed), strict=True)
+        )
     present = [name for name, now in zip(names, stamps, strict=True) if now is not None]
     found = {name: hashed[name] if name in hashed else known[name] for name in present}
     if hashed or found.keys() != known.keys():

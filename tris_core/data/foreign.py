@@ -10,11 +10,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tris_core.data.rle import MOST_COUNTS
-from tris_core.errors import InputError
-from tris_core.files import check_seal, has_seal
+from tris_core.runtime.errors import InputError
+from tris_core.runtime.files import check_seal, has_seal
 
 LONGEST_CELL = MOST_COUNTS + 1000  # characters of a CSV cell: the longest mask, and JSON around it
-ROOM, PROPORTION = 2**28, 16  # bytes that a Parquet file may unpack to: ROOM, and PROPORTION for each of its own
+ROOM, PROPORTION = (
+    2**28,
+    16,
+)  # bytes that a Parquet file may unpack to: ROOM, and PROPORTION for each of its own
 MOST_ROWS = 10**6  # rows that it may have, and one for each of its bytes
 BATCH_BYTES, BATCH_ROWS = 2**24, 2**15
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
@@ -47,7 +50,9 @@ def csv_rows(path: Path) -> Iterator[list[str]]:
             raise InputError(f"{where}; look for a quote that is never closed") from error
         raise InputError(f"{where}; write it again, as CSV in UTF-8") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); write it again, CSV in UTF-8") from error
+        raise InputError(
+            f"{path}: cannot be read ({error}); write it again, CSV in UTF-8"
+        ) from error
 
 
 @contextmanager
@@ -114,8 +119,12 @@ def _check_metadata(metadata: pq.FileMetaData, path: Path, columns: list[str], s
 def _check_room(path: Path, size: int, unpacked: int) -> None:
     room = ROOM + PROPORTION * size
     if unpacked > room:
-        problem = f"unpacks to {unpacked:,} bytes or more, {room:,} are allowed for a file of {size:,}"
-        raise InputError(f"{path}: {problem}; split it, or write it without compression and dictionaries")
+        problem = (
+            f"unpacks to {unpacked:,} bytes or more, {room:,} are allowed for a file of {size:,}"
+        )
+        raise InputError(
+            f"{path}: {problem}; split it, or write it without compression and dictionaries"
+        )
 
 
 def unpacked_bytes(column: pa.Array) -> int:
@@ -136,7 +145,9 @@ def read_foreign(file: pq.ParquetFile, path: Path, columns: list[str]) -> pa.Tab
     """Some columns whole, their texts written out: as large as `batches` lets them be."""
     schema = file.schema_arrow
     plain = pa.schema([(name, value_type(schema.field(name).type)) for name in columns])
-    return pa.Table.from_batches([batch.cast(plain) for batch in batches(file, path, columns)], plain)
+    return pa.Table.from_batches(
+        [batch.cast(plain) for batch in batches(file, path, columns)], plain
+    )
 
 
 def value_type(kind: pa.DataType) -> pa.DataType:

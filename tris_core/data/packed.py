@@ -20,12 +20,13 @@ from PIL import __version__ as pil_version
 from torch import Tensor
 
 from tris_core.data.file_hashes import Hashed, file_hashes, hash_file, keep_hashes
-from tris_core.errors import InputError
-from tris_core.files import plain_when_full, read_sealed_json, replacing, sha256_of_file
-from tris_core.images import read_image, resize_square, to_tensor
-from tris_core.locks import hold
-from tris_core.processes import map_in_processes
-from tris_core.progress import progress
+from tris_core.data.images import read_image
+from tris_core.data.transforms import resize_square, to_tensor
+from tris_core.runtime.errors import InputError
+from tris_core.runtime.files import plain_when_full, read_sealed_json, replacing, sha256_of_file
+from tris_core.runtime.locks import hold
+from tris_core.runtime.processes import map_in_processes
+from tris_core.runtime.progress import progress
 
 SHARD = 2048  # images
 DIGITS = 32  # of an image's SHA-256 in the manifest
@@ -34,7 +35,9 @@ AGAIN = "run `dvc repro -f pack_images`, then `dvc repro`"
 Manifest = dict[str, Any]
 
 
-def pack_images(images: pd.DataFrame, root: Path, size: int, scratch: Path, *, workers: int, shard: int = SHARD) -> Manifest:
+def pack_images(
+    images: pd.DataFrame, root: Path, size: int, scratch: Path, *, workers: int, shard: int = SHARD
+) -> Manifest:
     """Resize all `images` (columns image_id, path, height, width) and keep them under `scratch`.
 
     They are kept as shards (N, size, size, 3) uint8 of `shard` images each. Returns the manifest: size, number of images,
@@ -61,7 +64,15 @@ def _packing(scratch: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _pack(images: pd.DataFrame, root: Path, size: int, scratch: Path, folder: Path, workers: int, shard: int) -> Manifest:
+def _pack(
+    images: pd.DataFrame,
+    root: Path,
+    size: int,
+    scratch: Path,
+    folder: Path,
+    workers: int,
+    shard: int,
+) -> Manifest:
     """Write the shards to `folder`, keep the hashes of the image files under `scratch`, and return the manifest."""
     hashed: dict[str, Hashed] = {}
     shards = list(_write_shards(images, root, size, folder, workers, shard, hashed))
@@ -77,17 +88,29 @@ def _pack(images: pd.DataFrame, root: Path, size: int, scratch: Path, folder: Pa
 
 
 def _write_shards(
-    images: pd.DataFrame, root: Path, size: int, folder: Path, workers: int, shard: int, hashed: dict[str, Hashed]
+    images: pd.DataFrame,
+    root: Path,
+    size: int,
+    folder: Path,
+    workers: int,
+    shard: int,
+    hashed: dict[str, Hashed],
 ) -> Iterator[dict[str, Any]]:
     """Entries of the manifest as the shards are written; `hashed` is filled by path."""
     rows = images[["path", "height", "width"]].itertuples(index=False, name=None)
     work = map_in_processes(partial(_square, root=root, size=size), rows, workers=workers)
     with closing(work) as squares, progress(len(images), "images") as bar:
         for number, start in enumerate(range(0, len(images), shard)):
-            target, paths = folder / f"shard-{number:03d}.npy", images["path"].iloc[start : start + shard]
+            target, paths = (
+                folder / f"shard-{number:03d}.npy",
+                images["path"].iloc[start : start + shard],
+            )
             shape = (len(paths), size, size, 3)
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            with plain_when_full(target), target.open("wb") as file:  # a memory map would die of SIGBUS on a full disk
+            with (
+                plain_when_full(target),
+                target.open("wb") as file,
+            ):  # a memory map would die of SIGBUS on a full disk
                 np.lib.format.write_array_header_1_0(file, header)
                 for path in paths:
                     square, hashed[path] = next(squares)
@@ -132,19 +155,27 @@ def check_pictures(manifest: Path, images: pd.DataFrame, root: Path, scratch: Pa
     content = read_sealed_json(manifest, AGAIN)
     paths, packed = images["path"].tolist(), content["pictures"]
     if len(paths) != len(packed):
-        raise InputError(f"{manifest}: is of {len(packed)} images, the index of {len(paths)}; run `dvc repro pack_images`")
+        raise InputError(
+            f"{manifest}: is of {len(packed)} images, the index of {len(paths)}; run `dvc repro pack_images`"
+        )
     found = file_hashes(root, paths, _kept(scratch, content, "pictures"))
     for path, now, then in zip(paths, found, packed, strict=True):
         if now is None:
-            raise InputError(f"{root / path}: is missing or cannot be read; put it back, or correct dataset.root")
+            raise InputError(
+                f"{root / path}: is missing or cannot be read; put it back, or correct dataset.root"
+            )
         if now[:DIGITS] != then:
-            raise InputError(f"{root / path}: is not the image that was packed; put that back, or {AGAIN}")
+            raise InputError(
+                f"{root / path}: is not the image that was packed; put that back, or {AGAIN}"
+            )
 
 
 class PackedImages:
     """The images of an index at training size, by row of `images`."""
 
-    def __init__(self, manifest: Path, images: pd.DataFrame, root: Path, scratch: Path, *, workers: int) -> None:
+    def __init__(
+        self, manifest: Path, images: pd.DataFrame, root: Path, scratch: Path, *, workers: int
+    ) -> None:
         """Open the shards that the manifest names under `scratch`, and make them again if they are not what it says.
 
         Raises `InputError` for an image that changed since the manifest was written (`check_pictures`), and if shards made
@@ -155,18 +186,24 @@ class PackedImages:
         self.size: int = content["size"]
         self._per_shard: int = content["images_per_shard"]
         shards = _open_shards(scratch, content)
-        self._shards = _made_again(manifest, images, root, scratch, workers) if shards is None else shards
+        self._shards = (
+            _made_again(manifest, images, root, scratch, workers) if shards is None else shards
+        )
 
     def __getitem__(self, rows: NDArray[np.int64]) -> Tensor:
         """uint8 (N, 3, size, size) of rows of the images table."""
-        return to_tensor(np.stack([self._shards[row // self._per_shard][row % self._per_shard] for row in rows]))
+        return to_tensor(
+            np.stack([self._shards[row // self._per_shard][row % self._per_shard] for row in rows])
+        )
 
 
 def _open_shards(scratch: Path, manifest: Manifest) -> list[NDArray[np.uint8]] | None:
     """The shards, memory-mapped; None unless all of them have the bytes that the manifest says (`file_hashes`)."""
     folder, shards = shard_folder(scratch, manifest), manifest["shards"]
     names = [shard["file"] for shard in shards]
-    if file_hashes(folder, names, _kept(scratch, manifest, "shards")) != [shard["sha256"] for shard in shards]:
+    if file_hashes(folder, names, _kept(scratch, manifest, "shards")) != [
+        shard["sha256"] for shard in shards
+    ]:
         return None
     try:
         return [np.load(folder / name, mmap_mode="r") for name in names]
@@ -174,19 +211,30 @@ def _open_shards(scratch: Path, manifest: Manifest) -> list[NDArray[np.uint8]] |
         return None
 
 
-def _made_again(manifest: Path, images: pd.DataFrame, root: Path, scratch: Path, workers: int) -> list[NDArray[np.uint8]]:
+def _made_again(
+    manifest: Path, images: pd.DataFrame, root: Path, scratch: Path, workers: int
+) -> list[NDArray[np.uint8]]:
     content = read_sealed_json(manifest, AGAIN)
     with _packing(scratch) as folder:
         if (shards := _open_shards(scratch, content)) is not None:  # another process was first
             return shards
-        print(f"{shard_folder(scratch, content)}: shards missing or damaged; packing the images again", flush=True)
-        made = _pack(images, root, content["size"], scratch, folder, workers, content["images_per_shard"])
+        print(
+            f"{shard_folder(scratch, content)}: shards missing or damaged; packing the images again",
+            flush=True,
+        )
+        made = _pack(
+            images, root, content["size"], scratch, folder, workers, content["images_per_shard"]
+        )
         if made != content:
-            where = f"{manifest}: the images under {root} give other pixels here (Pillow {pil_version})"
+            where = (
+                f"{manifest}: the images under {root} give other pixels here (Pillow {pil_version})"
+            )
             raise InputError(f"{where} than where it was made; {AGAIN}")
         _place(folder, scratch, content)
         if (shards := _open_shards(scratch, content)) is None:
-            raise InputError(f"{shard_folder(scratch, content)}: does not keep what is written; check the disk")
+            raise InputError(
+                f"{shard_folder(scratch, content)}: does not keep what is written; check the disk"
+            )
     return shards
 
 

@@ -81,7 +81,9 @@ def box(counts: bytes, height: int, width: int) -> tuple[float, float, float, fl
     return x, y, x + w, y + h
 
 
-def from_segmentation(segmentation: Any, height: int, width: int, overlap: Overlap) -> tuple[bytes, list[str]]:
+def from_segmentation(
+    segmentation: Any, height: int, width: int, overlap: Overlap
+) -> tuple[bytes, list[str]]:
     """Compressed runs of a COCO segmentation, and what was amiss with it (the constants above, each at most once).
 
     `segmentation` is a list of polygons [x0, y0, x1, y1, ...] in pixels, a run-length dict, or a list of such dicts,
@@ -91,25 +93,36 @@ def from_segmentation(segmentation: Any, height: int, width: int, overlap: Overl
     if isinstance(segmentation, dict):
         return _from_runs(segmentation, height, width), []
     if not isinstance(segmentation, list):
-        raise ValueError(f"segmentation is a {type(segmentation).__name__}, expected a list of polygons or a dict")
+        raise ValueError(
+            f"segmentation is a {type(segmentation).__name__}, expected a list of polygons or a dict"
+        )
     if segmentation and all(isinstance(part, dict) for part in segmentation):
-        parts = [{"size": [height, width], "counts": _from_runs(part, height, width)} for part in segmentation]
+        parts = [
+            {"size": [height, width], "counts": _from_runs(part, height, width)}
+            for part in segmentation
+        ]
         return coco.merge(parts)["counts"], []
     remarks: list[str] = []
     polygons = [polygon for polygon in segmentation if _usable(polygon, height, width, remarks)]
     if not polygons:
         return _compressed([height * width], height, width), list(dict.fromkeys(remarks))
     if not height * width:
-        raise ValueError(f"a polygon on an image of {height} x {width} pixels")  # pycocotools would never come back
+        raise ValueError(
+            f"a polygon on an image of {height} x {width} pixels"
+        )  # pycocotools would never come back
     if sum(_outline(polygon) for polygon in polygons) > LONGEST:
-        raise ValueError(f"its polygons have outlines of more than {LONGEST:,.0f} pixels; simplify them")
+        raise ValueError(
+            f"its polygons have outlines of more than {LONGEST:,.0f} pixels; simplify them"
+        )
     merged, overlapping = _merged(polygons, height, width, overlap)
     if overlapping:
         remarks.append(OVERLAPPING)
     return merged, list(dict.fromkeys(remarks))
 
 
-def _merged(polygons: list[list[float]], height: int, width: int, overlap: Overlap) -> tuple[bytes, bool]:
+def _merged(
+    polygons: list[list[float]], height: int, width: int, overlap: Overlap
+) -> tuple[bytes, bool]:
     """Compressed runs of the pixels in exactly one polygon ("drop") or in any ("union").
 
     The flag says whether some pixel is in two or more. The runs are counted and no mask is made, so
@@ -133,7 +146,9 @@ def _merged(polygons: list[list[float]], height: int, width: int, overlap: Overl
 
 
 def _compressed(runs: list[int], height: int, width: int) -> bytes:
-    counts: bytes = coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)["counts"]
+    counts: bytes = coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)[
+        "counts"
+    ]
     return counts
 
 
@@ -145,7 +160,11 @@ def _outline(polygon: list[float]) -> float:
 
 def _usable(polygon: Any, height: int, width: int, remarks: list[str]) -> bool:
     """Whether a polygon encloses anything, noting what is amiss. Raises ValueError if it is no list of coordinates."""
-    if not isinstance(polygon, list) or len(polygon) % 2 or not all(_is_coordinate(value) for value in polygon):
+    if (
+        not isinstance(polygon, list)
+        or len(polygon) % 2
+        or not all(_is_coordinate(value) for value in polygon)
+    ):
         raise ValueError("a polygon is not a flat list of an even number of coordinates in pixels")
     if len(polygon) < 6:  # pycocotools would take four numbers for a box
         remarks.append(TOO_FEW_POINTS)
@@ -170,11 +189,16 @@ def _from_runs(runs: dict[str, Any], height: int, width: int) -> bytes:
             f"run-length size is {reprlib.repr(runs.get('size'))}, but the image has [{height}, {width}] (height, width)"
         )
     if isinstance(counts, list):
-        if not all(type(count) is int and count >= 0 for count in counts) or sum(counts) != height * width:
+        if (
+            not all(type(count) is int and count >= 0 for count in counts)
+            or sum(counts) != height * width
+        ):
             raise ValueError(f"run lengths do not add up to {height} x {width} pixels")
         counts = _compressed(counts, height, width)
     if not isinstance(counts, str | bytes):
-        raise ValueError(f"run-length counts are {type(counts).__name__}, expected a list or a string")
+        raise ValueError(
+            f"run-length counts are {type(counts).__name__}, expected a list or a string"
+        )
     compressed = counts.encode() if isinstance(counts, str) else counts
     check(compressed, height, width)
     return compressed

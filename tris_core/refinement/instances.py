@@ -20,12 +20,18 @@ def find_centroids(displacement: Tensor, iterations: int = 300) -> Tensor:
     Every iteration adds the displacement found at the present place, interpolated bilinearly and held inside the map.
     """
     if not displacement.isfinite().all():
-        raise ValueError("the displacement field has values that are not finite; look for a diverged IRN training")
+        raise ValueError(
+            "the displacement field has values that are not finite; look for a diverged IRN training"
+        )
     _, height, width = displacement.shape
     last = displacement.new_tensor([width - 1, height - 1], dtype=torch.float32)
-    unit = 2 / last.clamp(min=1)  # places are (x, y) in the units of grid_sample, where the map spans -1 to 1
+    unit = 2 / last.clamp(
+        min=1
+    )  # places are (x, y) in the units of grid_sample, where the map spans -1 to 1
     field = (displacement.float().flip(0) * unit[:, None, None])[None]
-    y, x = torch.meshgrid(torch.arange(height).to(field), torch.arange(width).to(field), indexing="ij")
+    y, x = torch.meshgrid(
+        torch.arange(height).to(field), torch.arange(width).to(field), indexing="ij"
+    )
     place = (torch.stack([x, y], dim=2) * unit - 1)[None]
     for _ in range(iterations):
         moved = F.grid_sample(field, place, padding_mode="border", align_corners=True)
@@ -47,7 +53,13 @@ def instance_maps(displacement: Tensor) -> Tensor:
 
 
 def refine_maps(
-    cams: Tensor, edge: Tensor, displacement: Tensor, *, radius: int = 5, beta: float = 10, exp_times: int = 8
+    cams: Tensor,
+    edge: Tensor,
+    displacement: Tensor,
+    *,
+    radius: int = 5,
+    beta: float = 10,
+    exp_times: int = 8,
 ) -> Tensor:
     """Refine all response maps of one image: (R, H0, W0) in [0, 1] to (R, H0, W0) float32 in [0, 1].
 
@@ -60,13 +72,21 @@ def refine_maps(
     """
     height, width = edge.shape
     if (height, width) != (-(-cams.shape[1] // STRIDE), -(-cams.shape[2] // STRIDE)):
-        raise ValueError(f"edge {height, width} is not the stride-{STRIDE} map of cams {tuple(cams.shape)}")
-    small = F.interpolate(cams[None].float(), (height, width), mode="bilinear", align_corners=True)[0]
-    walked = walk_instances(small, edge, instance_maps(displacement), radius=radius, beta=beta, exp_times=exp_times)
+        raise ValueError(
+            f"edge {height, width} is not the stride-{STRIDE} map of cams {tuple(cams.shape)}"
+        )
+    small = F.interpolate(cams[None].float(), (height, width), mode="bilinear", align_corners=True)[
+        0
+    ]
+    walked = walk_instances(
+        small, edge, instance_maps(displacement), radius=radius, beta=beta, exp_times=exp_times
+    )
     return torch.stack([_full_size(parts, cams.shape[1], cams.shape[2]) for parts in walked])
 
 
-def walk_instances(cams: Tensor, edge: Tensor, masks: Tensor, *, radius: int, beta: float, exp_times: int) -> list[Tensor]:
+def walk_instances(
+    cams: Tensor, edge: Tensor, masks: Tensor, *, radius: int, beta: float, exp_times: int
+) -> list[Tensor]:
     """Walk maps (R, h, w), each cut by the instance `masks` (N, h, w) bool: R tensors (n_r, h, w), n_r <= N.
 
     All parts of all maps share one walk. Parts without response stay zero and are left out.

@@ -9,17 +9,21 @@ import torch.nn.functional as F
 from scipy.special import gammaln
 from torch import Tensor
 
-from tris_core.refinement.affinity import edge_to_affinity, search_paths
+from tris_core.irn.affinity import edge_to_affinity, search_paths
 
 
-def walk(cam: Tensor, edge: Tensor, *, radius: int = 5, beta: float = 10, exp_times: int = 8) -> Tensor:
+def walk(
+    cam: Tensor, edge: Tensor, *, radius: int = 5, beta: float = 10, exp_times: int = 8
+) -> Tensor:
     """Walk maps `cam` (K, H, W) over the boundary probabilities `edge` (H, W) in [0, 1]: (K, H, W) float32.
 
     A step replaces a value by the mean of its neighbourhood weighted by affinity ** beta; 2 ** exp_times steps are
     taken from cam * (1 - edge). All K maps walk at once. Pixels outside the map are no neighbours.
     """
     if cam.shape[1:] != edge.shape:
-        raise ValueError(f"cam {tuple(cam.shape)} and edge {tuple(edge.shape)} differ in size; resize one to the other")
+        raise ValueError(
+            f"cam {tuple(cam.shape)} and edge {tuple(edge.shape)} differ in size; resize one to the other"
+        )
     edge = edge.float()
     start = (cam.float() * (1 - edge)).flatten(1).T
     start = F.pad(start, (0, -len(cam) % 4))  # sparse products are fastest with columns in fours
@@ -40,11 +44,15 @@ def transition_matrix(edge: Tensor, radius: int, beta: float) -> Tensor:
     weights = (weights / weights.sum(dim=1, keepdim=True)).flatten()[entries]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(row_starts, columns, weights, size=(len(pairs), len(pairs)), check_invariants=False)
+        return torch.sparse_csr_tensor(
+            row_starts, columns, weights, size=(len(pairs), len(pairs)), check_invariants=False
+        )
 
 
 @lru_cache(maxsize=16)  # the images of a data set have a few sizes
-def _neighbours(height: int, width: int, radius: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _neighbours(
+    height: int, width: int, radius: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Who is whose neighbour in a map of P pairs and up to O neighbours of a pixel, itself included.
 
     Row starts (HW + 1,) and columns (Z,) of the matrix, int32; where every pixel's weights lie (HW, O) in the flattened
@@ -55,7 +63,9 @@ def _neighbours(height: int, width: int, radius: int, device: torch.device) -> t
     nothing = len(number) * height * width
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     columns, pairs, inside = [], [], []
-    for dy, dx in sorted({(0, 0), *number, *((-dy, -dx) for dy, dx in number)}):  # so that columns ascend within a row
+    for dy, dx in sorted(
+        {(0, 0), *number, *((-dy, -dx) for dy, dx in number)}
+    ):  # so that columns ascend within a row
         here, there = y * width + x, (y + dy) * width + x + dx
         if (dy, dx) == (0, 0):
             pair = torch.full_like(here, nothing + 1)
@@ -69,7 +79,12 @@ def _neighbours(height: int, width: int, radius: int, device: torch.device) -> t
     kept, column, pair = (torch.stack(of, dim=2).flatten(0, 1) for of in (inside, columns, pairs))
     row_starts = F.pad(kept.sum(dim=1).cumsum(dim=0), (1, 0))
     entries = kept.flatten().nonzero()[:, 0]
-    return row_starts.int().to(device), column[kept].int().to(device), pair.to(device), entries.to(device)
+    return (
+        row_starts.int().to(device),
+        column[kept].int().to(device),
+        pair.to(device),
+        entries.to(device),
+    )
 
 
 def chebyshev_coefficients(power: int, tolerance: float = 1e-5) -> list[float]:

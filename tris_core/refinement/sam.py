@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from tris_core.errors import InputError
+from tris_core.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import SamModel, SamProcessor
@@ -24,25 +24,41 @@ def load_sam(folder: Path) -> tuple[SamModel, SamProcessor]:
     try:
         from transformers import SamModel, SamProcessor
     except ImportError as error:
-        raise InputError("refine.method: sam needs transformers; install the extra: tris[sam]") from error
+        raise InputError(
+            "refine.method: sam needs transformers; install the extra: tris[sam]"
+        ) from error
     for name in ("config.json", "model.safetensors", "preprocessor_config.json"):
         if not (folder / name).is_file():
-            raise InputError(f"{folder / name}: not found; refine.sam_weights is the folder of a SAM as transformers saves it")
+            raise InputError(
+                f"{folder / name}: not found; refine.sam_weights is the folder of a SAM as transformers saves it"
+            )
     try:
-        read: Any = SamModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, output_loading_info=True)
+        read: Any = SamModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
         processor: SamProcessor = SamProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{folder}: not a SAM that transformers can read ({error})") from error
     model, loading = read
     if loading["missing_keys"] or loading["unexpected_keys"]:
-        missing, unexpected = sorted(loading["missing_keys"])[:3], sorted(loading["unexpected_keys"])[:3]
-        raise InputError(f"{folder / 'model.safetensors'}: not this SAM's weights; missing {missing}, unexpected {unexpected}")
+        missing, unexpected = (
+            sorted(loading["missing_keys"])[:3],
+            sorted(loading["unexpected_keys"])[:3],
+        )
+        raise InputError(
+            f"{folder / 'model.safetensors'}: not this SAM's weights; missing {missing}, unexpected {unexpected}"
+        )
     return model.eval(), processor
 
 
 @torch.inference_mode()
 def segment(
-    model: SamModel, processor: SamProcessor, image: NDArray[np.uint8], maps: NDArray[np.float32], *, threshold: float
+    model: SamModel,
+    processor: SamProcessor,
+    image: NDArray[np.uint8],
+    maps: NDArray[np.float32],
+    *,
+    threshold: float,
 ) -> NDArray[np.bool_]:
     """Masks (R, H, W) of one image (H, W, 3) from R maps (R, H, W) in [0, 1]; a map without response gives an empty mask.
 
@@ -55,10 +71,15 @@ def segment(
         return masks
     points, boxes = zip(*(prompts(maps[row], threshold) for row in alive), strict=True)
     inputs = processor(
-        image.copy(), input_points=[[[point] for point in points]], input_boxes=[list(boxes)], return_tensors="pt"
+        image.copy(),
+        input_points=[[[point] for point in points]],
+        input_boxes=[list(boxes)],
+        return_tensors="pt",
     ).to(model.device)
     found = model(**inputs)
-    grown = processor.post_process_masks(found.pred_masks, inputs["original_sizes"], inputs["reshaped_input_sizes"])[0]
+    grown = processor.post_process_masks(
+        found.pred_masks, inputs["original_sizes"], inputs["reshaped_input_sizes"]
+    )[0]
     best = found.iou_scores[0].argmax(dim=1)
     masks[alive] = grown[torch.arange(len(alive)), best.cpu()].cpu().numpy()
     return masks

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tris_core.errors import InputError
-from tris_core.metrics import HITS, PRECISION_AT, ious, summarise
-from tris_core.paper import Row
+from tris_core.evaluation.metrics import HITS, PRECISION_AT, ious, summarise
+from tris_core.reports.paper import Row
+from tris_core.runtime.errors import InputError
 
 COLUMNS = ("mIoU", "PointIt", "P@0.5", "PointM")
 RESAMPLES = 2000
@@ -17,12 +17,20 @@ RESAMPLES = 2000
 def per_expression(records: pd.DataFrame) -> pd.DataFrame:
     """What every metric but oIoU is the mean of, by expression_id, with image_id."""
     iou = ious(records)
-    values = {"mIoU": iou, **{f"P@{t}": iou >= t for t in PRECISION_AT}, **{name: records[hit] for name, hit in HITS.items()}}
-    frame = pd.DataFrame({"expression_id": records["expression_id"], "image_id": records["image_id"], **values})
+    values = {
+        "mIoU": iou,
+        **{f"P@{t}": iou >= t for t in PRECISION_AT},
+        **{name: records[hit] for name, hit in HITS.items()},
+    }
+    frame = pd.DataFrame(
+        {"expression_id": records["expression_id"], "image_id": records["image_id"], **values}
+    )
     return frame.astype(dict.fromkeys(values, float)).set_index("expression_id").sort_index()
 
 
-def bootstrap_interval(difference: pd.DataFrame, *, seed: int = 0, level: float = 0.95) -> dict[str, tuple[float, float]]:
+def bootstrap_interval(
+    difference: pd.DataFrame, *, seed: int = 0, level: float = 0.95
+) -> dict[str, tuple[float, float]]:
     """Percentile interval of the mean of every column but `image_id`, when whole images are drawn with replacement.
 
     Sentences of an image share its objects, so images, not sentences, are what was sampled.
@@ -37,7 +45,9 @@ def resampled_sums(values: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     """Sums of every column but `image_id`, a row per resample of as many images as there are, drawn with replacement."""
     totals = values.groupby("image_id").sum()
     n = len(totals)
-    draws: NDArray[np.int64] = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    draws: NDArray[np.int64] = np.random.default_rng(seed).multinomial(
+        n, np.full(n, 1 / n), size=RESAMPLES
+    )
     return pd.DataFrame(draws @ totals.to_numpy(), columns=totals.columns)
 
 
@@ -49,21 +59,33 @@ def differences(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """
     one, other = per_expression(first), per_expression(second)
     if not one.index.equals(other.index):
-        raise InputError("the runs were not measured on the same expressions; run them on the same data")
+        raise InputError(
+            "the runs were not measured on the same expressions; run them on the same data"
+        )
     interval = bootstrap_interval((other - one).assign(image_id=one["image_id"]))
     areas = first[["expression_id", "image_id", "intersection", "union"]].merge(
         second[["expression_id", "intersection", "union"]], on="expression_id", suffixes=("", "_2")
     )
     sums = resampled_sums(areas.drop(columns="expression_id"))
-    overall = sums["intersection_2"] / sums["union_2"].clip(lower=1) - sums["intersection"] / sums["union"].clip(lower=1)
+    overall = sums["intersection_2"] / sums["union_2"].clip(lower=1) - sums["intersection"] / sums[
+        "union"
+    ].clip(lower=1)
     interval["oIoU"] = tuple(np.quantile(overall, [0.025, 0.975]))
     values = pd.DataFrame({"first": summarise(first), "second": summarise(second)})
     values["difference"] = values["second"] - values["first"]
-    return values.assign(**{side: [interval[name][i] for name in values.index] for i, side in enumerate(("low", "high"))})
+    return values.assign(
+        **{
+            side: [interval[name][i] for name in values.index]
+            for i, side in enumerate(("low", "high"))
+        }
+    )
 
 
 def compare(
-    groups: Mapping[str, Sequence[pd.DataFrame]], *, against: str, paper: Mapping[str, Row] | None = None
+    groups: Mapping[str, Sequence[pd.DataFrame]],
+    *,
+    against: str,
+    paper: Mapping[str, Row] | None = None,
 ) -> pd.DataFrame:
     """A row per group of runs (`groups`: records of each seed of one split), all numbers in percent, as text.
 
@@ -78,12 +100,18 @@ def compare(
     for name, runs in tables.items():
         for run in runs:
             if not run.index.equals(index):
-                raise InputError(f"{name} and {against} were not measured on the same expressions; run them on the same data")
-    averages = {name: sum(run[list(COLUMNS)] for run in runs) / len(runs) for name, runs in tables.items()}
+                raise InputError(
+                    f"{name} and {against} were not measured on the same expressions; run them on the same data"
+                )
+    averages = {
+        name: sum(run[list(COLUMNS)] for run in runs) / len(runs) for name, runs in tables.items()
+    }
     rows = []
     for name, runs in tables.items():
         row = {"run": name, "seeds": str(len(runs))}
-        difference = (averages[name] - averages[against]).assign(image_id=tables[against][0]["image_id"])
+        difference = (averages[name] - averages[against]).assign(
+            image_id=tables[against][0]["image_id"]
+        )
         interval = bootstrap_interval(difference)
         for column in COLUMNS:
             means = [100 * run[column].mean() for run in runs]
@@ -95,7 +123,9 @@ def compare(
                 chance = 2 * _error_of_difference(means, first)
                 undecided = low <= 0 <= high or abs(np.mean(means) - np.mean(first)) < chance
                 verdict = " undecided" if undecided else ""
-                row[f"{column} - {against}"] = f"{100 * difference[column].mean():+.1f} [{low:+.1f}, {high:+.1f}]{verdict}"
+                row[f"{column} - {against}"] = (
+                    f"{100 * difference[column].mean():+.1f} [{low:+.1f}, {high:+.1f}]{verdict}"
+                )
             if paper and column in paper.get(name, {}):
                 row[f"paper's {column}"] = f"{paper[name][column]:.2f}"
         rows.append(row)
@@ -114,7 +144,9 @@ def _error_of_difference(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def beside_paper(
-    groups: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]], labels: Mapping[str, str], paper: Mapping[str, Row]
+    groups: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]],
+    labels: Mapping[str, str],
+    paper: Mapping[str, Row],
 ) -> pd.DataFrame:
     """A row per group and split but train: what runs of several data sets measured beside the paper's numbers, as text.
 
@@ -129,7 +161,9 @@ def beside_paper(
             row = {"run": name, "data": f"{labels[name]} {split}", "seeds": str(len(runs))}
             for column in columns:
                 values = [100 * run[split][column] for run in runs]
-                row[column] = f"{np.mean(values):.2f}" + (f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else "")
+                row[column] = f"{np.mean(values):.2f}" + (
+                    f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
+                )
                 theirs = paper.get(row["data"], {}).get(column)
                 row[f"paper's {column}"] = "" if theirs is None else f"{theirs:.2f}"
             rows.append(row)

@@ -12,8 +12,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from tris_core.experiments import Absent
-from tris_core.sheets import BLANK, COLOURS, Panel, fade, fit, heat, tint
+from tris_core.drawing.overlays import BLANK, COLOURS, Panel, fade, fit, heat, tint
+from tris_core.reports.experiments import Absent
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -87,17 +87,23 @@ class Canvas:
 
     def __init__(self, image: NDArray[np.uint8] | None, height: int, width: int) -> None:
         """`image` (H, W, 3), or None for an empty sheet of `height` and `width`."""
-        self._image = fit(np.full((height, width, 3), BLANK, np.uint8) if image is None else image, SIDE)
+        self._image = fit(
+            np.full((height, width, 3), BLANK, np.uint8) if image is None else image, SIDE
+        )
         self._faded = fade(self._image)
 
     def photo(self) -> Picture:
         return _picture("image", self._image)
 
-    def response(self, title: str, response: NDArray[np.float32], *, fact: str = "", chosen: bool = False) -> Picture:
+    def response(
+        self, title: str, response: NDArray[np.float32], *, fact: str = "", chosen: bool = False
+    ) -> Picture:
         """A map (H, W) in [0, 1] as heat, its first maximum ringed where it has one."""
         panel = heat(self._faded, response)
         if not response.any():
-            return _picture(title, panel, fact=", ".join(filter(None, (fact, "no response"))), chosen=chosen)
+            return _picture(
+                title, panel, fact=", ".join(filter(None, (fact, "no response"))), chosen=chosen
+            )
         y, x = np.unravel_index(int(response.argmax()), response.shape)
         scale = panel.shape[0] / response.shape[0]
         centre = round((x + 0.5) * scale), round((y + 0.5) * scale)

@@ -16,7 +16,9 @@ SETTINGS: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9,
     "text.parse_math": False,  # a run may be called anything
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
+    ),
 }
 
 
@@ -31,12 +33,16 @@ def draw_curves(tables: Mapping[str, pd.DataFrame], *, y_label: str) -> Markup:
             x, *lines = table.columns
             for number, line in enumerate(lines):
                 label = line if style == STYLES[0] else None
-                axes.plot(table[x], table[line], style, color=f"C{number}", linewidth=1.4, label=label)
+                axes.plot(
+                    table[x], table[line], style, color=f"C{number}", linewidth=1.4, label=label
+                )
             axes.set_xlabel(x)
         axes.set_ylabel(y_label)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
         drawn = io.StringIO()
-        figure.savefig(drawn, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        figure.savefig(
+            drawn, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        )
     svg = drawn.getvalue()
     return Markup(svg[svg.index("<svg") :].replace(INK, "currentColor"))

@@ -5,15 +5,15 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from tris_core.errors import InputError
-from tris_core.evaluation import in_order
-from tris_core.experiments import RunFiles
-from tris_core.files import replacing
+from tris_core.evaluation.records import in_order
 from tris_core.reports import galleries, numbers
 from tris_core.reports.content import Section
+from tris_core.reports.experiments import RunFiles
 from tris_core.reports.galleries import Judged
 from tris_core.reports.numbers import STEPS
 from tris_core.reports.run import MADE, Run
+from tris_core.runtime.errors import InputError
+from tris_core.runtime.files import replacing
 
 ABOUT = {
     "changes": (
@@ -21,8 +21,14 @@ ABOUT = {
         "The second run less the first. Intervals are of a paired bootstrap over images; undecided: 0 lies within.",
     ),
     "flips": ("What flipped", "Expressions whose IoU crossed 0.5 between the runs."),
-    "metrics": ("Metrics", "As the evaluation stages stored them; the paper's numbers below where it has some."),
-    "kinds": ("Kinds of expressions", "Metrics by kind of expression; tris_core/breakdowns.py defines the groups."),
+    "metrics": (
+        "Metrics",
+        "As the evaluation stages stored them; the paper's numbers below where it has some.",
+    ),
+    "kinds": (
+        "Kinds of expressions",
+        "Metrics by kind of expression; tris_core/evaluation/breakdowns.py defines the groups.",
+    ),
     "failures": (
         "Failures",
         "Every measured expression is of exactly one kind. Other objects are those of the image that the data set's refs name.",
@@ -52,7 +58,9 @@ ABOUT = {
 }
 
 
-def write_page(path: Path, files: list[RunFiles], *, step: int | None, split: str, items: int) -> None:
+def write_page(
+    path: Path, files: list[RunFiles], *, step: int | None, split: str, items: int
+) -> None:
     """Write the report of one run, or of a second against a first, to `path`.
 
     `step` tells whose masks are shown (None: those of the last step that every run has), `split` whose expressions; `items`
@@ -93,8 +101,14 @@ def _check(run: Run, split: str) -> None:
 def _lines(runs: list[Run], step: int, split: str) -> list[str]:
     """What the page is about, in a sentence each."""
     lines = [f"{run.name}: {run.commit}" for run in runs]
-    lines.append(f"Made on {datetime.now(UTC):%Y-%m-%d}. Pictures are of the {split} split, masks those of {STEPS[step]}.")
-    lines += [f"{run.name}: its image files are not there, so that maps and masks stand alone." for run in runs if run.blind]
+    lines.append(
+        f"Made on {datetime.now(UTC):%Y-%m-%d}. Pictures are of the {split} split, masks those of {STEPS[step]}."
+    )
+    lines += [
+        f"{run.name}: its image files are not there, so that maps and masks stand alone."
+        for run in runs
+        if run.blind
+    ]
     return lines
 
 
@@ -131,7 +145,9 @@ def _sections(runs: list[Run], step: int, split: str, items: int) -> list[Sectio
     return list(sections.values())
 
 
-def _masks(sections: dict[str, Section], runs: list[Run], step: int, split: str, items: int) -> None:
+def _masks(
+    sections: dict[str, Section], runs: list[Run], step: int, split: str, items: int
+) -> None:
     """The sections that need a step's masks: failures of the runs that have them, the rest as far as these reach."""
     failures, gallery = sections["failures"], sections["gallery"]
     found = [failures.attempt(Judged, run, step, split) for run in runs]
@@ -145,6 +161,8 @@ def _masks(sections: dict[str, Section], runs: list[Run], step: int, split: str,
         gallery.notes += missing
     if len(judged) == 2:
         first, second = judged
-        sections["flips"].attempt(galleries.flips, sections["flips"], first, second, max(1, items // 4))
+        sections["flips"].attempt(
+            galleries.flips, sections["flips"], first, second, max(1, items // 4)
+        )
     elif len(runs) == 2:
         sections["flips"].notes += missing

@@ -10,19 +10,19 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tris_core.data.layout import IMAGE_FOLDERS
+from tris_core.annotations.layout import IMAGE_FOLDERS
+from tris_core.data.images import read_image
+from tris_core.data.maps import binarise
 from tris_core.data.packed import packed_size
 from tris_core.data.rle import encode
-from tris_core.errors import InputError
-from tris_core.evaluation import by_image
-from tris_core.experiments import Absent, RunFiles
-from tris_core.files import sha256_of_file
-from tris_core.images import read_image
-from tris_core.maps import binarise
-from tris_core.metrics import ious
-from tris_core.paper import label
-from tris_core.parquet import read_table
-from tris_core.response_file import ResponseFile
+from tris_core.evaluation.metrics import ious
+from tris_core.evaluation.records import by_image
+from tris_core.reports.experiments import Absent, RunFiles
+from tris_core.reports.paper import label
+from tris_core.responses.file import ResponseFile
+from tris_core.runtime.errors import InputError
+from tris_core.runtime.files import sha256_of_file
+from tris_core.runtime.parquet import read_table
 
 Response = NDArray[np.float32]
 MADE = {1: "data/responses.parquet", 2: "data/predictions.parquet"}  # what each step is judged by
@@ -71,7 +71,11 @@ class Run:
         """The stages of dvc.lock whose results are this run's. Raises `Absent` where there is no dvc.lock."""
         if self._files.lock is None:
             raise Absent("dvc.lock is not there, so the hashes of the data are not known.")
-        return {name: entry for name, entry in self._files.lock.stages.items() if name not in self._files.stale}
+        return {
+            name: entry
+            for name, entry in self._files.lock.stages.items()
+            if name not in self._files.stale
+        }
 
     @cached_property
     def refs(self) -> pd.DataFrame:
@@ -84,14 +88,18 @@ class Run:
     @cached_property
     def expressions(self) -> pd.DataFrame:
         """text, and everything of its ref and image, by expression_id."""
-        table = self.table("data/index/expressions.parquet").merge(self.refs, on="ref_id", validate="many_to_one")
+        table = self.table("data/index/expressions.parquet").merge(
+            self.refs, on="ref_id", validate="many_to_one"
+        )
         images = self.table("data/index/images.parquet")
         return table.merge(images, on="image_id", validate="many_to_one").set_index("expression_id")
 
     @cached_property
     def sizes(self) -> pd.DataFrame:
         """image_id, path, height and width of the image, by ref_id."""
-        return self.expressions.drop_duplicates("ref_id").set_index("ref_id")[["image_id", "path", "height", "width"]]
+        return self.expressions.drop_duplicates("ref_id").set_index("ref_id")[
+            ["image_id", "path", "height", "width"]
+        ]
 
     def metrics(self, step: int) -> dict[str, dict[str, float]]:
         """Every metric by split; the headline numbers alone where only these are there (a clone without its data)."""
@@ -102,10 +110,12 @@ class Run:
         return found
 
     def records(self, step: int) -> pd.DataFrame:
-        """Records of `tris_core.metrics` with split, image_id, ref_id and iou."""
+        """Records of `tris_core.evaluation.metrics` with split, image_id, ref_id and iou."""
         records = self.table(f"data/evaluation/step{step}/records.parquet")
         owners = self.expressions[["image_id", "ref_id"]].reset_index()
-        return records.merge(owners, on="expression_id", validate="one_to_one").assign(iou=ious(records).to_numpy())
+        return records.merge(owners, on="expression_id", validate="one_to_one").assign(
+            iou=ious(records).to_numpy()
+        )
 
     def masks(self, step: int, split: str) -> pd.DataFrame:
         """expression_id, ref_id, height, width, counts of a split's masks, those that were judged.
@@ -114,7 +124,9 @@ class Run:
         """
         about, path = self.json(f"data/evaluation/step{step}/metrics.json"), MADE[step]
         if sha256_of_file(self.path(path)) != about["sha256"][path]:
-            raise Absent(f"{path} was made anew after it was judged: `dvc repro` brings them together.")
+            raise Absent(
+                f"{path} was made anew after it was judged: `dvc repro` brings them together."
+            )
         if step == 2:
             made = self.table(path)
             return made[made["split"] == split]
@@ -122,9 +134,14 @@ class Run:
 
         def cut(found: pd.DataFrame, maps: Tensor) -> pd.DataFrame:
             masks = [encode(mask) for mask in binarise(maps, about["threshold"]).numpy()]
-            return found[["expression_id", "ref_id"]].assign(height=maps.shape[1], width=maps.shape[2], counts=masks)
+            return found[["expression_id", "ref_id"]].assign(
+                height=maps.shape[1], width=maps.shape[2], counts=masks
+            )
 
-        return pd.concat(by_image(ResponseFile(self.path(path), rows.index), self.sizes, self.size, cut), ignore_index=True)
+        return pd.concat(
+            by_image(ResponseFile(self.path(path), rows.index), self.sizes, self.size, cut),
+            ignore_index=True,
+        )
 
     @cached_property
     def size(self) -> int:
@@ -140,7 +157,11 @@ class Run:
             return dict(zip(found["expression_id"], maps.numpy(), strict=True))
 
         file = ResponseFile(self.path(MADE[1]), pd.Series(expression_ids))
-        return {i: response for found in by_image(file, self.sizes, self.size, own) for i, response in found.items()}
+        return {
+            i: response
+            for found in by_image(file, self.sizes, self.size, own)
+            for i, response in found.items()
+        }
 
     def image(self, ref_id: int) -> NDArray[np.uint8] | None:
         """The image of a ref (H, W, 3); None where its file is not there.

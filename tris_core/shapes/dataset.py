@@ -15,13 +15,16 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from tris_core.files import replacing
-from tris_core.processes import map_in_processes
+from tris_core.runtime.files import replacing
+from tris_core.runtime.processes import map_in_processes
 from tris_core.shapes.language import draw_expressions
 from tris_core.shapes.scene import SHAPES, Mask, Scene, Thing, render, sample_scene
 
 WIDTHS, HEIGHTS = (184, 216), (168, 200)  # pixels, both ends included
-SIZES = (66.0, 108.0)  # pixels: two to three cells of a stride-32 map of the whole scene, as objects of RefCOCO have
+SIZES = (
+    66.0,
+    108.0,
+)  # pixels: two to three cells of a stride-32 map of the whole scene, as objects of RefCOCO have
 N_THINGS = {2: 0.3, 3: 0.4, 4: 0.22, 5: 0.08}
 MIN_PART = 8  # pixels; a smaller visible piece of a thing is no part of its annotation
 ZOOM = 4
@@ -48,7 +51,9 @@ def write_shapes(folder: Path, *, train: int, val: int, test: int, seed: int) ->
         assert scene.things not in seen, "a scene repeats an earlier one; use another seed"
         seen.add(scene.things)
         image_id, file_name = len(images) + 1, _file_name(len(images) + 1)
-        images.append({"id": image_id, "file_name": file_name, "height": scene.height, "width": scene.width})
+        images.append(
+            {"id": image_id, "file_name": file_name, "height": scene.height, "width": scene.width}
+        )
         for annotation, texts in annotated:
             annotation |= {"image_id": image_id, "id": len(annotations) + 1}
             annotations.append(annotation)
@@ -74,14 +79,19 @@ def _draw(folder: Path, seed: int, number: int) -> Drawn:
     Image.fromarray(pixels).save(folder / _file_name(number), quality=95)
     annotated = []
     for target, (thing, mask) in enumerate(zip(scene.things, masks, strict=True)):
-        texts = [str(expression) for expression in draw_expressions(rng, scene, target, int(rng.integers(2, 4)))]
+        texts = [
+            str(expression)
+            for expression in draw_expressions(rng, scene, target, int(rng.integers(2, 4)))
+        ]
         annotated.append((_annotation(1 + SHAPES.index(thing.shape), mask), texts))
     return scene, annotated
 
 
 def _draw_scene(rng: np.random.Generator) -> Scene:
     width, height = (int(rng.integers(low, high + 1)) for low, high in (WIDTHS, HEIGHTS))
-    return sample_scene(rng, width, height, int(rng.choice(list(N_THINGS), p=list(N_THINGS.values()))), SIZES)
+    return sample_scene(
+        rng, width, height, int(rng.choice(list(N_THINGS), p=list(N_THINGS.values()))), SIZES
+    )
 
 
 def _annotation(category_id: int, mask: Mask) -> Row:
@@ -111,7 +121,9 @@ def polygons(mask: Mask) -> list[list[float]]:
     crop = mask[y : y + h, x : x + w].astype(np.uint8)
     enlarged = crop.repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
     contours, _ = cv2.findContours(enlarged, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    return [((contour.reshape(-1, 2) + 0.5) / ZOOM + (x, y)).ravel().tolist() for contour in contours]
+    return [
+        ((contour.reshape(-1, 2) + 0.5) / ZOOM + (x, y)).ravel().tolist() for contour in contours
+    ]
 
 
 def _ref(refs: list[Row], annotation: Row, file_name: str, split: str, texts: list[str]) -> Row:
@@ -133,13 +145,18 @@ def _ref(refs: list[Row], annotation: Row, file_name: str, split: str, texts: li
     }
 
 
-def _write_annotations(folder: Path, images: list[Row], annotations: list[Row], refs: list[Row]) -> None:
+def _write_annotations(
+    folder: Path, images: list[Row], annotations: list[Row], refs: list[Row]
+) -> None:
     instances = {
         "info": {"description": "shapes: generated scenes"},
         "licenses": [],
         "images": images,
         "annotations": annotations,
-        "categories": [{"supercategory": "shape", "id": i, "name": name} for i, name in enumerate(SHAPES, start=1)],
+        "categories": [
+            {"supercategory": "shape", "id": i, "name": name}
+            for i, name in enumerate(SHAPES, start=1)
+        ],
     }
     (folder / "instances.json").write_text(json.dumps(instances))
     (folder / "refs(demo).p").write_bytes(pickle.dumps(refs, protocol=2))

@@ -16,7 +16,9 @@ PLACES = {
 RELATIONS = {
     "to the left of": (-1, 0), "to the right of": (1, 0), "above": (0, -1), "below": (0, 1),
 }  # fmt: skip
-MARGIN = 16.0  # pixels by which a place or a relation must hold to be asserted, or fail to be denied
+MARGIN = (
+    16.0  # pixels by which a place or a relation must hold to be asserted, or fail to be denied
+)
 
 WORDS = tuple(
     sorted({*SHAPES, *COLORS, *PATTERNS, "small", "big", "thing", "and", "a", "the", "with", "of", "scene"}
@@ -43,7 +45,9 @@ class Phrase:
         return all(asked in ("", actual) for asked, actual in pairs)
 
     def __str__(self) -> str:
-        return " ".join(word for word in (self.size, self.pattern, self.color, self.shape or "thing") if word)
+        return " ".join(
+            word for word in (self.size, self.pattern, self.color, self.shape or "thing") if word
+        )
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,16 @@ def referents(scene: Scene, expression: Expression, *, slack: float = 0.0) -> se
     fitting = [i for i, thing in enumerate(things) if expression.phrase.fits(thing)]
     if expression.place:
         dx, dy = PLACES[expression.place]
-        ahead = [dx * (things[i].x - scene.width / 2) + dy * (things[i].y - scene.height / 2) for i in range(len(things))]
-        return {i for i in fitting if ahead[i] > MARGIN - slack and all(ahead[i] > ahead[j] - slack for j in fitting if j != i)}
+        ahead = [
+            dx * (things[i].x - scene.width / 2) + dy * (things[i].y - scene.height / 2)
+            for i in range(len(things))
+        ]
+        return {
+            i
+            for i in fitting
+            if ahead[i] > MARGIN - slack
+            and all(ahead[i] > ahead[j] - slack for j in fitting if j != i)
+        }
     if expression.landmark is not None:
         dx, dy = RELATIONS[expression.relation]
         landmarks = [j for j, thing in enumerate(things) if expression.landmark.fits(thing)]
@@ -105,7 +117,9 @@ def draw_phrase(rng: np.random.Generator, thing: Thing, attributes: int) -> Phra
     )
 
 
-def draw_expressions(rng: np.random.Generator, scene: Scene, target: int, n: int) -> list[Expression]:
+def draw_expressions(
+    rng: np.random.Generator, scene: Scene, target: int, n: int
+) -> list[Expression]:
     """Up to `n` different unambiguous expressions for one thing. Fewer, possibly none, where the scene allows no more."""
     found: dict[str, Expression] = {}
     for _ in range(60):
@@ -120,7 +134,9 @@ def draw_expressions(rng: np.random.Generator, scene: Scene, target: int, n: int
             expression = Expression(phrase, place=str(rng.choice(list(PLACES))))
         elif kind == "relation" and others:
             landmark = draw_phrase(rng, scene.things[rng.choice(others)], 2)
-            expression = Expression(phrase, relation=str(rng.choice(list(RELATIONS))), landmark=landmark)
+            expression = Expression(
+                phrase, relation=str(rng.choice(list(RELATIONS))), landmark=landmark
+            )
         else:
             expression = Expression(phrase)
         if identifies(scene, expression, target):
@@ -141,9 +157,13 @@ def draw_caption(rng: np.random.Generator, scene: Scene) -> str:
         thing = scene.things[i]
         phrase = draw_phrase(rng, thing, 3 if rng.random() < 0.8 else 2)
         places = [
-            place for place in PLACES if i in referents(scene, Expression(Phrase("", "", "", ""), place=place), slack=MARGIN)
+            place
+            for place in PLACES
+            if i in referents(scene, Expression(Phrase("", "", "", ""), place=place), slack=MARGIN)
         ]
-        said = Expression(phrase, place=str(rng.choice(places)) if places and rng.random() < 0.3 else "")
+        said = Expression(
+            phrase, place=str(rng.choice(places)) if places and rng.random() < 0.3 else ""
+        )
         parts.append(("a " if rng.random() < 0.5 else "") + str(said))
     if len(order) == 2 and rng.random() < 0.5:
         first, second = (scene.things[i] for i in order)

@@ -25,8 +25,13 @@ COLORS: dict[str, tuple[int, int, int]] = {  # RGB
 }
 PATTERNS = ("plain", "striped", "dotted", "checkered")
 SHAPES = ("circle", "square", "triangle", "star", "cross", "diamond", "heart", "arrow")
-SMALL, BIG = 2 / 7, 13 / 21  # of the way from the least to the largest size: what is below is small, above is big
-MAX_OVERLAP = 0.25  # of the smaller bounding box: at most three neighbours leave more than a quarter visible
+SMALL, BIG = (
+    2 / 7,
+    13 / 21,
+)  # of the way from the least to the largest size: what is below is small, above is big
+MAX_OVERLAP = (
+    0.25  # of the smaller bounding box: at most three neighbours leave more than a quarter visible
+)
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -87,7 +92,9 @@ def sample_scene(
             x, y = (float(rng.uniform(size / 2, side - size / 2)) for side in (width, height))
             grade = (size - least) / (largest - least)
             size_word = "small" if grade < SMALL else "big" if grade > BIG else ""
-            candidate = Thing(shape, color, pattern, x, y, size, size_word, float(rng.uniform(-0.2, 0.2)))
+            candidate = Thing(
+                shape, color, pattern, x, y, size, size_word, float(rng.uniform(-0.2, 0.2))
+            )
             if all(_overlap(candidate, other) <= MAX_OVERLAP for other in things):
                 things.append(candidate)
                 break
@@ -162,7 +169,9 @@ def _coverage(thing: Thing, scale: float, height: int, width: int) -> Image:
     return coverage
 
 
-def _paint(thing: Thing, scale: float, rng: np.random.Generator, x0: int, y0: int, w: int, h: int) -> NDArray[np.float32]:
+def _paint(
+    thing: Thing, scale: float, rng: np.random.Generator, x0: int, y0: int, w: int, h: int
+) -> NDArray[np.float32]:
     """Colours (h, w, 3) of a thing's bounding box: base colour, the pattern in a shade of it, a little shading."""
     base = np.array(COLORS[thing.color], np.float32) + rng.normal(0, 8, 3).astype(np.float32)
     shade = base * 0.42 if base.mean() > 110 else base * 0.5 + 118
@@ -190,6 +199,10 @@ def _background(rng: np.random.Generator, height: int, width: int) -> NDArray[np
     canvas += tone.astype(np.float32)
     if rng.random() < 0.5:
         angle, period = rng.uniform(0, np.pi), rng.uniform(5, 14)
-        along = np.arange(width)[None, :] * np.cos(angle) + np.arange(height)[:, None] * np.sin(angle)
-        canvas += (rng.uniform(5, 14) * np.sin(along * (2 * np.pi / period))).astype(np.float32)[..., None]
+        along = np.arange(width)[None, :] * np.cos(angle) + np.arange(height)[:, None] * np.sin(
+            angle
+        )
+        canvas += (rng.uniform(5, 14) * np.sin(along * (2 * np.pi / period))).astype(np.float32)[
+            ..., None
+        ]
     return np.asarray(canvas, np.float32)

@@ -7,9 +7,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from tris_core import distributed
-from tris_core.errors import InputError
-from tris_core.training.scratch import scratch_root
+from tris_core.runtime import distributed
+from tris_core.runtime.errors import InputError
+from tris_core.runtime.scratch import scratch_root
 
 Logger = Literal["csv", "tensorboard", "wandb"]
 Log = Callable[[int, dict[str, float]], None]
@@ -30,7 +30,9 @@ def open_log(logger: Logger, training: str) -> Iterator[Log]:
     try:
         package = import_module("torch.utils.tensorboard" if logger == "tensorboard" else "wandb")
     except ModuleNotFoundError as error:
-        raise InputError(f"runtime.logger: {logger} needs the package {error.name}; install `tris[{logger}]`") from error
+        raise InputError(
+            f"runtime.logger: {logger} needs the package {error.name}; install `tris[{logger}]`"
+        ) from error
     yield from (_tensorboard if logger == "tensorboard" else _wandb)(package, folder, training)
 
 
@@ -46,5 +48,7 @@ def _tensorboard(tensorboard: Any, folder: Path, training: str) -> Iterator[Log]
 
 def _wandb(wandb: Any, folder: Path, training: str) -> Iterator[Log]:
     folder.mkdir(parents=True, exist_ok=True)
-    with wandb.init(mode="offline", project="tris", group=folder.parent.name, name=training, dir=folder) as run:
+    with wandb.init(
+        mode="offline", project="tris", group=folder.parent.name, name=training, dir=folder
+    ) as run:
         yield lambda step, losses: run.log(losses, step=step)

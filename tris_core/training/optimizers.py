@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from tris_core.params.optim import Training
+from tris_core.training.params import Training
 
 
 def adamw(model: nn.Module, params: Training, *, full_rate: str | None = None) -> torch.optim.AdamW:
@@ -16,5 +16,8 @@ def adamw(model: nn.Module, params: Training, *, full_rate: str | None = None) -
     for name, parameter in model.named_parameters():
         slow = name.startswith("backbone.") and (full_rate is None or full_rate not in name)
         (backbone if slow else rest).append(parameter)
-    groups = [{"params": backbone, "lr": params.lr * params.backbone_lr_mult}, {"params": rest, "lr": params.lr}]
+    groups = [
+        {"params": backbone, "lr": params.lr * params.backbone_lr_mult},
+        {"params": rest, "lr": params.lr},
+    ]
     return torch.optim.AdamW(groups, weight_decay=params.weight_decay)

@@ -2,24 +2,17 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from platformdirs import user_cache_path
-
 import tris_core
-from tris_core import distributed
-from tris_core.files import sha256_of
-from tris_core.locks import hold
-
-
-def scratch_root() -> Path:
-    """`$TRIS_SCRATCH`, else the user's cache folder; absolute, so that copies of the repository share it."""
-    return Path(os.environ.get("TRIS_SCRATCH") or user_cache_path("tris")).absolute()
+from tris_core.runtime import distributed
+from tris_core.runtime.files import sha256_of
+from tris_core.runtime.locks import hold
+from tris_core.runtime.scratch import scratch_root
 
 
 def training_digest(params: dict[str, Any], inputs: Iterable[Path]) -> str:

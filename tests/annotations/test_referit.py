@@ -1,0 +1,160 @@
+"""ReferIt's pickles: read in order, masks united, everything wrong with them named."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.support.tiny_referit import FOLDER, HEIGHT, WIDTH, Tiny, runs
+from tris_core.annotations.index import build_index, drop_summary
+from tris_core.data import rle
+from tris_core.runtime.errors import InputError
+
+
+def build(tiny: Tiny, root: Path, **options: Any) -> Any:
+    return build_index(tiny.write(root), "referit", "none", FOLDER, **options)
+
+
+def test_every_annotation_is_a_ref_with_one_sentence(tmp_path: Path) -> None:
+    index = build(Tiny(), tmp_path, strict=True)
+    assert [list(r.values()) for r in index.refs.to_pylist()] == [
+        [0, 40, 0, 0, None, "train"], [1, 40, 1, 0, None, "train"], [2, 7, 2, 0, None, "train"], [3, 7, 3, 0, None, "test"],
+    ]  # fmt: skip
+    assert index.expressions["text"].to_pylist() == ["left hut", "sky", "the boy", "tree"]
+    assert (
+        index.expressions["ref_id"].to_pylist()
+        == index.expressions["expression_id"].to_pylist()
+        == [0, 1, 2, 3]
+    )
+    assert index.images.select(["image_id", "path", "height", "width"]).to_pylist() == [
+        {"image_id": 7, "path": "7.jpg", "height": HEIGHT, "width": WIDTH},
+        {"image_id": 40, "path": "40.jpg", "height": HEIGHT, "width": WIDTH},
+    ]
+
+
+@pytest.mark.parametrize("overlap", ["drop", "union"])
+def test_masks_of_one_annotation_are_united_even_where_they_overlap(
+    tmp_path: Path, overlap: rle.Overlap
+) -> None:
+    truth = build(Tiny(), tmp_path, mask_overlap=overlap).truth.to_pylist()[0]
+    expected = np.zeros((HEIGHT, WIDTH), bool)
+    expected[2:6, 3:9] = expected[4:10, 3:5] = True
+    np.testing.assert_array_equal(rle.decode(truth["counts"], HEIGHT, WIDTH), expected)
+    assert (truth["area"], truth["x0"], truth["y0"], truth["x1"], truth["y1"]) == (
+        expected.sum(),
+        1.5,
+        2,
+        8,
+        9.25,
+    )
+
+
+def test_several_boxes_are_enclosed(tmp_path: Path) -> None:
+    tiny = Tiny()
+    tiny.test["7"]["annotations"][0]["bbox"] = [[3, 1, 5, 4], [2, 2, 9, 3.5]]
+    truth = build(tiny, tmp_path).truth.to_pylist()[3]
+    assert [truth[c] for c in ("x0", "y0", "x1", "y1")] == [2, 1, 9, 4]
+
+
+@pytest.mark.parametrize("empty", [[runs()], []])
+def test_dirt_is_counted_and_strict_says_where(tmp_path: Path, empty: list[dict[str, Any]]) -> None:
+    tiny = Tiny()
+    tiny.train["40"]["annotations"][1]["segmentation"] = empty
+    tiny.train["7"]["annotations"][0]["query"] = " "
+    index = build(tiny, tmp_path / "a")
+    assert index.refs["ref_id"].to_pylist() == [0, 3]
+    assert drop_summary(index) == (
+        "1 ref without a mask pixel, 1 ref without sentences, 1 sentence empty, 1 sentence of a ref without a mask pixel"
+    )
+    with pytest.raises(
+        InputError, match=r"train\.pickle: image '7', annotation 0 \(sen_id 5\): empty; correct it"
+    ):
+        build(tiny, tmp_path / "b", strict=True)
+
+
+def test_an_image_whose_masks_are_all_missing_is_left_out(tmp_path: Path) -> None:
+    tiny = Tiny()
+    for annotation in tiny.train["40"]["annotations"]:
+        annotation["segmentation"] = []
+    assert build(tiny, tmp_path).images["image_id"].to_pylist() == [7]
+
+
+def test_excluding_a_split_removes_its_images_from_training_only(tmp_path: Path) -> None:
+    index = build(Tiny(), tmp_path, exclude_images_of=["test"], strict=True)
+    assert index.refs["ref_id"].to_pylist() == [0, 1, 3]
+    assert index.truth["ref_id"].to_pylist() == index.expressions["ref_id"].to_pylist() == [0, 1, 3]
+    assert [tuple(r.values()) for r in index.drops.to_pylist()] == [
+        ("ref", 2, "on an image of an excluded split"),
+        ("sentence", 2, "of a ref on an image of an excluded split"),
+    ]
+
+
+@pytest.mark.parametrize("split", ["train", "testA"])
+def test_excluding_a_split_that_is_not_there_lists_the_others(tmp_path: Path, split: str) -> None:
+    with pytest.raises(
+        InputError,
+        match=f"exclude_images_of names '{split}'; the other splits of this data set are test$",
+    ):
+        build(Tiny(), tmp_path, exclude_images_of=[split])
+
+
+FIRST = "train.pickle: image '40', annotation 0 (sen_id 9): "
+FAULTS: dict[str, tuple[Callable[[Tiny], object], str]] = {
+    "no dict": (lambda t: setattr(t, "test", [1]), "test.pickle: holds [1], expected a dict of images"),
+    "name": (lambda t: t.test.update({"07": t.test.pop("7")}), "test.pickle: image '07': expected an id of digits"),
+    "path": (lambda t: t.test.update({"../7": t.test.pop("7")}), "test.pickle: image '../7': expected an id of digits"),
+    "no list": (lambda t: t.train["40"].pop("annotations"), "train.pickle: image '40': is {}, expected a dict with a list"),
+    "no query": (lambda t: t.train["40"]["annotations"][0].pop("query"), FIRST + "query is missing, expected str"),
+    "other image": (
+        lambda t: t.train["40"]["annotations"][0].update(image_id="7"), FIRST + "image_id is '7', but it stands under '40'",
+    ),
+    "flat box": (
+        lambda t: t.train["40"]["annotations"][0].update(bbox=[1, 2, 3, 4]), FIRST + "bbox is [1, 2, 3, 4], expected a list",
+    ),
+    "no box": (lambda t: t.train["40"]["annotations"][0].update(bbox=[]), FIRST + "bbox is [], expected a list of"),
+    "polygon": (
+        lambda t: t.train["40"]["annotations"][0].update(segmentation=[[1, 2]]),
+        FIRST + "segmentation holds [1, 2], expected a dict of size and counts",
+    ),
+    "runs": (
+        lambda t: t.train["40"]["annotations"][0].update(segmentation=[{"size": [HEIGHT, WIDTH], "counts": b"0"}]),
+        FIRST + "run lengths do not add up to 12 x 16 pixels; correct",
+    ),
+    "sizes": (
+        lambda t: t.train["40"]["annotations"][1].update(segmentation=[{"size": [3, 3], "counts": [9]}]),
+        "train.pickle: image '40', annotation 1 (sen_id 3): run-length size is [3, 3], but the image has [12, 16]",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_names_file_row_value_and_fix(tmp_path: Path, fault: str) -> None:
+    break_it, message = FAULTS[fault]
+    tiny = Tiny()
+    break_it(tiny)
+    with pytest.raises(InputError, match=re.escape(message)) as raised:
+        build(tiny, tmp_path)
+    assert str(raised.value).startswith(str(tmp_path / FOLDER))
+    assert "; " in str(raised.value)
+
+
+def test_a_missing_or_resized_image_is_named(tmp_path: Path) -> None:
+    root = Tiny().write(tmp_path)
+    Image.new("RGB", (WIDTH + 1, HEIGHT)).save(root / "referit/images/7.jpg")
+    with pytest.raises(
+        InputError, match=r"train\.pickle: image 7: annotated at 16 x 12 .*7\.jpg is 17 x 12"
+    ):
+        build_index(root, "referit", "none", FOLDER)
+    (root / "referit/images/7.jpg").unlink()
+    with pytest.raises(InputError, match=r"train\.pickle: image 7: image .*7\.jpg is missing"):
+        build_index(root, "referit", "none", FOLDER)
+
+
+def test_a_folder_without_pickles_tells_the_value_expected(tmp_path: Path) -> None:
+    message = r"has none of train\.pickle, val\.pickle, test\.pickle; set dataset\.annotations .* such as referit/annotations"
+    with pytest.raises(InputError, match=message):
+        build_index(tmp_path, "referit", "none", "annotations")

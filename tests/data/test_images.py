@@ -1,0 +1,20 @@
+"""What a network sees of a picture."""
+
+import numpy as np
+
+from tests.golden.reference import close, golden
+from tris_core.data.transforms import normalise, resize_square, to_tensor
+
+
+def test_network_input_is_the_released_one() -> None:
+    g = golden("photo_to_tensor")
+    seen = normalise(to_tensor(resize_square(g["array"], 320))[None])[0]
+    close(seen[:, ::16, ::16], g["array_strided16"])
+
+
+def test_rows_and_columns_of_a_square_stay_apart() -> None:
+    image = np.zeros((40, 80, 3), np.uint8)
+    image[:20] = 255
+    square = resize_square(image, 32)
+    assert (square[:12] == 255).all()
+    assert (square[20:] == 0).all()

@@ -1,0 +1,103 @@
+"""A GPU is never used by two runs; files stand for the GPUs."""
+
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+
+from tris_core.runtime import device as runtime
+from tris_core.runtime.params import RuntimeParams
+
+RUN = """
+import sys, time
+from pathlib import Path
+import tris_core.runtime.device
+from tris_core.runtime.device import lease
+
+tris_core.runtime.device.FIRST_WORD = 0.1
+gpus, folder, seconds = int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+number = lease([f"GPU-{i}" for i in range(gpus)], folder / "gpus", poll=0.02)
+started = time.monotonic()
+print(f"leased {number}", flush=True)
+time.sleep(seconds)
+with (folder / "log").open("a") as log:
+    log.write(f"{number} {started} {time.monotonic()}\\n")
+"""
+
+
+def with_device(device: Literal["auto", "cuda"]) -> RuntimeParams:
+    return RuntimeParams(
+        processes=1, device=device, threads=0, workers=0, checkpoint_seconds=1.0, logger="csv"
+    )
+
+
+def start(gpus: int, folder: Path, seconds: float) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", RUN, str(gpus), str(folder), str(seconds)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_two_dozen_runs_share_three_gpus(tmp_path: Path) -> None:
+    runs = [start(3, tmp_path, 0.1) for _ in range(24)]
+    said = [run.communicate(timeout=60)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0] * 24
+    assert any("waiting: other runs use all 3 GPUs: process " in words for words in said)
+    uses: dict[int, list[tuple[float, float]]] = {}
+    for line in (tmp_path / "log").read_text().splitlines():
+        number, begin, end = line.split()
+        uses.setdefault(int(number), []).append((float(begin), float(end)))
+    assert sorted(uses) == [0, 1, 2]
+    assert sum(map(len, uses.values())) == 24
+    for spans in uses.values():
+        spans.sort()
+        assert all(end <= begin for (_, end), (begin, _) in pairwise(spans)), "two runs on one GPU"
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_gives_its_gpu_back(how: signal.Signals, tmp_path: Path) -> None:
+    first = start(1, tmp_path, 60)
+    assert first.stdout is not None
+    assert first.stdout.readline() == "leased 0\n"
+    second = start(1, tmp_path, 0)
+    time.sleep(0.3)
+    assert second.poll() is None
+    first.send_signal(how)
+    assert second.communicate(timeout=20)[0].splitlines()[-1] == "leased 0"
+    first.wait()
+
+
+def test_auto_takes_the_first_free_gpu_of_those_visible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRIS_SCRATCH", str(tmp_path))
+    chosen: list[torch.device] = []
+    properties = [type("Properties", (), {"uuid": f"GPU-{i}"}) for i in range(2)]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", properties.__getitem__)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr("tris_core.runtime.device._held", held := [])
+    other = start(1, tmp_path, 60)  # holds GPU-0
+    assert other.stdout is not None
+    assert other.stdout.readline() == "leased 0\n"
+    device = runtime.pick_device(with_device("auto"))
+    other.kill()
+    other.wait()
+    assert device == torch.device("cuda", 1) == chosen[0]
+    assert len(held) == 1
+
+
+@pytest.mark.parametrize(("local_rank", "number"), [(None, 0), ("1", 1)])
+def test_cuda_is_the_first_gpu_or_each_process_its_own(
+    local_rank: str | None, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if local_rank:
+        monkeypatch.setenv("LOCAL_RANK", local_rank)
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert runtime.pick_device(with_device("cuda")) == torch.device("cuda", number) == chosen[0]

@@ -1,0 +1,121 @@
+"""Work spread over threads: in order, a few items at a time, torch's threads left as they were."""
+
+import sys
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tris_core.runtime.frames import ready
+from tris_core.runtime.processes import cores
+from tris_core.runtime.threads import ahead, map_in_threads, side_by_side
+
+
+@pytest.fixture(autouse=True)
+def three_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_results_come_in_order_from_as_many_threads_as_torch_has_each_with_one() -> None:
+    together = threading.Barrier(3, timeout=20)
+
+    def work(item: int) -> tuple[int, int]:
+        together.wait()
+        return item, torch.get_num_threads()
+
+    assert list(map_in_threads(work, range(9))) == [(item, 1) for item in range(9)]
+    assert torch.get_num_threads() == 3
+
+
+def test_a_cpu_works_side_by_side_and_a_gpu_in_one_thread() -> None:
+    here = threading.get_ident()
+    threads = {
+        name: set(side_by_side(lambda item: threading.get_ident(), range(9), torch.device(name)))
+        for name in ("cpu", "cuda")
+    }
+    assert here not in threads["cpu"]
+    assert threads["cuda"] == {here}
+
+
+def test_items_are_taken_as_they_are_needed() -> None:
+    taken = []
+
+    def items() -> Iterator[int]:
+        for item in range(100):
+            taken.append(item)
+            yield item
+
+    results = map_in_threads(lambda item: item, items())
+    assert next(results) == 0
+    assert len(taken) < 10
+    assert list(results) == list(range(1, 100))
+
+
+def test_an_error_is_raised_here_and_the_threads_are_set_back() -> None:
+    with pytest.raises(ZeroDivisionError):
+        list(map_in_threads(lambda item: 1 // item, [1, 0, 2]))
+    assert torch.get_num_threads() == 3
+
+
+def test_the_next_step_is_read_before_it_is_asked_for() -> None:
+    read = {step: threading.Event() for step in range(3)}
+
+    @ahead
+    def square(step: int) -> int:
+        read[step].set()
+        return step**2
+
+    assert square(1) == 1
+    assert read[2].wait(20)
+    assert not read[0].is_set()
+    assert square(2) == 4
+
+
+@given(steps=st.lists(st.integers(0, 5)))
+def test_reading_ahead_changes_no_result_in_whatever_order_steps_are_asked_for(
+    steps: list[int],
+) -> None:
+    square = ahead(lambda step: step**2)
+    assert [square(step) for step in steps] == [step**2 for step in steps]
+
+
+def test_an_error_of_reading_is_raised_at_the_step_it_belongs_to() -> None:
+    inverse = ahead(lambda step: 1 / (step - 2))
+    assert inverse(1) == -1
+    with pytest.raises(ZeroDivisionError):
+        inverse(2)
+    assert inverse(3) == 1
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux tells which cores a process may run on"
+)
+@pytest.mark.parametrize(("usable", "processes", "share"), [(8, "1", 8), (8, "3", 2), (2, "4", 1)])
+def test_the_cores_a_process_may_run_on_are_divided_among_those_of_torchrun(
+    usable: int, processes: str, share: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(usable)))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    assert cores() == share
+
+
+def test_threads_find_every_row_of_a_table_made_ready() -> None:
+    """Without `ready`, threads that look up while pandas builds its hash table miss rows now and then."""
+    for _ in range(20):
+        table = pd.DataFrame(
+            {"value": range(200_000)}, index=np.random.default_rng(0).permutation(200_000)
+        )
+        ready(table)
+        assert all(
+            map_in_threads(lambda i, table=table: table.at[i, "value"] is not None, range(200))
+        )
+        for axis in table.axes:
+            assert axis._engine.is_mapping_populated

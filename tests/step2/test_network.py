@@ -1,0 +1,44 @@
+"""Step-2 against the released implementation's numbers."""
+
+import json
+
+import pytest
+import torch
+
+from tests.golden.reference import FOLDER, close, formula_input, golden, load_formula, step2_model
+from tris_core.step2.network import PixelAttention, deep_supervision_losses
+
+G = golden("step2")
+
+
+def test_pixel_attention_is_the_released_one() -> None:
+    g = golden("pixel_attention")
+    attention = load_formula(PixelAttention(24, 16), "pwam.", "pixel_attention")
+    close(attention(torch.from_numpy(g["vis"]), torch.from_numpy(g["lan"])), g["out"])
+
+
+def test_network_is_the_released_one() -> None:
+    image, tokens = (
+        formula_input("step2.image", (3, 3, 320, 320)),
+        torch.from_numpy(G["tokens"])[:3],
+    )
+    model = step2_model().eval()
+    with torch.no_grad():
+        finest = model.segment(model.encode_image(image), tokens, 320)
+        assert torch.equal(model(image, tokens)[0], finest)
+    close(finest[:, :, ::8, ::8], G["eval_logits_stride8"])
+    close(finest.mean((1, 2, 3)), G["eval_mean"])
+    model.train()
+    logits = model(image, tokens)
+    close(logits[0][:, :, ::8, ::8], G["train_logits1_stride8"])
+    target = (formula_input("step2.target", (3, 1, 320, 320)) > 0.5).float()
+    losses = deep_supervision_losses(logits, target)
+    assert [loss.item() for loss in losses] == pytest.approx(G["losses"].tolist(), rel=1e-4)
+    torch.stack(losses).sum().backward()
+    expected = json.loads((FOLDER / "step2_grad_norms.json").read_text())
+    norms = {
+        name: p.grad.norm().item() for name, p in model.named_parameters() if p.grad is not None
+    }
+    for name, norm in norms.items():
+        assert abs(norm - expected[name]) <= 1e-3 * expected[name] + 1e-5, name
+    assert {name for name, norm in expected.items() if norm and norm > 1e-5} <= norms.keys()

@@ -1,0 +1,92 @@
+"""Step-2's optimizer groups and the consistency term."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.support.closure import ROOT
+from tests.support.refs import refs_of
+from tris_core.data.rle import encode
+from tris_core.runtime.params import load_section
+from tris_core.step2.params import TrainStep2Params
+from tris_core.step2.training import running_average, step2_losses
+from tris_core.training.optimizers import adamw
+
+PARAMS = load_section(ROOT / "presets" / "shapes.yaml", TrainStep2Params)
+SIZE = 8
+
+
+class Tiny(nn.Module):
+    """Four heads of one convolution; the sentence's tokens shift them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Module()
+        self.backbone.register_parameter("weight", nn.Parameter(torch.ones(1)))
+        self.backbone.register_parameter("positional_embedding", nn.Parameter(torch.zeros(1)))
+        self.heads = nn.Conv2d(3, 4, 1)
+
+    def forward(self, image: Tensor, tokens: Tensor) -> list[Tensor]:
+        shift = tokens.float().mean(1)[:, None, None, None] * self.backbone.positional_embedding
+        return list((self.heads(image * self.backbone.weight) + shift).split(1, dim=1))
+
+
+class Pictures:
+    size = SIZE
+
+    def __getitem__(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(
+            np.random.default_rng(rows).integers(0, 255, (len(rows), 3, SIZE, SIZE))
+        ).to(torch.uint8)
+
+
+def losses_of(model: Tiny, average: object) -> object:
+    refs = refs_of(list(range(20)))
+    mask = encode(np.eye(SIZE, dtype=bool))
+    labels = pd.DataFrame({"counts": [mask] * 20, "height": SIZE, "width": SIZE}, index=refs.ref_id)
+    tokens = torch.arange(2 * len(refs.ref_id) * 3).view(-1, 3) % 5
+    return step2_losses(
+        model, average, Pictures(), refs, labels, tokens, PARAMS, torch.device("cpu")
+    )  # type: ignore[arg-type]
+
+
+def test_step2_gives_positional_embeddings_the_full_rate() -> None:
+    model = Tiny()
+    slow, full = adamw(model, PARAMS, full_rate="positional_embedding").param_groups
+    assert [id(p) for p in slow["params"]] == [id(model.backbone.weight)]
+    assert {id(p) for p in full["params"]} == {
+        id(model.backbone.positional_embedding),
+        *map(id, model.heads.parameters()),
+    }
+    assert slow["lr"] == pytest.approx(full["lr"] * PARAMS.backbone_lr_mult)
+    together, _ = adamw(model, PARAMS).param_groups
+    assert len(together["params"]) == 2
+
+
+def test_running_average_is_what_its_formula_says() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    average, expected, weights = running_average(model), 0.0, [5.0, -1.0, 2.0, 7.0]  # type: ignore[arg-type]
+    for n, weight in enumerate(weights):
+        nn.init.constant_(model.weight, weight)
+        average.update_parameters(model)
+        decay = min(0.9999, 1 - (1 + n) ** (-2 / 3))
+        expected = weight if n == 0 else decay * expected + (1 - decay) * weight
+    assert average.module.weight.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_consistency_term_is_the_distance_to_the_average() -> None:
+    model = Tiny()
+    average = running_average(model)  # type: ignore[arg-type]
+    losses = losses_of(model, average)
+    assert losses(3)["ema"].item() == 0
+    with torch.no_grad():
+        model.heads.bias += 2.0
+    parts = losses(3)
+    assert parts["ema"].item() > 0.01
+    assert parts["total"].item() == pytest.approx(
+        sum(parts[f"head{i}"].item() for i in range(1, 5)) + parts["ema"].item(), rel=1e-6
+    )
+    assert losses(100)["ema"].item() == 0, "the first update takes the weights over"
+    assert "ema" not in losses_of(model, None)(3)

@@ -1,0 +1,104 @@
+"""A copy of the project in a folder of its own, with parameters that finish in seconds."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from tests.support.closure import ROOT
+
+COPIED = (
+    "stages",
+    "tris_core",
+    "presets",
+    "dvc.yaml",
+    ".dvcignore",
+    ".gitignore",
+    ".dvc/config",
+    ".dvc/.gitignore",
+)
+TINY: dict[str, dict[str, Any]] = {
+    "make_shapes": {"train": 8, "val": 3, "test": 2},
+    "pack_images": {"size": 96},
+    "train_step1": {"steps": 30, "batch": 4, "hidden": 16},
+    "irn_labels": {"iterations": 2},
+    "train_irn": {"epochs": 1, "batch": 4, "crop": 96, "radius": 4},
+    "refine": {"radius": 3, "exp_times": 3},
+    "train_step2": {"steps": 10, "batch": 4, "width": 8},
+    "runtime": {"checkpoint_seconds": 0.0, "device": "cpu", "threads": 1},
+}
+
+
+class Project:
+    """Runs commands in the copy; remembers where its scratch folder is."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.scratch = folder, folder.parent / f"{folder.name}-scratch"
+        self.extra_env: dict[str, str] = {}
+        for name in COPIED:
+            source, target = ROOT / name, folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy2(source, target)
+        shutil.copy2(ROOT / "presets" / "shapes.yaml", folder / "params.yaml")
+        for section, values in TINY.items():
+            for key, value in values.items():
+                self.set(f"{section}.{key}", value)
+        self.run("git", "init", "-q", "-b", "main")
+        self.commit("start")
+
+    @property
+    def env(self) -> dict[str, str]:
+        bin_folder = str(Path(sys.executable).parent)
+        names = {
+            f"GIT_{who}_{what}": "tris"
+            for who in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        }
+        own = {
+            "PATH": f"{bin_folder}:{os.environ['PATH']}",
+            "TRIS_SCRATCH": str(self.scratch),
+            "SHELL": "/bin/sh",
+        }
+        return {**os.environ, **names, **own, **self.extra_env}
+
+    def run(self, *command: str, check: bool = True) -> str:
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.env, capture_output=True, text=True, check=False
+        )
+        if check and done.returncode:
+            raise AssertionError(
+                f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+            )
+        return done.stdout + done.stderr
+
+    def repro(self, *arguments: str) -> set[str]:
+        """`dvc repro`; returns the stages that ran."""
+        return ran(self.run("dvc", "repro", *arguments))
+
+    def set(self, parameter: str, value: Any) -> None:
+        yaml, path = YAML(), self.folder / "params.yaml"
+        content = yaml.load(path)
+        *sections, last = parameter.split(".")
+        place = content
+        for section in sections:
+            place = place[section]
+        place[last] = value
+        yaml.dump(content, path)
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-qm", message, "--allow-empty")
+
+
+def ran(output: str) -> set[str]:
+    """Names of the stages that a DVC command ran (not those it took from the cache)."""
+    return {
+        line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")
+    }

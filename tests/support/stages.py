@@ -1,0 +1,8 @@
+"""TODO."""
+
+from ruamel.yaml import YAML
+
+from tests.support.closure import ROOT
+
+STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+NAMES = sorted(STAGES)

@@ -1,0 +1,61 @@
+"""A run in which everything up to evaluation is done, in seconds: random responses, random labels, an untrained Step-2."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import stages.evaluate_labels
+import stages.evaluate_prms
+import stages.evaluate_step1
+import stages.evaluate_step2
+import stages.index
+import stages.pack_images
+import stages.prepare_clip
+import stages.train_step2
+from stages._artifacts import EXPRESSIONS, IMAGES, PRMS, PSEUDO_LABELS, REFS, RESPONSES, STEP1
+from tests.support.in_process import enter, run, write_params
+from tris_core.data.rle import encode
+from tris_core.runtime.parquet import write_table
+from tris_core.shapes.dataset import write_shapes
+
+EVALUATIONS = (
+    stages.evaluate_step1,
+    stages.evaluate_prms,
+    stages.evaluate_labels,
+    stages.evaluate_step2,
+)
+
+
+def make_unevaluated(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Fill `folder` and stay there until `patch` ends."""
+    enter(patch, folder)
+    write_params(
+        {
+            "pack_images": {"size": 64},
+            "train_step2": {"steps": 0, "width": 8},
+            "evaluate_step2": {"threshold": -0.1},
+        }
+    )
+    write_shapes(Path("data/shapes"), train=3, val=2, test=2, seed=0)
+    for module in (stages.index, stages.pack_images, stages.prepare_clip):
+        run(module)
+    rng = np.random.default_rng(0)
+    refs = pd.read_parquet(REFS)
+    table = pd.read_parquet(EXPRESSIONS).merge(refs, on="ref_id")
+    maps = [rng.normal(size=4).astype(np.float32) for _ in range(len(table))]
+    columns = table[["expression_id", "ref_id", "image_id", "split"]]
+    write_table(RESPONSES, columns.assign(height=2, width=2, map=maps))
+    selected = ~table["ref_id"].duplicated()
+    write_table(PRMS, table[["ref_id", "expression_id"]].assign(score=0.0, selected=selected))
+    train = refs.loc[refs["split"] == "train", ["ref_id", "image_id"]]
+    sizes = pd.read_parquet(IMAGES, columns=["image_id", "height", "width"])
+    labels = train.merge(sizes, on="image_id")
+    labels["counts"] = [
+        encode(rng.random((row.height, row.width)) < 0.5) for row in labels.itertuples()
+    ]
+    write_table(PSEUDO_LABELS, labels.drop(columns="image_id"))
+    run(stages.train_step2)
+    STEP1.mkdir()
+    (STEP1 / "config.json").write_text('{"size": 64}')

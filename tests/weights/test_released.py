@@ -1,0 +1,203 @@
+"""Released checkpoint files become our models: same numbers as the released implementation, nothing left over or made up."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from typer.testing import CliRunner
+
+from tests.golden.reference import close, formula_input, golden
+from tests.support.hub import put
+from tests.support.tiny_released import (
+    BUILDERS,
+    CLIP,
+    STEP1,
+    STEP2,
+    folder_config,
+    formula_state,
+    imported,
+    released,
+    small,
+)
+from tris_core.cli.main import app
+from tris_core.runtime.errors import InputError
+from tris_core.runtime.files import sha256_of_file
+from tris_core.step1.network import build_step1
+from tris_core.step2.network import build_step2
+from tris_core.weights.model_folder import load_model, save_model
+from tris_core.weights.released import _deduced_config, open_weights
+
+
+def test_step1_gives_the_released_responses(tmp_path: Path) -> None:
+    file = released(formula_state("step1"), tmp_path / "step1.pth", prefix="module.")
+    said = imported(file, tmp_path / "model")
+    model, config = load_model(tmp_path / "model", "Step-1", build_step1)
+    g = golden("step1")
+    with torch.no_grad():
+        vis = model.eval().encode_image(formula_input("step1.image", (6, 3, 320, 320))[:2])
+        close(
+            model.respond_pairs(vis, model.encode_text(torch.from_numpy(g["tokens"])[:2]))[:, None],
+            g["eval_response_single"][:2],
+        )
+    assert config["text"] == {"max_tokens": 20, "overflow": "cut"}
+    assert (config["size"], config["clip"]["vocabulary"]) == (320, None)
+    source = config["source"]
+    assert source["sha256"] == sha256_of_file(file)
+    assert source["found"]["temperature"] == pytest.approx(0.07)
+    assert [
+        (group["lr"], group["initial_lr"], group["tensors"])
+        for group in source["found"]["optimizer"]
+    ] == [
+        (1e-7, 5e-6, 3),
+        (1e-6, 5e-5, 1),
+    ]
+    for part in (
+        "temperature: 0.07",
+        "optimizer group 1: 3 tensors, lr 1e-07, initial_lr 5e-06",
+        "epoch: 14",
+        source["sha256"],
+    ):
+        assert part in said
+
+
+def test_step2_gives_the_released_logits(tmp_path: Path) -> None:
+    imported(
+        released(formula_state("step2"), tmp_path / "step2.pth"), tmp_path / "model", "--stage", "2"
+    )
+    model, _ = load_model(tmp_path / "model", "Step-2", build_step2)
+    g = golden("step2")
+    with torch.no_grad():
+        finest = model.eval()(
+            formula_input("step2.image", (3, 3, 320, 320))[:1], torch.from_numpy(g["tokens"])[:1]
+        )[0]
+    close(finest[:, :, ::8, ::8], g["eval_logits_stride8"][:1])
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_the_configuration_follows_from_the_shapes(stage: int, tmp_path: Path) -> None:
+    state, config = open_weights(released(small(stage), tmp_path / "r.pth"), BUILDERS)
+    assert config["clip"]["config"] == CLIP
+    expected = {1: {**STEP1, "temperature": pytest.approx(0.05)}, 2: STEP2}[stage]
+    assert config["model"] == expected
+    assert state.keys() == small(stage).keys()
+
+
+@pytest.mark.parametrize("name", ["RN50-quickgelu", "RN101-quickgelu"])
+def test_the_papers_clip_is_deduced(name: str) -> None:
+    clip = open_clip.get_model_config(name)
+    with torch.device("meta"):
+        model = build_step2(
+            {
+                "clip": {"config": clip},
+                "model": {**STEP2, "stage_channels": [256, 512, 1024, 2048], "text_width": 512},
+            }
+        )
+    deduced = _deduced_config(model.state_dict(), 2, Path("file"))["clip"]["config"]
+    clip["vision_cfg"].pop("patch_size")
+    assert deduced == clip
+
+
+def without(key: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda state: {k: v for k, v in state.items() if k != key}
+
+
+def renamed(old: str, new: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda state: {new if k == old else k: v for k, v in state.items()}
+
+
+def given(key: str, value: Tensor) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda state: {**state, key: value}
+
+
+@pytest.mark.parametrize(
+    ("stage", "change", "words"),
+    [
+        (1, without("attn_fusion.v_proj2.0.bias"), ["missing: attn_fusion.v_proj2.0.bias"]),
+        (1, renamed("attn_fusion.t_output.0.bias", "attn_fusion.t_out.0.bias"),
+         ["missing: attn_fusion.t_output.0.bias", "unexpected: attn_fusion.t_out.0.bias"]),
+        (1, renamed("vis_project.weight", "vis_proj.weight"), ["vis_project.weight, which is missing"]),
+        (1, without("logit_scale"), ["logit_scale, which is missing"]),
+        (1, given("pooler.weight", torch.ones(1)), ["unexpected: pooler.weight"]),
+        (1, given("lan_project.bias", torch.ones(5)), ["of another shape: lan_project.bias"]),
+        (1, given("lan_project.bias", torch.full((12,), math.nan)), ["lan_project.bias holds values that are not finite"]),
+        (2, without("final_seg3.1.weight"), ["missing: final_seg3.1.weight"]),
+        (2, without("backbone.visual.layer2.1.bn3.bias"), ["missing: backbone.visual.layer2.1.bn3.bias"]),
+        (2, without("reduced_c2.conv.weight"), ["reduced_c2.conv.weight, which is missing"]),
+        (2, given("attn_fusion.v_proj1.0.bias", torch.ones(1)), ["neither Step-1", "nor Step-2"]),
+    ],
+)  # fmt: skip
+def test_a_key_that_is_not_as_released_is_named(
+    stage: int, change: Callable[[dict[str, Any]], dict[str, Any]], words: list[str], tmp_path: Path
+) -> None:
+    path = released(change(small(stage)), tmp_path / "changed.pth")
+    with pytest.raises(InputError) as error:
+        open_weights(path, BUILDERS)
+    assert all(word in str(error.value) for word in [str(path), *words]), error.value
+
+
+def test_half_precision_on_request(tmp_path: Path) -> None:
+    state = small(1)
+    imported(released(state, tmp_path / "r.pth"), tmp_path / "half", "--half")
+    taken, _ = open_weights(tmp_path / "half", BUILDERS)
+    assert all(
+        torch.equal(taken[key], value.half().float() if value.is_floating_point() else value)
+        for key, value in state.items()
+    )
+    assert (
+        load_file(tmp_path / "half" / "model.safetensors")["lan_project.bias"].dtype
+        == torch.float16
+    )
+
+
+def test_what_is_no_checkpoint_of_that_step_is_refused(tmp_path: Path) -> None:
+    file = released(small(1), tmp_path / "r.pth")
+    with pytest.raises(InputError, match="holds Step-1, not Step-2"):
+        open_weights(file, {2: build_step2})
+    result = CliRunner().invoke(
+        app, ["import-weights", str(file), "--out", str(tmp_path / "out"), "--stage", "2"]
+    )
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()
+    torch.save(small(1), tmp_path / "bare.pth")
+    with pytest.raises(InputError, match="no released checkpoint: it has no `model`"):
+        open_weights(tmp_path / "bare.pth", BUILDERS)
+    with pytest.raises(InputError, match="no such file"):
+        open_weights(tmp_path / "nowhere.pth", BUILDERS)
+
+
+def test_a_checkpoint_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    file = released(small(1), tmp_path / "r.pth")
+    put(tmp_path / "hub", "lab/tris", "step1/r.pth", file.read_bytes())
+    state, config = open_weights("hf://lab/tris/step1/r.pth", BUILDERS)
+    theirs, expected = open_weights(file, BUILDERS)
+    assert all(torch.equal(state[key], value) for key, value in theirs.items())
+    assert config == {
+        **expected,
+        "source": {**expected["source"], "file": "hf://lab/tris/step1/r.pth"},
+    }
+
+
+def test_a_model_folder_is_taken_as_it_is(tmp_path: Path) -> None:
+    config = folder_config()
+    save_model(tmp_path / "folder", small(1), config)
+    file = tmp_path / "folder" / "model.safetensors"
+    state, taken = open_weights(tmp_path / "folder", BUILDERS)
+    digest = sha256_of_file(file)
+    assert taken == {
+        **config,
+        "weights_sha256": digest,
+        "source": {"file": str(tmp_path / "folder"), "sha256": digest},
+    }
+    save_model(tmp_path / "copy", state, config)
+    assert (tmp_path / "copy" / "model.safetensors").read_bytes() == file.read_bytes()
+    save_model(tmp_path / "folder", small(1), folder_config(model={**STEP1, "hidden": 13}))
+    with pytest.raises(InputError, match="of another shape: attn_fusion"):
+        open_weights(tmp_path / "folder", BUILDERS)

@@ -1,0 +1,313 @@
+"""The index: a data set's annotations as Parquet tables, without what has to be left out.
+
+images.parquet       one row per image that a ref uses; paths relative to the image root
+refs.parquet         one object of an image, and the split it belongs to
+expressions.parquet  the sentences of a ref
+truth.parquet        box and mask per ref that has them, apart from the rest because only evaluation may open it
+drops.parquet        what was left out or mended, and why
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+import pandas as pd
+import pyarrow as pa
+
+from tris_core.annotations.layout import PARTITIONS
+from tris_core.annotations.lists import read_pairs
+from tris_core.annotations.refer import read_refer
+from tris_core.annotations.referit import read_referit
+from tris_core.annotations.tables import Tables, check_size, image_header
+from tris_core.data import rle
+from tris_core.data.image_files import Header
+from tris_core.runtime.errors import InputError
+from tris_core.runtime.parquet import write_table
+
+SCHEMAS = {
+    "images": pa.schema(
+        [
+            ("image_id", pa.int64()),
+            ("path", pa.string()),
+            ("height", pa.int32()),
+            ("width", pa.int32()),
+            ("bytes", pa.int64()),
+        ]
+    ),
+    "refs": pa.schema(
+        [
+            ("ref_id", pa.int64()),
+            ("image_id", pa.int64()),
+            ("ann_id", pa.int64()),
+            ("category_id", pa.int64()),
+            ("category", pa.string()),
+            ("split", pa.string()),
+        ]
+    ),
+    "expressions": pa.schema(
+        [("expression_id", pa.int64()), ("ref_id", pa.int64()), ("text", pa.string())]
+    ),
+    "truth": pa.schema(
+        [("ref_id", pa.int64())]
+        + [(corner, pa.float64()) for corner in ("x0", "y0", "x1", "y1")]
+        + [
+            ("area", pa.int64()),
+            ("height", pa.int32()),
+            ("width", pa.int32()),
+            ("counts", pa.binary()),
+        ]
+    ),
+    "drops": pa.schema([("kind", pa.string()), ("id", pa.int64()), ("reason", pa.string())]),
+}
+
+EMPTY = "empty"
+WITHOUT_SENTENCES = "without sentences"
+WITHOUT_PIXELS = "without a mask pixel"
+ON_EXCLUDED_IMAGE = "on an image of an excluded split"
+
+
+@dataclass(frozen=True)
+class Index:
+    """Tables of `SCHEMAS`: images by image_id, refs by ref_id, expressions by (ref_id, expression_id), truth by ref_id.
+
+    A box is (x0, y0, x1, y1) in pixels as annotated, the mask's own where none is; area is the mask's number of pixels;
+    counts are compressed COCO runs (`tris_core.data.rle`). `drops` lists in reading order a kind (sentence, ref,
+    annotation), its id and a reason; an annotation listed there was mended and stays. `remarks` are lines about what
+    is odd but not wrong; they are not written.
+    """
+
+    images: pa.Table
+    refs: pa.Table
+    expressions: pa.Table
+    truth: pa.Table
+    drops: pa.Table
+    remarks: tuple[str, ...] = ()
+
+
+class _Drops:
+    """Collects what is left out or mended; when strict, the first such record is an error."""
+
+    def __init__(self, where: Callable[[str, int], str], strict: bool) -> None:
+        self.rows: list[tuple[str, int, str]] = []
+        self._where = where
+        self._strict = strict
+
+    def dirt(self, kind: str, ids: Iterable[int], reason: str) -> None:
+        for row_id in ids:
+            if self._strict:
+                fix = "correct it, or turn strict off to have such records left out or mended, and counted"
+                raise InputError(f"{self._where(kind, row_id)}: {reason}; {fix}")
+            self.rows.append((kind, int(row_id), reason))
+
+    def refs(
+        self, gone: Iterable[int], sentences: pd.DataFrame, reason: str, *, dirt: bool
+    ) -> None:
+        """Refs, and with them their sentences."""
+        gone = list(gone)
+        if dirt:
+            self.dirt("ref", gone, reason)
+        else:
+            self.rows += [("ref", int(row_id), reason) for row_id in gone]
+        self.rows += [
+            ("sentence", int(i), f"of a ref {reason}")
+            for i in sentences["sent_id"][sentences["ref_id"].isin(gone)]
+        ]
+
+
+def read_annotations(root: Path, name: str, split_by: str, annotations: str) -> Tables:
+    """Read data set `name` (a key of `PARTITIONS`) in partition `split_by` from the path `annotations` under `root`.
+
+    Raises `InputError` for a combination that does not exist, and for whatever the data set's reader refuses.
+    """
+    if name not in PARTITIONS:
+        raise InputError(f"data set {name!r} is not known; use one of {', '.join(PARTITIONS)}")
+    if split_by not in PARTITIONS[name]:
+        raise InputError(
+            f"dataset.split_by = {split_by!r}: for {name} it must be {' or '.join(PARTITIONS[name])}"
+        )
+    if PurePath(annotations).is_absolute() or ".." in PurePath(annotations).parts:
+        raise InputError(
+            f"dataset.annotations = {annotations!r}: must be a path inside dataset.root ({root})"
+        )
+    if name == "list":
+        return read_pairs(root, annotations)
+    if name == "referit":
+        return read_referit(root, annotations)
+    return read_refer(root, name, split_by, annotations)
+
+
+def build_index(
+    root: Path,
+    name: str,
+    split_by: str,
+    annotations: str,
+    *,
+    mask_overlap: rle.Overlap = "drop",
+    exclude_images_of: Sequence[str] = (),
+    strict: bool = False,
+) -> Index:
+    """Read a data set (`read_annotations`) and the headers of its images.
+
+    Left out and listed in `drops`: blank sentences, refs without any sentence, refs without a mask pixel and their
+    sentences, train refs on an image that a split of `exclude_images_of` uses. Mended and listed: polygons without area
+    (left out of the mask), polygons that leave the image (clipped), polygons that overlap (a hole there with
+    `mask_overlap="drop"`, as released; filled with "union"). With `strict` the first of these is a `InputError`, except
+    what was asked to be excluded; so are, always, structural faults, missing or unreadable images, images of another
+    size than annotated, and file names that leave the image folder.
+    """
+    tables = read_annotations(root, name, split_by, annotations)
+    drops = _Drops(tables.where, strict)
+    refs, sentences = tables.refs, tables.sentences
+    blank = sentences["sent"].str.strip() == ""
+    drops.dirt("sentence", sentences["sent_id"][blank], EMPTY)
+    sentences = _rows(sentences, ~blank)
+    spoken = refs["ref_id"].isin(sentences["ref_id"])
+    drops.dirt("ref", refs["ref_id"][~spoken], WITHOUT_SENTENCES)
+    refs = _rows(refs, spoken)
+
+    excluded = _on_excluded_images(refs, exclude_images_of)
+    drops.refs(refs["ref_id"][excluded], sentences, ON_EXCLUDED_IMAGE, dirt=False)
+    refs = _rows(refs, ~excluded)
+
+    used = tables.images[tables.images["image_id"].isin(refs["image_id"])]
+    for image_id, height, width in used[["image_id", "height", "width"]].itertuples(index=False):
+        check_size(height, width, tables.where("image", image_id))
+    has_size = used["image_id"][(used["height"] > 0) & (used["width"] > 0)]
+    images, turned = _images(
+        tables, refs[refs["image_id"].isin(has_size)]
+    )  # before any mask of that size
+    truth = _truth(tables, refs, mask_overlap, drops)
+    unseen = truth.loc[truth["area"] == 0, "ref_id"]
+    drops.refs(unseen, sentences, WITHOUT_PIXELS, dirt=True)
+    refs = _rows(refs, ~refs["ref_id"].isin(unseen))
+    remarks = (*tables.remarks, *turned, *_of_training(root / annotations, refs))
+
+    expressions = _rows(sentences, sentences["ref_id"].isin(refs["ref_id"])).rename(
+        columns={"sent_id": "expression_id", "sent": "text"}
+    )
+    frames = {
+        "images": images[images["image_id"].isin(refs["image_id"])].sort_values("image_id"),
+        "refs": refs.assign(category=refs["category_id"].map(tables.categories)).sort_values(
+            "ref_id"
+        ),
+        "expressions": expressions.sort_values(["ref_id", "expression_id"]),
+        "truth": truth[truth["area"] > 0].sort_values("ref_id"),
+        "drops": pd.DataFrame(drops.rows, columns=SCHEMAS["drops"].names),
+    }
+    made = {table: _to_arrow(table, frames.pop(table)) for table in list(frames)}
+    return Index(**made, remarks=remarks)
+
+
+def _rows(frame: pd.DataFrame, kept: "pd.Series[bool]") -> pd.DataFrame:
+    """The rows to keep; no copy where that is all of them."""
+    return frame if kept.all() else frame[kept]
+
+
+def _of_training(path: Path, refs: pd.DataFrame) -> list[str]:
+    """What is odd about the refs to train on. Raises `InputError` if there is none."""
+    if refs.empty:
+        raise InputError(
+            f"{path}: no ref is left, all lack a sentence or a mask pixel; correct the annotations"
+        )
+    images = refs["image_id"][refs["split"] == "train"].unique()
+    if len(images) == 0:
+        found = ", ".join(repr(str(name)) for name in sorted(refs["split"].unique())[:9])
+        raise InputError(
+            f"{path}: no ref of the split train; found {found}; name what is to be learnt from train"
+        )
+    if len(images) == 1:
+        return [
+            "all refs of train are on one picture: there are no negatives, and training will learn nothing"
+        ]
+    return []
+
+
+def _to_arrow(table: str, frame: pd.DataFrame) -> pa.Table:
+    """Without pandas' own metadata, which names its version: files are to repeat to the byte."""
+    return pa.Table.from_pandas(
+        frame, SCHEMAS[table], preserve_index=False
+    ).replace_schema_metadata(None)
+
+
+def _on_excluded_images(refs: pd.DataFrame, splits: Sequence[str]) -> "pd.Series[bool]":
+    """Which train refs stand on an image that one of `splits` uses too."""
+    found = sorted(refs["split"].unique())
+    for split in splits:
+        if split == "train" or split not in found:
+            others = ", ".join(name for name in found if name != "train")
+            raise InputError(
+                f"index.exclude_images_of names {split!r}; the other splits of this data set are {others or 'none'}"
+            )
+    used = refs["image_id"][refs["split"].isin(splits)]
+    return (refs["split"] == "train") & refs["image_id"].isin(used)
+
+
+def _truth(tables: Tables, refs: pd.DataFrame, overlap: rle.Overlap, drops: _Drops) -> pd.DataFrame:
+    """Box and mask per ref that has an annotation; a mask that several refs share is made once."""
+    images = tables.images
+    sizes = dict(
+        zip(images["image_id"], zip(images["height"], images["width"], strict=True), strict=True)
+    )
+    rows = []
+    for ann_id in refs["ann_id"].unique():
+        if ann_id not in tables.annotations:
+            continue
+        annotation = tables.annotations[ann_id]
+        height, width = sizes[annotation.image_id]
+        try:
+            counts, remarks = rle.from_segmentation(annotation.segmentation, height, width, overlap)
+        except ValueError as error:
+            raise InputError(
+                f"{annotation.where}: {error}; correct the segmentation or download again"
+            ) from error
+        for remark in remarks:
+            drops.dirt("annotation", [ann_id], remark)
+        box = annotation.box or rle.box(counts, height, width)
+        rows.append((ann_id, *box, rle.area(counts, height, width), height, width, counts))
+    masks = pd.DataFrame(rows, columns=["ann_id", *SCHEMAS["truth"].names[1:]]).astype(
+        {"ann_id": "int64"}
+    )
+    return refs[["ref_id", "ann_id"]].merge(masks, on="ann_id", validate="many_to_one")
+
+
+def _images(tables: Tables, refs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The table of images, and a remark where some of them are turned when they are displayed."""
+    used = tables.images[tables.images["image_id"].isin(refs["image_id"])]
+    rows, turned = [], 0
+    for image_id, file_name, height, width in used[
+        ["image_id", "file_name", "height", "width"]
+    ].itertuples(index=False):
+        where, path = tables.where("image", image_id), tables.image_root / file_name
+        header = image_header(tables.image_root, file_name, where)
+        _check_annotated_size(header, height, width, where, path)
+        turned += header.orientation != 1
+        rows.append((image_id, file_name, height, width, path.stat().st_size))
+    remark = [f"{turned} images are turned as their EXIF orientation says"] if turned else []
+    return pd.DataFrame(rows, columns=SCHEMAS["images"].names), remark
+
+
+def _check_annotated_size(header: Header, height: int, width: int, where: str, path: Path) -> None:
+    if (header.height, header.width) == (height, width):
+        return
+    problem = f"annotated at {width} x {height} (width x height), but {path} is {header.width} x {header.height}"
+    fix = "use the image that was annotated, not a resized copy"
+    if header.orientation >= 5 and (header.width, header.height) == (height, width):
+        problem += f" when displayed: its EXIF orientation ({header.orientation}) turns it"
+        fix = "annotate it as displayed, or save the image without its EXIF orientation"
+    raise InputError(f"{where}: {problem}; {fix}")
+
+
+def write_index(index: Index, folder: Path) -> None:
+    """Write the tables of `SCHEMAS` as `<folder>/<table>.parquet`. Equal tables give equal bytes."""
+    for table in SCHEMAS:
+        write_table(folder / f"{table}.parquet", getattr(index, table))
+
+
+def drop_summary(index: Index) -> str:
+    """What was left out or mended, counted: "2 sentences empty, 1 ref without sentences"; "nothing" if nothing was."""
+    counts = index.drops.to_pandas().value_counts(["kind", "reason"], sort=False).to_dict()
+    pieces = []
+    for (kind, reason), count in sorted(counts.items()):
+        noun = kind if count == 1 else f"{kind}s"
+        pieces.append(f"{count} {noun}{': ' if kind == 'annotation' else ' '}{reason}")
+    return ", ".join(pieces) or "nothing"

@@ -1,0 +1,71 @@
+"""A mask's cell in a list: run lengths and the size they are of."""
+
+import json
+from typing import Any
+
+HOW = 'write it as {"size": [height, width], "counts": "..."}'
+
+
+def segmentation_of(mask: Any, height: int | None, width: int | None) -> dict[str, Any]:
+    """`size` (height, width in pixels) and `counts` of a cell; `height` and `width` are the row's, if it has them.
+
+    The cell is JSON text, a dict, or the bare run lengths beside a height and a width. Raises ValueError, saying
+    what to write, for anything else; the run lengths themselves are not checked.
+    """
+    if isinstance(mask, bytes):
+        mask = mask.decode("latin1")
+    if isinstance(mask, str):
+        text = mask.strip()
+        if text.startswith("["):
+            fix = "pycocotools.mask.frPyObjects and merge turn polygons into run lengths"
+            raise ValueError(f"looks like polygons, but a list takes run lengths; {fix}")
+        if not text.startswith("{"):
+            return _bare(text, height, width)
+        mask = _parsed(text)
+    if not isinstance(mask, dict) or mask.get("counts") is None or mask.get("size") is None:
+        raise ValueError(f"has no size and counts; {HOW}")
+    size = list(mask["size"]) if isinstance(mask["size"], list) else []
+    if len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
+        raise ValueError(f"has a size that is not two whole numbers of pixels; {HOW}")
+    return {"size": size, "counts": _counts(mask["counts"])}
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"is not JSON ({error}); {HOW}, made by json.dumps with counts.decode()"
+        ) from error
+
+
+def _bare(text: str, height: int | None, width: int | None) -> dict[str, Any]:
+    counts = _counts(text)
+    if height is None or width is None:
+        raise ValueError(f"does not say its size; {HOW}, or add the columns height and width")
+    return {"size": [height, width], "counts": counts}
+
+
+def _counts(counts: Any) -> Any:
+    if isinstance(counts, bytes):
+        return counts.decode("latin1")
+    if (
+        isinstance(counts, str)
+        and counts[:2] in ("b'", 'b"')
+        and counts[-1] == counts[1]
+        and len(counts) > 2
+    ):
+        raise ValueError("is Python's str() of bytes; write counts.decode() instead of str(counts)")
+    return counts
+
+
+def check_same_size(size: list[int], height: int, width: int) -> None:
+    """Raise ValueError, with both sizes, for a mask of another size than its picture as it is displayed."""
+    if size == [height, width]:
+        return
+    problem = f"is of {size[1]} x {size[0]} pixels (width x height), the picture as displayed of {width} x {height}"
+    if size == [width, height]:
+        raise ValueError(
+            f"{problem}; height and width are swapped, in the mask or by turning the picture"
+        )
+    raise ValueError(f"{problem}; make the mask at the picture's size")

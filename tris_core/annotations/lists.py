@@ -1,0 +1,154 @@
+"""A plain list of images and sentences, CSV or Parquet, as checked tables.
+
+    image      path relative to the root
+    sentence   what is said
+    object     optional: an id (text or a whole number); the sentences of one image and object belong
+               together. Without it every row is an object of its own
+    split      optional: train (the default), or any other name
+    mask       optional: {"size": [height, width], "counts": "..."} as JSON text (in Parquet also a struct),
+               counts being COCO's compressed run-length code at the size of the picture as displayed
+    height, width   optional: the size, in pixels, of masks that are counts alone
+    box        optional, and only beside a mask, whose own box it replaces: x0, y0, x1, y1 in pixels; a list
+               in Parquet, "x0 y0 x1 y1" in CSV
+
+Training reads neither masks nor boxes; evaluation measures with them. A sentence has its row's number (from 1)
+as its id, an object the number of its first row, an image its position among the paths in alphabetical order.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tris_core.annotations.layout import IMAGE_FOLDERS
+from tris_core.annotations.list_columns import Columns, read_columns
+from tris_core.annotations.list_truth import ListTruth, contradict
+from tris_core.annotations.tables import Tables, image_size
+from tris_core.runtime.errors import InputError
+
+Rows = NDArray[np.int64]
+
+
+def read_pairs(root: Path, annotations: str) -> Tables:
+    """Read the list `annotations`, a .csv or .parquet file under `root`.
+
+    Raises `InputError`, naming the row (from 1, the header not counted), for columns that are missing or unknown,
+    cells that are not as above, rows of one object that contradict each other, and images that are missing or
+    unreadable.
+    """
+    path, image_root = root / annotations, root / IMAGE_FOLDERS["list"]
+    columns = read_columns(path)
+    image_id, names, first_of_image = _images(columns)
+    sizes = _sizes(path, image_root, columns, names, first_of_image)
+    owner = _owners(columns)  # of every row the first row of its object, from 0
+    heads = np.flatnonzero(owner == np.arange(len(owner)))
+    _check_splits(path, columns, owner)
+    truth = ListTruth(path, columns.truth, owner, image_id, sizes) if columns.truth else {}
+    images = pd.DataFrame({"image_id": np.arange(len(names)), "file_name": _text(names)})
+    images[["height", "width"]] = sizes
+    refs = pd.DataFrame(
+        {"ref_id": heads + 1, "image_id": image_id[heads], "ann_id": heads + 1, "category_id": 0}
+    )
+    return Tables(
+        image_root,
+        images,
+        refs.assign(split=_text(_splits(columns, heads))),
+        pd.DataFrame(
+            {
+                "sent_id": np.arange(1, len(owner) + 1),
+                "ref_id": owner + 1,
+                "sent": _text(columns.sentence),
+            }
+        ),
+        truth,
+        lambda kind, row_id: (
+            f"{path}: row {first_of_image[row_id] + 1 if kind == 'image' else row_id}"
+        ),
+        remarks=_repeats(columns),
+    )
+
+
+def _text(values: pa.Array | pa.ChunkedArray) -> pd.Series:
+    """Text that stays in Arrow: an eighth of the memory of Python's."""
+    return pd.Series(values.to_pandas(types_mapper={pa.string(): pd.StringDtype("pyarrow")}.get))
+
+
+def _images(columns: Columns) -> tuple[Rows, pa.Array, Rows]:
+    """The image of every row, by its position among the sorted names; the names; the first row (from 0) of each."""
+    order = np.argsort(columns.image.values.to_numpy(zero_copy_only=False), kind="stable")
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    image_id = rank[columns.image.codes]
+    first = np.full(len(order), len(image_id))
+    np.minimum.at(first, image_id, np.arange(len(image_id)))
+    return image_id, columns.image.values.take(pa.array(order)), first
+
+
+def _sizes(path: Path, root: Path, columns: Columns, names: pa.Array, first: Rows) -> Rows:
+    """Height and width of every image (images, 2)."""
+    sizes = np.empty((len(names), 2), np.int64)
+    for position, row in enumerate(first):
+        try:
+            sizes[position] = image_size(root, names[position].as_py(), f"{path}: row {row + 1}")
+        except InputError:
+            if _is_file(root, columns.sentence[int(row)].as_py()):
+                problem = "sentence is the name of a file, and image is none"
+                raise InputError(
+                    f"{path}: row {row + 1}: {problem}; exchange the two columns' names"
+                ) from None
+            raise
+    return sizes
+
+
+def _is_file(root: Path, name: str) -> bool:
+    try:
+        return bool(name.strip()) and (root / name).is_file()
+    except OSError:  # too long for a name
+        return False
+
+
+def _owners(columns: Columns) -> Rows:
+    """The first row (from 0) of every row's object. A blank object is the row's own."""
+    blank = pc.index(columns.object.values, "").as_py()
+    owner = np.arange(len(columns.object.codes))
+    keyed = np.flatnonzero(columns.object.codes != blank)
+    if len(keyed):
+        key = columns.image.codes[keyed].astype(np.int64) * len(columns.object.values)
+        key += columns.object.codes[keyed]
+        _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+        owner[keyed] = keyed[first][inverse]
+    return owner
+
+
+def _splits(columns: Columns, rows: Rows) -> pa.Array:
+    """The split of some rows; train where it is blank."""
+    names = pc.if_else(pc.equal(columns.split.values, ""), "train", columns.split.values)
+    return names.take(pa.array(columns.split.codes[rows]))
+
+
+def _check_splits(path: Path, columns: Columns, owner: Rows) -> None:
+    codes = columns.split.codes
+    for row in np.flatnonzero(codes != codes[owner]):
+        said, known = _splits(columns, np.array([row, owner[row]])).to_pylist()
+        if said != known:
+            contradict(path, int(row), "split", said, int(owner[row]), known)
+
+
+def _repeats(columns: Columns) -> list[str]:
+    """How many rows say the same of the same object as an earlier one."""
+    mixed = columns.hashes.copy()
+    for column, factor in (
+        (columns.image, 0x9E3779B97F4A7C15),
+        (columns.object, 0xC2B2AE3D27D4EB4F),
+    ):
+        mixed ^= column.codes.astype(np.uint64) * np.uint64(factor)
+    mixed.sort()
+    number = int(np.count_nonzero(mixed[1:] == mixed[:-1]))
+    return (
+        [f"{number} rows repeat an earlier one (same image, object and sentence); they are kept"]
+        if number
+        else []
+    )

@@ -1,0 +1,83 @@
+"""Responses of CLIP itself, without any training: what Step-1's training is compared with.
+
+Both offer what `response_maps` asks of `Step1` and give maps of the same size. Shapes: as in `step1`.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from open_clip.model import CLIP
+from open_clip.modified_resnet import ModifiedResNet
+from torch import Tensor, nn
+
+from tris_core.clip.towers import encode_words, sentence_feature, stage_features
+from tris_core.runtime.errors import InputError
+
+
+class Baseline(nn.Module):
+    """A CLIP whose image tower is a ResNet: the method looks into its attention pool. `name` stands in the error otherwise."""
+
+    def __init__(self, clip: CLIP, name: str) -> None:
+        super().__init__()
+        if not isinstance(clip.visual, ModifiedResNet):
+            raise InputError(
+                f"prepare_clip.backbone = {name!r}: dump_responses.method needs a ResNet tower such as RN50-quickgelu"
+            )
+        self.backbone = clip
+        self.pool: Any = clip.visual.attnpool
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """The map (B, C, H, W) of layer4."""
+        return stage_features(self.backbone.visual, image)[-1]
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """Sentence features (B, E), unit length."""
+        return F.normalize(
+            sentence_feature(self.backbone, encode_words(self.backbone, tokens), tokens), dim=1
+        )
+
+
+class DenseClip(Baseline):
+    """Similarity of the sentence to every pixel's value (Zhou et al., "Extract Free Dense Labels from CLIP", ECCV 2022)."""
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """What each pixel would add to the pooled feature if it alone were attended to: (B, E, H, W), unit length along E."""
+        values = self.pool.c_proj(self.pool.v_proj(super().encode_image(image).permute(0, 2, 3, 1)))
+        return F.normalize(values, dim=-1).permute(0, 3, 1, 2)
+
+    def respond_pairs(self, vis_PEHW: Tensor, lan_PE: Tensor) -> Tensor:
+        """Cosines (P, H, W) less their mean over the image: they differ by their level more than by what is said."""
+        cosine = torch.einsum("pehw,pe->phw", vis_PEHW, lan_PE)
+        return cosine - cosine.mean(dim=(1, 2), keepdim=True)
+
+
+class GradCam(Baseline):
+    """Grad-CAM (Selvaraju et al., ICCV 2017) of the cosine of image and sentence, at layer4."""
+
+    def respond_pairs(self, vis_PCHW: Tensor, lan_PE: Tensor) -> Tensor:
+        """Channels (P, C, H, W) summed with the mean gradient of the cosine over each as weight: (P, H, W), before ReLU."""
+        with torch.inference_mode(False), torch.enable_grad():
+            vis = vis_PCHW.clone().requires_grad_()
+            cosine = (F.normalize(self._pooled(vis), dim=1) * lan_PE.clone()).sum()
+            (gradient,) = torch.autograd.grad(cosine, vis)
+        return (gradient.mean(dim=(2, 3), keepdim=True) * vis_PCHW).sum(dim=1)
+
+    def _pooled(self, vis_PCHW: Tensor) -> Tensor:
+        """The attention pool (P, E) of a map of any size: its positions are interpolated to that size."""
+        first, grid = self.pool.positional_embedding.split(
+            [1, len(self.pool.positional_embedding) - 1]
+        )
+        side = round(len(grid) ** 0.5)
+        square = grid.T.unflatten(1, (side, side))[None]
+        grown = (
+            F.interpolate(square, vis_PCHW.shape[2:], mode="bicubic", align_corners=False)[0]
+            .flatten(1)
+            .T
+        )
+        return torch.func.functional_call(
+            self.pool, {"positional_embedding": torch.cat([first, grown])}, vis_PCHW
+        )
+
+
+BASELINES: dict[str, type[Baseline]] = {"dense_clip": DenseClip, "grad_cam": GradCam}

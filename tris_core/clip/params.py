@@ -1,0 +1,43 @@
+"""The two CLIPs of the method and the text they read."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from tris_core.runtime.params import Section
+
+
+class PrepareClipParams(Section):
+    """`backbone` initialises Step-1 and Step-2, `scorer` is the frozen CLIP of Eq. 9.
+
+    Each is `demo`, a CLIP folder, or an open_clip model name (the paper's: RN50-quickgelu, ViT-B-32-quickgelu). A model name
+    needs `backbone_weights` and `scorer_weights`: an open_clip tag (`openai`) whose file is already in the cache, a
+    file (OpenAI's archive, a state dict, safetensors), or `random` for dry runs; null with `demo` and folders.
+
+    `visual_init: imagenet` gives the backbone's image tower the stages of an ImageNet ResNet instead of CLIP's (Table 2,
+    "Ours*"), read from `imagenet_weights`, a file in torchvision's layout; null with `clip`.
+
+    A file is a path, or hf://owner/repo[@revision]/file of the Hugging Face hub, which `tris fetch` puts into the hub's cache.
+
+    Sentences have `max_tokens` tokens with start and end; longer ones lose their end (`overflow: keep_eot` keeps the end
+    token, `cut` loses it, as released).
+    """
+
+    key: ClassVar[str] = "prepare_clip"
+
+    backbone: str = Field(min_length=1)
+    backbone_weights: str | None = Field(min_length=1)
+    scorer: str = Field(min_length=1)
+    scorer_weights: str | None = Field(min_length=1)
+    visual_init: Literal["clip", "imagenet"]
+    imagenet_weights: str | None = Field(min_length=1)
+    max_tokens: int = Field(ge=4, le=77)
+    overflow: Literal["cut", "keep_eot"]
+
+    @model_validator(mode="after")
+    def imagenet_has_a_file(self) -> "PrepareClipParams":
+        if (self.visual_init == "imagenet") != (self.imagenet_weights is not None):
+            raise ValueError(
+                "imagenet_weights names a file with visual_init: imagenet, and is null with visual_init: clip"
+            )
+        return self

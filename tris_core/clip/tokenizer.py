@@ -1,0 +1,64 @@
+"""Expressions as tokens. Apart from the other inputs: importing CLIP takes seconds that stages without text need not wait."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tris_core.clip.bpe import bpe
+
+
+def tokenize(texts: list[str], vocabulary: list[int] | None, text: dict[str, Any]) -> Tensor:
+    """Token ids (L, max_tokens), and a line on the share of words that the vocabulary does not hold."""
+    tokenizer = Tokenizer(vocabulary)
+    print(f"{tokenizer.unknown_share(texts):.1%} of the words unknown", flush=True)
+    return tokenizer(texts, text["max_tokens"], overflow=text["overflow"])
+
+
+PAD, UNKNOWN = 0, 1
+
+
+class Tokenizer:
+    """Sentences to token ids, (B, T) int32: start, words, end, zeros.
+
+    With `vocabulary` (BPE ids that kept an embedding row) ids are renumbered: 0 pad, 1 unknown, then the vocabulary, then
+    start and end. Either way the end token has the highest id, which is how CLIP finds it.
+    """
+
+    def __init__(self, vocabulary: Sequence[int] | None = None) -> None:
+        self._bpe = bpe()
+        self._rows = (
+            None
+            if vocabulary is None
+            else {bpe_id: row for row, bpe_id in enumerate(vocabulary, start=2)}
+        )
+        size = self._bpe.vocab_size if vocabulary is None else len(vocabulary) + 4
+        self.start, self.end = size - 2, size - 1
+        self.size = size
+
+    def words(self, text: str) -> list[int]:
+        """Ids of a sentence without start and end; unknown words are `UNKNOWN` where the vocabulary is pruned."""
+        ids: list[int] = self._bpe.encode(text)
+        return ids if self._rows is None else [self._rows.get(i, UNKNOWN) for i in ids]
+
+    def __call__(self, texts: Sequence[str], length: int, *, overflow: str = "keep_eot") -> Tensor:
+        """Token ids (B, length). What is too long is cut: `keep_eot` keeps the end token, `cut` loses it, as released."""
+        tokens = torch.zeros(len(texts), length, dtype=torch.int32)
+        for row, text in zip(tokens, texts, strict=True):
+            ids = [self.start, *self.words(text), self.end]
+            if len(ids) > length:
+                ids = ids[:length] if overflow == "cut" else [*ids[: length - 1], self.end]
+            row[: len(ids)] = torch.tensor(ids)
+        return tokens
+
+    def unknown_share(self, texts: Sequence[str]) -> float:
+        """Share of tokens, in [0, 1], that the pruned vocabulary does not hold; 0 for a whole vocabulary."""
+        if self._rows is None:
+            return 0.0
+        total = unknown = 0
+        for text in texts:
+            ids = self.words(text)
+            total += len(ids)
+            unknown += ids.count(UNKNOWN)
+        return unknown / max(1, total)

@@ -1,0 +1,140 @@
+"""Picture files from anywhere, opened with care: what is refused before a pixel is decoded."""
+
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path, PureWindowsPath
+from typing import NamedTuple
+
+from PIL import Image
+
+STORES = "TRIS_IMAGE_STORES"
+FORMATS = (
+    "AVIF",
+    "BMP",
+    "GIF",
+    "JPEG",
+    "JPEG2000",
+    "PNG",
+    "PPM",
+    "TGA",
+    "TIFF",
+    "WEBP",
+)  # EPS would start Ghostscript
+MOST_PIXELS = (
+    2**25
+)  # decoding one takes a few hundred megabytes, and so do the maps and masks of its size
+MOST_SIDE = 2**16 - 1  # JPEG's; resizing takes memory in proportion to the longer side
+UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
+ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # what displays a picture of that EXIF orientation upright
+
+
+def readable_formats() -> list[str]:
+    """Those of `FORMATS` that this PIL was built with."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def open_image(path: Path) -> Image.Image:
+    """The image in a file, of which the header was read and no pixel decoded.
+
+    Raises FileNotFoundError, or one of `UNREADABLE`: for another format, something that is no file (a pipe would be waited
+    for), and a header that promises more than `MOST_PIXELS` or `MOST_SIDE`. Decoding raises one of `UNREADABLE` too.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError("no regular file")
+    image = Image.open(path, formats=readable_formats())
+    image.filename = (
+        ""  # else PIL maps some files into memory, and scrambles those that are turned by a quarter
+    )
+    if image.width * image.height > MOST_PIXELS or max(image.size) > MOST_SIDE:
+        image.close()
+        most = f"{MOST_PIXELS:,} or {MOST_SIDE:,} on a side"
+        raise ValueError(f"{image.width} x {image.height} pixels, more than {most}; scale it down")
+    return image
+
+
+class Header(NamedTuple):
+    """The size of a picture as it is displayed, in pixels, and its EXIF orientation, 1 (as stored) to 8."""
+
+    height: int
+    width: int
+    orientation: int
+
+
+def read_header(path: Path) -> Header:
+    """What `tris_core.data.images.read_image` will give, without decoding. Raises what `open_image` raises."""
+    with open_image(path) as image:
+        turned = _orientation_in_header(image, path)
+        width, height = _stored_size(image)
+    return Header(width, height, turned) if turned >= 5 else Header(height, width, turned)
+
+
+def orientation(read: Callable[[], Image.Exif]) -> int:
+    """The orientation in EXIF data, 1 to 8. EXIF data that are damaged turn nothing, as in every viewer."""
+    try:
+        found = read().get(ORIENTATION)
+        return int(found) if found in TURNS else 1
+    except Exception:  # PIL's reader of EXIF raises whatever the bytes lead it to
+        return 1
+
+
+def _orientation_in_header(image: Image.Image, path: Path) -> int:
+    if image.format == "PNG" and _tells_more_after_pixels(path):
+        image.load()
+        return orientation(image.getexif)
+    return orientation(
+        lambda: Image.Image.getexif(image)
+    )  # that of PNG files would decode the pixels
+
+
+def _tells_more_after_pixels(path: Path) -> bool:
+    """Whether a PNG has EXIF data or text after its pixels, where PIL finds them only once those are decoded."""
+    pixels = False
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if pixels and kind in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"):
+                return True
+            pixels = pixels or kind == b"IDAT"
+            file.seek(length + 4, os.SEEK_CUR)
+    return False
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height before turning. Of a TIFF some versions of PIL give the size after it."""
+    tags = getattr(image, "tag_v2", None)
+    return (tags[256], tags[257]) if tags else image.size
+
+
+def inside(root: Path, name: str) -> Path:
+    """The file that annotations call `name`, which must lie in the image folder `root`. Raises ValueError: why it does not.
+
+    Links are followed, and must end in the folder that `root` is, or is a link to, or in one of those named in
+    `$TRIS_IMAGE_STORES` (separated as in `$PATH`).
+    """
+    parsed = PureWindowsPath(name)  # knows both kinds of slash, and drives
+    if parsed.anchor or ".." in parsed.parts or not parsed.parts or "\0" in name:
+        raise ValueError(f"file name {name!r} leaves the image folder; name a file inside {root}")
+    path = root / name
+    try:
+        end = path.resolve()
+    except (OSError, RuntimeError) as error:  # a loop of links
+        raise ValueError(f"{path} cannot be followed ({error}); remove the link") from error
+    stores = [Path(store) for store in os.environ.get(STORES, "").split(os.pathsep) if store]
+    if not any(end.is_relative_to(store.resolve()) for store in (root, *stores)):
+        raise ValueError(
+            f"{path} is a link to {end}, outside the image folder; make the folder itself the link, or allow it: "
+            f"export {STORES}={end.parent}"
+        )
+    return path

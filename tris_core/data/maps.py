@@ -1,0 +1,68 @@
+"""Maps from the network's grid to the image's own size, and from there to a mask, in the released order (D49-D51)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+EPSILON = 1e-5
+ANY_RESPONSE = 1e-9
+
+
+def to_original(maps: Tensor, *, height: int, width: int) -> Tensor:
+    """Maps (N, h, w) at training size to (N, height, width), bilinear with the corners aligned, as released."""
+    return F.interpolate(maps[:, None], (height, width), mode="bilinear", align_corners=True)[:, 0]
+
+
+def response_to_original(
+    maps: Tensor, *, size: int | tuple[int, int], height: int, width: int
+) -> Tensor:
+    """Raw response logits (N, 1, h, w) or (N, h, w) to non-negative maps (N, height, width) at the image's own size.
+
+    In the released order, which the numbers depend on: bilinear to the training `size` (one side of a square, or height
+    and width) without aligned corners, ReLU, then bilinear to the original size with aligned corners.
+    """
+    if maps.ndim == 3:
+        maps = maps[:, None]
+    if maps.ndim != 4 or maps.shape[1] != 1:
+        raise ValueError(
+            f"responses must be (N, 1, h, w) or (N, h, w), these are {tuple(maps.shape)}"
+        )
+    at_training_size = (size, size) if isinstance(size, int) else size
+    trained = F.interpolate(maps, at_training_size, mode="bilinear", align_corners=False)
+    return to_original(trained.relu_()[:, 0], height=height, width=width)
+
+
+def divide_by_maximum_(maps: Tensor) -> Tensor:
+    """Maps (N, H, W), none negative throughout, each divided in place by (its maximum + 1e-5); a map of zeros stays so.
+
+    Raises ValueError for a map whose maximum is negative or not a number: dividing by it would turn the whole image
+    into foreground. Logits of a segmentation network are not normalised but compared with 0.
+    """
+    largest = maps.amax(dim=(1, 2), keepdim=True)
+    wrong = torch.nonzero(~(largest.flatten() >= 0)).flatten().tolist()
+    if wrong:
+        raise ValueError(
+            f"map {wrong[0]} has maximum {largest[wrong[0]].item()}; apply ReLU, or compare logits with 0"
+        )
+    return maps.div_(largest + EPSILON)
+
+
+def binarise(maps: Tensor, threshold: float = ANY_RESPONSE) -> Tensor:
+    """Mask of what is over `threshold`, bool. The default counts any positive response, as released."""
+    return maps > threshold
+
+
+def first_maxima(
+    expression_ids: Sequence[int] | NDArray[np.int64], maps: NDArray[np.floating]
+) -> NDArray[np.int64]:
+    """Points (N, 2), x and y, of the first maximum in row-major order of each map (N, H, W). Raises ValueError for NaN."""
+    flat = maps.reshape(len(maps), maps.shape[1] * maps.shape[2]).argmax(axis=1)
+    y, x = flat // maps.shape[2], flat % maps.shape[2]
+    wrong = np.isnan(maps[np.arange(len(maps)), y, x])  # a maximum is NaN wherever the map has one
+    if wrong.any():
+        raise ValueError(f"the map of expression {expression_ids[wrong.argmax()]} holds NaN")
+    return np.stack([x, y], axis=1)

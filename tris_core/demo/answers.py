@@ -1,0 +1,105 @@
+"""From predictions to what the page shows: small pictures, numbers and the mask to download, as HTML."""
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tris_core.drawing.overlays import COLOURS, fade, heat, tint
+from tris_core.predict.predictor import Prediction, mask_of
+
+SIDE = (
+    800  # pixels: the longer side of what is shown; the mask to download has the picture's own size
+)
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What stays of a `Prediction` once its response is drawn: `logits` (h, w) are enough for a mask of any threshold.
+
+    `read` and `unread` are the words that reached the models and those cut off; `response` is a data address of a picture,
+    `name` the mask's file name.
+    """
+
+    name: str
+    text: str
+    read: str
+    unread: str
+    unknown_words: tuple[str, ...]
+    score: float
+    logits: NDArray[np.float32]
+    response: str
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers to one request: `shown` (h, w, 3) uint8 is the picture, reduced; `width`, `height` its own size."""
+
+    shown: NDArray[np.uint8]
+    width: int
+    height: int
+    answers: tuple[Answer, ...]
+
+
+def reduced(photo: Image.Image) -> NDArray[np.uint8]:
+    """The picture with its longer side at most `SIDE`."""
+    small = photo.copy()
+    small.thumbnail((SIDE, SIDE))
+    return np.asarray(small)
+
+
+def answer(prediction: Prediction, shown: NDArray[np.uint8], name: str) -> Answer:
+    """Draw the response of one prediction on the faded picture."""
+    words = prediction.text.split()
+    read = prediction.words_read if prediction.cut else len(words)
+    return Answer(
+        name=f"{name}_mask.png",
+        text=prediction.text,
+        read=" ".join(words[:read]),
+        unread=" ".join(words[read:]),
+        unknown_words=prediction.unknown_words,
+        score=prediction.score,
+        logits=prediction.logits,
+        response=_address(heat(fade(shown), prediction.response), "JPEG"),
+    )
+
+
+def to_html(found: Answers, threshold: float) -> str:
+    """All answers with masks where the probability, in (0, 1), is over `threshold`; no network runs."""
+    logit = float(np.log(threshold / (1 - threshold)))
+    rows = []
+    for one in found.answers:
+        mask, mask_score = mask_of(
+            one.logits, height=found.height, width=found.width, threshold=logit
+        )
+        overlay = tint(found.shown.astype(np.float32), mask, COLOURS["prediction"])
+        rows.append(
+            {
+                "answer": one,
+                "mask_score": mask_score,
+                "share": mask.mean(),
+                "overlay": _address(overlay, "JPEG"),
+                "mask": _address(mask.astype(np.uint8) * 255, "PNG"),
+            }
+        )
+    return _TEMPLATES.get_template("answers.html").render(
+        rows=rows, found=found, threshold=threshold
+    )
+
+
+def _address(pixels: NDArray[np.uint8], format: str) -> str:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format=format, quality=90)
+    return f"data:image/{format.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,0 +1,28 @@
+"""How much the page takes, keeps and waits for."""
+
+from dataclasses import dataclass
+
+from tris_core.demo.inputs import MAX_FILE_MB
+
+REQUEST_BYTES = MAX_FILE_MB * 1024**2 + 2**16  # one picture and what multipart adds to it
+EVENT_BYTES = 2**20  # the JSON of one event
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one server, for all of its visitors together unless a field says otherwise."""
+
+    connections: int = 200
+    sessions: int = 32  # open pages; each keeps up to 15 MB of answers
+    questions: int = 32  # waiting for the models
+    files: int = 500  # uploads on disk
+    disk_bytes: int = 512 * 1024**2
+    pictures: int = 4  # per session: its latest uploads
+    kept_s: float = 3600  # uploads and answers
+    grace_s: float = (
+        120  # uploads and answers after their page was closed; uploads that no page uses
+    )
+    idle_s: float = (
+        15  # a connection between requests, the header of a request, a client that stops reading
+    )
+    body_s: float = 120  # the body of a request

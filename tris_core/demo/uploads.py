@@ -1,0 +1,116 @@
+"""The folder with the uploads: which files are in it, how many fit, and its deletion, also after a crash."""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tris_core.demo.limits import Limits
+from tris_core.runtime.errors import InputError
+
+PREFIX = "tris-demo-"
+EXAMPLES = "examples"  # subfolder that is never swept
+FULL = "The server keeps no more pictures at the moment. Try again in a few minutes."
+
+
+class Full(Exception):
+    """An upload does not fit. The text is for the page."""
+
+
+@contextmanager
+def upload_folder() -> Iterator[Path]:
+    """A private folder, deleted at the end. Folders that killed servers left behind are deleted first."""
+    _delete_leftovers()
+    folder, handle = _locked_folder()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+def _locked_folder() -> tuple[Path, int]:
+    """A new folder with a lock on it that ends with this process."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
+        with suppress(FileNotFoundError):
+            handle = os.open(folder, os.O_RDONLY)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if folder.exists():  # else another server took it for a leftover before it was locked
+                return folder, handle
+            os.close(handle)
+
+
+def _delete_leftovers() -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError):  # another user's, or locked by a running server
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+            finally:
+                os.close(handle)
+
+
+class Uploads:
+    """The files of one running server below `folder`, an absolute path without links."""
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        self.folder = folder
+        self._limits = limits
+        self._promised = 0  # bytes of uploads on their way
+
+    def find(self, path: str) -> Path | None:
+        """The upload or example at `path`; None if there is none, or no longer.
+
+        Raises `InputError` for every other path before the file system is asked about it, and for links and devices.
+        """
+        asked = Path(path)
+        if "\0" in path or ".." in asked.parts or not asked.is_relative_to(self.folder):
+            raise InputError("This file was not uploaded here.")
+        if not os.path.lexists(asked):
+            return None
+        if asked.resolve() != asked or not asked.is_file():
+            raise InputError("This file was not uploaded here.")
+        return asked
+
+    def upload_of(self, path: Path) -> str:
+        """Name of the folder that an upload has for itself."""
+        return path.relative_to(self.folder).parts[0]
+
+    @contextmanager
+    def room(self, size: int) -> Iterator[None]:
+        """Reserve `size` bytes while an upload comes in. Raises `Full`."""
+        files = [path.stat().st_size for path in self._uploaded() if path.is_file()]
+        if (
+            len(files) >= self._limits.files
+            or sum(files) + self._promised + size > self._limits.disk_bytes
+        ):
+            raise Full(FULL)
+        self._promised += size
+        try:
+            yield
+        finally:
+            self._promised -= size
+
+    def sweep(self, used: set[str], now: float) -> None:
+        """Delete uploads that are too old at `now` (seconds since 1970), or not among those in use by a page."""
+        for entry in self.folder.iterdir():
+            age = now - entry.stat().st_mtime
+            if entry.name != EXAMPLES and age > (
+                self._limits.kept_s if entry.name in used else self._limits.grace_s
+            ):
+                if entry.is_dir():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
+
+    def _uploaded(self) -> Iterator[Path]:
+        return (
+            path
+            for path in self.folder.rglob("*")
+            if EXAMPLES not in path.relative_to(self.folder).parts[:1]
+        )

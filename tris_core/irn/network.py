@@ -1,0 +1,103 @@
+"""Boundary and displacement network of IRN (Ahn et al., CVPR 2019): two heads on the taps of a frozen backbone.
+
+Shapes: B images, (h, w) the stride-4 map of the first tap. Parameter names are those of the released checkpoints
+without `resnet50.`; their `fc_dp7.4.running_mean` is the same buffer as `mean_shift.running_mean` and is not kept.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+EDGE_WIDTH = 32
+
+
+class MeanShift(nn.Module):
+    """Subtracts a stored mean (channels,) from (B, channels, h, w) in eval mode; the identity in training."""
+
+    running_mean: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if self.training else x - self.running_mean.view(1, -1, 1, 1)
+
+
+class IRN(nn.Module):
+    """Class-boundary logits and displacements towards instance centres.
+
+    `channels` are those of the five taps (stem, layer1 .. layer4), which lie at strides 4, 4, 8, 16, 16. The edge
+    branch joins all five at stride 4; the displacement branch joins the last three at stride 8 and takes them to
+    stride 4, where the first two join.
+    """
+
+    def __init__(self, *, channels: tuple[int, int, int, int, int]) -> None:
+        super().__init__()
+        stem, layer1, layer2, layer3, layer4 = channels
+        self.fc_edge1 = _branch(stem, EDGE_WIDTH, groups=4)
+        self.fc_edge2 = _branch(layer1, EDGE_WIDTH, groups=4)
+        self.fc_edge3 = _branch(layer2, EDGE_WIDTH, groups=4, scale=2)
+        self.fc_edge4 = _branch(layer3, EDGE_WIDTH, groups=4, scale=4)
+        self.fc_edge5 = _branch(layer4, EDGE_WIDTH, groups=4, scale=4)
+        self.fc_edge6 = nn.Conv2d(5 * EDGE_WIDTH, 1, 1)
+
+        self.fc_dp1 = _branch(stem, 64, groups=8)
+        self.fc_dp2 = _branch(layer1, 128, groups=16)
+        self.fc_dp3 = _branch(layer2, 256, groups=16)
+        self.fc_dp4 = _branch(layer3, 256, groups=16, scale=2)
+        self.fc_dp5 = _branch(layer4, 256, groups=16, scale=2)
+        self.fc_dp6 = _branch(3 * 256, 256, groups=16, scale=2)
+        self.fc_dp7 = nn.Sequential(
+            *_branch(64 + 128 + 256, 256, groups=16), nn.Conv2d(256, 2, 1, bias=False)
+        )
+        self.mean_shift = MeanShift(2)
+
+    def forward(self, taps: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Five taps (B, C_i, h_i, w_i) to edge logits (B, 1, h, w) and displacements (B, 2, h, w) as (dy, dx).
+
+        Displacements are in stride-4 pixels. The taps are detached here: no gradient reaches the backbone. Edge
+        probabilities are the sigmoid of the logits.
+        """
+        x1, x2, x3, x4, x5 = (tap.detach() for tap in taps)
+        edges = [
+            self.fc_edge1(x1),
+            self.fc_edge2(x2),
+            self.fc_edge3(x3),
+            self.fc_edge4(x4),
+            self.fc_edge5(x5),
+        ]
+        edge_logits: Tensor = self.fc_edge6(_join(edges))
+
+        top = self.fc_dp6(_join([self.fc_dp3(x3), self.fc_dp4(x4), self.fc_dp5(x5)]))
+        displacement: Tensor = self.mean_shift(
+            self.fc_dp7(_join([self.fc_dp1(x1), self.fc_dp2(x2), top]))
+        )
+        return edge_logits, displacement
+
+    def set_mean_shift(self, mean: Tensor) -> None:
+        """Store `mean` (2,): the mean displacement over the training images, measured in eval mode with a zero mean."""
+        self.mean_shift.running_mean.copy_(mean)
+
+
+def _branch(inputs: int, outputs: int, *, groups: int, scale: int = 1) -> nn.Sequential:
+    """1x1 convolution, group norm, bilinear up-sampling by `scale`, ReLU."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(inputs, outputs, 1, bias=False),
+        nn.GroupNorm(groups, outputs),
+    ]
+    if scale > 1:
+        layers.append(nn.Upsample(scale_factor=scale, mode="bilinear", align_corners=False))
+    return nn.Sequential(*layers, nn.ReLU())
+
+
+def _join(maps: list[Tensor]) -> Tensor:
+    """Concatenate channels; maps that up-sampling made larger than the first are cropped to it."""
+    height, width = maps[0].shape[-2:]
+    return torch.cat([m[..., :height, :width] for m in maps], dim=1)
+
+
+def build_irn(config: dict[str, Any]) -> IRN:
+    """The boundary network with random weights from its `config.json`."""
+    return IRN(channels=tuple(config["model"]["channels"]))

@@ -1,0 +1,28 @@
+"""The boundary network."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from tris_core.runtime.params import Section
+
+
+class TrainIrnParams(Section):
+    """SGD on crops of `crop` pixels, rescaled by a factor in [`scale_min`, `scale_max`] and flipped at random.
+
+    The displacement branch learns at 10 `lr`; `momentum` is 1e-4 in the release, by accident. `radius`: pairs within it, in
+    cells of stride 4.
+    """
+
+    key: ClassVar[str] = "train_irn"
+
+    seed: int = Field(ge=0)
+    epochs: int = Field(ge=0)
+    batch: int = Field(ge=1)
+    crop: int = Field(ge=64, multiple_of=16)
+    scale_min: float = Field(gt=0)
+    scale_max: float = Field(gt=0)
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    momentum: float = Field(ge=0, lt=1)
+    radius: int = Field(ge=2, le=20)

@@ -1,0 +1,116 @@
+"""What every section of `params.yaml` is: frozen, complete, with unknown names and values out of range refused."""
+
+import importlib
+import pkgutil
+import reprlib
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+import tris_core.params
+from tris_core.runtime.errors import InputError
+
+
+class Section(BaseModel):
+    """One section of `params.yaml`. `key` is its name there. No field has a default: the file is the one source."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    key: ClassVar[str]
+
+
+S = TypeVar("S", bound=Section)
+
+
+def sections() -> dict[str, type[Section]]:
+    """Every section by its key, found in the modules of `tris_core.params`."""
+    for module in pkgutil.iter_modules(tris_core.params.__path__):
+        importlib.import_module(f"tris_core.params.{module.name}")
+    return {cls.key: cls for cls in _subclasses(Section) if "key" in vars(cls)}
+
+
+def _subclasses(cls: type[Section]) -> list[type[Section]]:
+    return [found for sub in cls.__subclasses__() for found in (sub, *_subclasses(sub))]
+
+
+def read_params(path: Path) -> dict[str, Section]:
+    """All sections of a parameter file, each validated. Raises `InputError` that lists everything wrong with it."""
+    if not path.is_file():
+        raise InputError(f"{path}: not found; copy a file of presets/ there")
+    try:
+        content = YAML(typ="safe").load(path)
+    except (YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes that are no UTF-8
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected sections, found {type(content).__name__}")
+    known = sections()
+    faults = [
+        f"{name}: unknown section; known are {', '.join(sorted(known))}"
+        for name in content.keys() - known.keys()
+    ]
+    read: dict[str, Section] = {}
+    for name, cls in known.items():
+        if name not in content:
+            faults.append(f"{name}: this section is missing")
+            continue
+        try:
+            read[name] = cls.model_validate(content[name])
+        except ValidationError as error:
+            faults += [_fault(name, dict(detail)) for detail in error.errors()]
+    if faults:
+        raise InputError(*(f"{path}: {fault}" for fault in sorted(faults)))
+    return read
+
+
+def _fault(section: str, detail: dict[str, Any]) -> str:
+    where = ".".join([section, *(str(part) for part in detail["loc"])])
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: unknown parameter; remove it or correct its name"
+    if detail["type"] == "missing":
+        return f"{where}: this parameter is missing"
+    return f"{where} = {reprlib.repr(detail['input'])[:200]}: {detail['msg']}"
+
+
+def load_section(path: Path, cls: type[S]) -> S:
+    """Validate the whole file and return one section of it."""
+    section = read_params(path)[cls.key]
+    assert isinstance(section, cls)
+    return section
+
+
+class RuntimeParams(Section):
+    """`processes` to spread trainings and per-image work over, on this machine: one per GPU, or of a CPU.
+
+    `device`: `auto` takes a GPU that no other run uses, and waits for one, where there are GPUs at all.
+
+    `threads` of torch and `workers` for CPU work, of each process; 0 means its share of the cores. `checkpoint_seconds`: how
+    often a training keeps what it needs to go on after an interruption. `logger`: where losses go besides metrics/curves while
+    a training runs, see `tris_core.training.loggers`.
+    """
+
+    key: ClassVar[str] = "runtime"
+
+    processes: int = Field(ge=1)
+    device: Literal["auto", "cpu", "cuda"]
+    threads: int = Field(ge=0)
+    workers: int = Field(ge=0)
+    checkpoint_seconds: float = Field(ge=0)
+    logger: Literal["csv", "tensorboard", "wandb"]
+
+
+class DatasetParams(Section):
+    """`root` holds everything; `annotations` is where under it the annotations lie: a folder with `instances.json` and
+    `refs(<split_by>).p` (`refer/<name>` in refer's downloads), ReferIt's folder of pickles (`referit/annotations`), or the
+    .csv or .parquet file of a `list`. `split_by` is the partition: `none` for referit and list, `demo` for shapes.
+
+    With an absolute root the copies of the repository that `dvc exp run --temp` and `--queue` make find it too.
+    """
+
+    key: ClassVar[str] = "dataset"
+
+    name: Literal["shapes", "refcoco", "refcoco+", "refcocog", "referit", "list"]
+    split_by: Literal["demo", "unc", "google", "umd", "none"]
+    root: str = Field(min_length=1)
+    annotations: str = Field(min_length=1)

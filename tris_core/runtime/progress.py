@@ -1,0 +1,20 @@
+"""Progress of everything that takes more than a few seconds."""
+
+import os
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+PLAIN = "{desc}: {n_fmt}/{total_fmt} in {elapsed}, {remaining} to go{postfix}\n"
+
+
+def progress(total: int, what: str, *, done: int = 0) -> "tqdm[Any]":
+    """A bar with the time to go on a terminal; a plain line every 15 seconds elsewhere. Call `update(n)` on it."""
+    if os.environ.get("RANK", "0") != "0":  # of several processes one shows it for all
+        return tqdm(total=total, disable=True)
+    if sys.stderr.isatty():
+        return tqdm(total=total, initial=done, desc=what)
+    return tqdm(
+        total=total, initial=done, desc=what, bar_format=PLAIN, mininterval=15, miniters=1, delay=1
+    )

@@ -1,0 +1,11 @@
+"""TODO."""
+
+import os
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+
+def scratch_root() -> Path:
+    """`$TRIS_SCRATCH`, else the user's cache folder; absolute, so that copies of the repository share it."""
+    return Path(os.environ.get("TRIS_SCRATCH") or user_cache_path("tris")).absolute()

@@ -1,0 +1,47 @@
+"""How many cores torch uses, small work spread over them, and reading while they compute."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+from tris_core.runtime.params import RuntimeParams
+from tris_core.runtime.processes import cores, in_flight
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def set_threads(runtime: RuntimeParams) -> None:
+    """How many threads torch uses: as asked for, else all of this process's cores."""
+    torch.set_num_threads(runtime.threads or cores())
+
+
+def map_in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """`map` over as many threads as torch has, one core each, in order: for work too small to be divided by itself."""
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield from in_flight(pool, work, items, 2 * threads)
+    finally:
+        torch.set_num_threads(threads)  # new threads begin with what was set last, whichever set it
+
+
+def side_by_side(work: Callable[[T], R], items: Iterable[T], device: torch.device) -> Iterator[R]:
+    """`map_in_threads` where a CPU does the work; one after the other on a GPU, which each of them fills."""
+    return map_in_threads(work, items) if device.type == "cpu" else map(work, items)
+
+
+def ahead(read: Callable[[int], R]) -> Callable[[int], R]:
+    """`read`, a function of the step alone, called for the next step in a thread while the caller works at this one."""
+    pool = ThreadPoolExecutor(1)
+    coming: dict[int, Future[R]] = {}
+
+    def get(step: int) -> R:
+        now = coming.get(step) or pool.submit(read, step)
+        coming.clear()
+        coming[step + 1] = pool.submit(read, step + 1)
+        return now.result()
+
+    return get

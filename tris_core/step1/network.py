@@ -1,0 +1,75 @@
+"""Step-1 network (Sec. 3.1-3.3): image and expression to a text-to-image response map.
+
+Shapes: B images, N expressions per image, T tokens, C = C_d hidden channels, H W the stride-32 map.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from open_clip.model import CLIP
+from torch import Tensor, nn
+
+from tris_core.clip.towers import build_clip, encode_words, sentence_feature, stage_features
+from tris_core.step1.prompt import BilateralPrompt
+
+
+class Step1(nn.Module):
+    """CLIP's layer4 map and end-of-text feature, both projected to `hidden`, prompted (Eq. 1, 3-5) and multiplied (Eq. 2).
+
+    `alpha` and `beta` weight the two residuals of Eq. 1; 0 leaves that direction out altogether. The temperature is a
+    parameter only where `learn_temperature` says so: in the release it is in no optimizer group and stays at 1/0.07.
+    """
+
+    def __init__(
+        self,
+        clip: CLIP,
+        *,
+        visual_channels: int,
+        text_channels: int,
+        hidden: int,
+        alpha: float,
+        beta: float,
+        temperature: float,
+        learn_temperature: bool,
+    ) -> None:
+        super().__init__()
+        self.backbone = clip
+        self.vis_project = nn.Conv2d(visual_channels, hidden, 1)
+        self.lan_project = nn.Linear(text_channels, hidden)
+        self.attn_fusion = BilateralPrompt(hidden)
+        self.logit_scale = nn.Parameter(
+            torch.tensor(math.log(1 / temperature)), requires_grad=learn_temperature
+        )
+        self.alpha, self.beta = alpha, beta
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """V (B, C, H, W) of normalised images (B, 3, 32 H, 32 W), unit length along C."""
+        return F.normalize(self.vis_project(stage_features(self.backbone.visual, image)[-1]), dim=1)
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """L (B, C) of token ids (B, T), unit length along C."""
+        feature = sentence_feature(self.backbone, encode_words(self.backbone, tokens), tokens)
+        return F.normalize(self.lan_project(feature), dim=1)
+
+    def respond(self, vis_BCHW: Tensor, lan_BNC: Tensor) -> Tensor:
+        """Responses R (B, N, H, W) of N expressions on each image (Eq. 1, 2), times the temperature; before any ReLU."""
+        prompted_vis, prompted_lan = vis_BCHW, lan_BNC
+        if self.alpha:
+            prompted_vis = vis_BCHW + self.alpha * self.attn_fusion.text_to_visual(
+                vis_BCHW, lan_BNC
+            )
+        if self.beta:
+            prompted_lan = lan_BNC + self.beta * self.attn_fusion.visual_to_text(vis_BCHW, lan_BNC)
+        response = prompted_lan @ prompted_vis.flatten(2) * self.logit_scale.exp()
+        return response.unflatten(2, vis_BCHW.shape[2:])
+
+    def respond_pairs(self, vis_PCHW: Tensor, lan_PC: Tensor) -> Tensor:
+        """Responses (P, H, W) of P pairs of image and expression, each in a forward of its own, as inference needs them."""
+        return self.respond(vis_PCHW, lan_PC[:, None])[:, 0]
+
+
+def build_step1(config: dict[str, Any]) -> Step1:
+    """Step-1 with random weights from its `config.json`."""
+    return Step1(build_clip(config["clip"]["config"]), **config["model"])

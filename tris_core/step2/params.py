@@ -1,0 +1,20 @@
+"""Step-2: the segmentation network."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from tris_core.training.params import Training
+
+
+class TrainStep2Params(Training):
+    """`width`: decoder channels at the finest stage; `head_weights`: loss weights of the four heads, finest first.
+
+    `ema: mse` adds the release's consistency term: the squared distance to what a running average of the weights predicts.
+    """
+
+    key: ClassVar[str] = "train_step2"
+
+    width: int = Field(ge=8, multiple_of=8)
+    head_weights: list[float] = Field(min_length=4, max_length=4)
+    ema: Literal["none", "mse"]

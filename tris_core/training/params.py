@@ -1,0 +1,51 @@
+"""Parameters that all trainings share."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tris_core.runtime.params import Section
+
+
+class Group(BaseModel):
+    """A nested group of parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Training(Section):
+    """AdamW over `steps` batches, or `epochs` over the refs: one of the two is null. `steps: 0` keeps the initial weights.
+
+    The backbone (both CLIP towers) learns at `lr * backbone_lr_mult`. `schedule: poly` decays per step as
+    (1 - step/steps)^0.9; `constant` is what the released Step-2 amounts to. `selection: last` keeps the last weights;
+    `val_mIoU`, the release's way, the epoch that does best by the masks of the val split (the full metrics then say so).
+
+    `weights`: a network trained elsewhere, taken instead of training one: a model folder, or a checkpoint file as the authors
+    released it (a path or hf://owner/repo/file). A file changed under the same name needs `dvc repro -f` with the stage's name.
+    """
+
+    weights: str | None = Field(min_length=1)
+    seed: int = Field(ge=0)
+    steps: int | None = Field(ge=0)
+    epochs: int | None = Field(ge=0)
+    batch: int = Field(ge=2)
+    lr: float = Field(gt=0, le=1)
+    backbone_lr_mult: float = Field(ge=0, le=10)
+    weight_decay: float = Field(ge=0, le=1)
+    schedule: Literal["poly", "constant"]
+    precision: Literal["fp32", "bf16"]
+    selection: Literal["last", "val_mIoU"]
+
+    @model_validator(mode="after")
+    def one_length(self) -> "Training":
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either steps or epochs and set the other to null")
+        return self
+
+    def total_steps(self, n_refs: int) -> int:
+        """Length of the training in batches; an epoch is every ref once, its incomplete last batch left out."""
+        return (
+            self.steps
+            if self.steps is not None
+            else (self.epochs or 0) * max(1, n_refs // self.batch)
+        )

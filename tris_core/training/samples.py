@@ -1,0 +1,66 @@
+"""Which image, sentence and negatives make up a training batch: a function of (seed, step), so that any step can be redone.
+
+Rows are positions in the tables of the index: `image` rows in images, `text` rows in expressions.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from tris_core.data.grouping import Rows
+
+
+@lru_cache(maxsize=2)  # the epoch of this step, and the one that the reader thread has begun
+def epoch_order(count: int, seed: int, epoch: int) -> Rows:
+    """The permutation (count,) of an epoch, read-only. Drawn once, then every step of the epoch takes a slice of it."""
+    order = np.random.default_rng([seed, 0, epoch]).permutation(count)
+    order.setflags(write=False)
+    return order
+
+
+@dataclass(frozen=True)
+class TrainingRefs:
+    """The refs of one split: `ref_id`, `image` row (R,), and the rows of their expressions `text[start : start + count]`."""
+
+    ref_id: Rows
+    image: Rows
+    start: Rows
+    count: Rows
+
+    @staticmethod
+    def from_index(
+        images: pd.DataFrame, refs: pd.DataFrame, expressions: pd.DataFrame, split: str
+    ) -> "TrainingRefs":
+        """Expressions must be sorted by ref, as `index` writes them."""
+        chosen = refs[refs["split"] == split]
+        image_row = pd.Series(np.arange(len(images)), index=images["image_id"])
+        owner = expressions["ref_id"].to_numpy()
+        start = np.searchsorted(owner, chosen["ref_id"])
+        stop = np.searchsorted(owner, chosen["ref_id"], side="right")
+        image = image_row.loc[chosen["image_id"]].to_numpy(np.int64)
+        return TrainingRefs(chosen["ref_id"].to_numpy(np.int64), image, start, stop - start)
+
+    def with_shuffled_sentences(self, seed: int) -> "TrainingRefs":
+        """Every image gets the sentences of another one (all refs of an image move together)."""
+        distinct, position = np.unique(self.image, return_inverse=True)
+        order = np.random.default_rng(seed).permutation(len(distinct))
+        other = np.empty_like(order)
+        other[order] = np.roll(order, 1)
+        return TrainingRefs(self.ref_id, distinct[other[position]], self.start, self.count)
+
+    def batch(self, step: int, size: int, seed: int) -> Rows:
+        """Positions (size,) of the refs of a step: epochs are permutations, an incomplete last batch is left out."""
+        size = min(size, len(self.image))
+        per_epoch = len(self.image) // size
+        first = step % per_epoch * size
+        return epoch_order(len(self.image), seed, step // per_epoch)[first : first + size]
+
+    def describe(self, step: int, size: int, seed: int) -> str:
+        """The batch of a step in words: its refs' ids."""
+        return f"ref_id {', '.join(map(str, self.ref_id[self.batch(step, size, seed)]))}"
+
+    def draw_text(self, refs: Rows, rng: np.random.Generator) -> Rows:
+        """One expression row per ref, drawn uniformly from the ref's own."""
+        return self.start[refs] + (rng.random(len(refs)) * self.count[refs]).astype(np.int64)
