@@ -1,6 +1,6 @@
 """CRF seeds of the objects of one picture of 640 x 480: ours, against a CRF of its own for every object and confidence.
 
-The second part tells what a smaller `irn_labels.resolution` costs: agreement of its labels with those at full size.
+The second part tells what a smaller `crf_seeds.resolution` costs: agreement of its labels with those at full size.
 """
 
 from functools import partial

@@ -12,7 +12,7 @@ from tris_core.irn.network import IRN
 from tris_core.irn.params import TrainIrnParams
 from tris_core.irn.training import sgd
 from tris_core.runtime.device import place
-from tris_core.runtime.params import load_section
+from tris_core.runtime.params import read_params
 from tris_core.runtime.processes import keep_freed_memory
 from tris_core.training.loop import Losses
 
@@ -20,7 +20,7 @@ from tris_core.training.loop import Losses
 def main() -> None:
     keep_freed_memory()
     torch.manual_seed(0)
-    params = load_section(ROOT / "presets" / "paper.yaml", TrainIrnParams)
+    params = read_params(ROOT / "presets" / "paper.yaml")[TrainIrnParams]
     batch = params.batch if device().type == "cuda" else 4
     visual = place(freeze_at_stride_16(_inputs.clip("RN50-quickgelu").visual), device())
     irn = place(IRN(channels=(64, 256, 512, 1024, 2048)).train(), device())

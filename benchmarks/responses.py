@@ -28,8 +28,10 @@ def main() -> None:
 
     def ours() -> NDArray[np.float32]:
         parts = list(
-            response_maps(model, pictures, image_of, tokens, device=device(), precision="fp32")
-        )  # type: ignore[arg-type]
+            response_maps(
+                model, cast(Any, pictures), image_of, tokens, device=device(), precision="fp32"
+            )
+        )
         rows = np.concatenate([rows for rows, _ in parts])
         return np.concatenate([maps for _, maps in parts])[np.argsort(rows)]
 

@@ -76,7 +76,7 @@ def measure(step: str, expressions: int, path: Path) -> dict[str, float]:
     truth = refs[["ref_id"]].assign(**boxes).set_index("ref_id")
     before, started = peak_memory(), time.perf_counter()
     if step == "write":
-        with write_responses(path) as write:
+        with write_responses(path, SIZE) as write:
             for rows in RowsByImage(table["image_id"].to_numpy(), GROUP):
                 write(table.iloc[rows], rng.normal(size=(len(rows), GRID, GRID)).astype(np.float32))
     elif step == "read":

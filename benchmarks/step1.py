@@ -22,7 +22,7 @@ from benchmarks._measure import device, matmul_rate, row, seconds, show
 from tests.support.closure import ROOT
 from tris_core.clip.towers import encode_words, sentence_feature, stage_features
 from tris_core.data.transforms import normalise
-from tris_core.runtime.params import load_section
+from tris_core.runtime.params import read_params
 from tris_core.runtime.processes import keep_freed_memory
 from tris_core.step1.losses import (
     classification_loss,
@@ -45,7 +45,7 @@ SIZE, SCORER_SIZE = 320, 224
 def main() -> None:
     torch.manual_seed(0)
     precision = "bf16" if device().type == "cuda" else "fp32"
-    params = load_section(ROOT / "presets" / "paper.yaml", TrainStep1Params).model_copy(
+    params = read_params(ROOT / "presets" / "paper.yaml")[TrainStep1Params].model_copy(
         update={"precision": precision}
     )
     refs, pictures = _inputs.refs(4 * params.batch), _inputs.Pictures(SIZE)
@@ -53,8 +53,8 @@ def main() -> None:
     model, scorer = _inputs.step1().train(), _inputs.scorer()
     features = SentenceFeatures(scorer, tokens, device())
     ours = step1_losses(
-        model, scorer, SCORER_SIZE, pictures, refs, tokens, features, params, device()
-    )  # type: ignore[arg-type]
+        model, scorer, SCORER_SIZE, cast(Any, pictures), refs, tokens, features, params, device()
+    )
     plain_model, plain_scorer = deepcopy(model), deepcopy(scorer).requires_grad_(True)
     for module in (plain_model, plain_scorer):
         module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]

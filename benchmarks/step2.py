@@ -1,5 +1,7 @@
 """A training step of Step-2 as in the paper: RN50, batch 48, 320 px. The floor: its arithmetic at a matrix product's rate."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import torch
@@ -9,7 +11,7 @@ from benchmarks import _inputs
 from benchmarks._measure import device, matmul_rate, row, seconds, show
 from tests.support.closure import ROOT
 from tris_core.data.rle import encode
-from tris_core.runtime.params import load_section
+from tris_core.runtime.params import read_params
 from tris_core.runtime.processes import keep_freed_memory
 from tris_core.step2.params import TrainStep2Params
 from tris_core.step2.training import step2_losses
@@ -22,7 +24,7 @@ def main() -> None:
     keep_freed_memory()
     torch.manual_seed(0)
     precision = "bf16" if device().type == "cuda" else "fp32"
-    params = load_section(ROOT / "presets" / "paper.yaml", TrainStep2Params).model_copy(
+    params = read_params(ROOT / "presets" / "paper.yaml")[TrainStep2Params].model_copy(
         update={"precision": precision}
     )
     refs = _inputs.refs(4 * params.batch)
@@ -34,9 +36,8 @@ def main() -> None:
         index=refs.ref_id,
     )
     model = _inputs.step2().train()
-    losses = step2_losses(
-        model, None, _inputs.Pictures(SIZE), refs, labels, tokens, params, device()
-    )  # type: ignore[arg-type]
+    pictures: Any = _inputs.Pictures(SIZE)
+    losses = step2_losses(model, None, pictures, refs, labels, tokens, params, device())
     step = _inputs.training_step(adamw(model, params, full_rate="positional_embedding"), losses)
     with FlopCounterMode(display=False) as counted:
         step()

@@ -1,19 +1,20 @@
 """Where every artifact lies, as dvc.yaml declares it. Relative to the folder the stage runs in."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stages._stage import PARAMS
-from tris_core.annotations.layout import IMAGE_FOLDERS
-from tris_core.data.packed import PackedImages, check_pictures
+from stages._stage import Run
 from tris_core.runtime.files import read_sealed_json
-from tris_core.runtime.params import DatasetParams, RuntimeParams, load_section
+from tris_core.runtime.params import DatasetParams
 from tris_core.runtime.parquet import read_table
 from tris_core.runtime.scratch import scratch_root
+
+if TYPE_CHECKING:  # it imports torch, which some stages do without
+    from tris_core.data.packed import PackedImages
 
 SHAPES = Path("data/shapes")
 
@@ -21,15 +22,16 @@ INDEX = Path("data/index")
 IMAGES = INDEX / "images.parquet"
 REFS = INDEX / "refs.parquet"
 EXPRESSIONS = INDEX / "expressions.parquet"
-TRUTH = INDEX / "truth.parquet"
-TOKENS = INDEX / "tokens.parquet"
+TRUTH = Path("data/truth.parquet")
+DROPS = Path("data/drops.parquet")
+TOKENS = Path("data/tokens.parquet")
 
 PACKED = Path("data/packed.json")
 CLIP = Path("models/clip.json")
 STEP1 = Path("models/step1")
 RESPONSES = Path("data/responses.parquet")
 PRMS = Path("data/prms.parquet")
-IRN_LABELS = Path("data/irn_labels.parquet")
+CRF_SEEDS = Path("data/crf_seeds.parquet")
 IRN = Path("models/irn")
 PSEUDO_LABELS = Path("data/pseudo_labels.parquet")
 STEP2 = Path("models/step2")
@@ -41,24 +43,30 @@ CURVES = METRICS / "curves"
 SHEETS = METRICS / "sheets"
 
 
-def image_folder() -> Path:
-    """The folder that the paths of the images table are relative to."""
-    dataset = load_section(PARAMS, DatasetParams)
-    return Path(dataset.root) / IMAGE_FOLDERS[dataset.name]
+def dataset_root(run: Run) -> Path:
+    """The folder that the paths of the images table are relative to.
+
+    Where the data lie is no result, so no stage but `index` depends on it.
+    """
+    return Path(run.params[DatasetParams].root)
 
 
-def checked_image_folder(images: pd.DataFrame) -> Path:
-    """`image_folder`, for stages that read image files; raises `InputError` if one is not what was packed."""
-    folder = image_folder()
-    check_pictures(PACKED, images, folder, scratch_root())
-    return folder
+def checked_root(run: Run, images: pd.DataFrame) -> Path:
+    """`dataset_root`, for stages that read image files; raises `InputError` if one is not what was packed."""
+    from tris_core.data.packed import check_pictures
+
+    root = dataset_root(run)
+    check_pictures(PACKED, images, root, scratch_root())
+    return root
 
 
-def open_images() -> tuple[pd.DataFrame, PackedImages]:
+def open_images(run: Run) -> "tuple[pd.DataFrame, PackedImages]":
     """The images table, and the images at training size by its rows."""
+    from tris_core.data.packed import PackedImages
+
     images = read_table(IMAGES)
-    workers = load_section(PARAMS, RuntimeParams).workers
-    return images, PackedImages(PACKED, images, image_folder(), scratch_root(), workers=workers)
+    root, workers = dataset_root(run), run.runtime.workers
+    return images, PackedImages(PACKED, images, root, scratch_root(), workers=workers)
 
 
 def read_refs() -> pd.DataFrame:
@@ -78,3 +86,8 @@ def expressions_with_images(images: pd.DataFrame) -> tuple[pd.DataFrame, NDArray
 def read_clip() -> dict[str, Any]:
     """`models/clip.json`: backbone, scorer, text."""
     return read_sealed_json(CLIP, "make it again (`dvc repro -f prepare_clip`)")
+
+
+def read_cut() -> "pd.Series[bool]":
+    """Whether the models read only the beginning of a sentence, by expression_id."""
+    return read_table(TOKENS, ["expression_id", "cut"]).set_index("expression_id")["cut"]

@@ -1,58 +1,101 @@
-"""What every stage has in common: its files, its errors and its closing line."""
+"""What every stage has in common: its parameters, its errors and its closing line."""
 
 import gc
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
 import typer
 from ruamel.yaml import YAML
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.run import main as torchrun
 
-from tris_core.runtime import distributed
 from tris_core.runtime.errors import InputError, visible
-from tris_core.runtime.params import RuntimeParams, load_section
+from tris_core.runtime.params import Params, RuntimeParams, read_params
 from tris_core.runtime.processes import end_with_parent, peak_memory
 
 PARAMS = Path("params.yaml")
 DVC = Path("dvc.yaml")
 
 
+@dataclass(frozen=True)
+class Run:
+    """One execution of a stage: the validated parameters, and the clauses of its closing line."""
+
+    params: Params
+    clauses: list[str] = field(default_factory=list)
+
+    @property
+    def runtime(self) -> RuntimeParams:
+        return self.params[RuntimeParams]
+
+    def say(self, clause: str) -> None:
+        """Add a clause to the closing line."""
+        self.clauses.append(clause)
+
+
 def stage_app() -> typer.Typer:
-    """A stage's command line, to be made when all is imported."""
-    gc.freeze()  # else what was imported is looked through once more at the end, which takes over a second
+    """A stage's command line."""
     return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @contextmanager
-def stage(name: str) -> Iterator[Callable[[str], None]]:
-    """Run a stage: it ends with the process that started it, prints input errors plainly (exit code 1) and sums up.
+def run_stage(name: str, *, ranks: bool = False) -> Iterator[Run]:
+    """Run a stage's body: validate params.yaml once, report input errors plainly, print a summary.
 
-    The block gets a function that adds a clause to the closing line.
+    The process ends with the one that started it. An `InputError`, or an input file that is not
+    there, ends in one line and exit code 1. With `ranks` the body runs in `runtime.processes`
+    processes, or in those that torchrun started; rank 0 alone prints.
     """
+    gc.freeze()  # imported objects stay: rescanning them at exit takes over a second
     end_with_parent()
     started = time.monotonic()
-    clauses: list[str] = []
     try:
-        yield clauses.append
+        run = Run(read_params(PARAMS))
+        with _rank(name, run.runtime) if ranks else nullcontext():
+            yield run
+            clauses = "; ".join(map(visible, run.clauses))
+            took = f"{time.monotonic() - started:.1f} s, {peak_memory():.2f} GB at most"
+            typer.echo(f"{name}: {clauses} ({took})")
     except InputError as error:
         typer.echo(f"{name}: {error}", err=True)
         raise typer.Exit(1) from None
     except FileNotFoundError as error:
         if not isinstance(error.filename, str) or Path(error.filename).is_absolute():
             raise
-        typer.echo(
-            f"{name}: {error.filename}: not made yet; run `dvc repro{_producer(error.filename)}`",
-            err=True,
-        )
+        fix = f"run `dvc repro{_producer(error.filename)}`"
+        typer.echo(f"{name}: {error.filename}: not made yet; {fix}", err=True)
         raise typer.Exit(1) from None
-    done = f"{'; '.join(map(visible, clauses))} ({time.monotonic() - started:.1f} s, {peak_memory():.2f} GB at most)"
-    typer.echo(f"{name}: {done}")
+
+
+@contextmanager
+def _rank(name: str, runtime: RuntimeParams) -> Iterator[None]:
+    """Run the block as one rank; start the ranks first if torchrun has not. Only rank 0 prints."""
+    from tris_core.runtime import distributed  # imports torch, which some stages do without
+
+    if not distributed.under_torchrun() and runtime.processes > 1:
+        _torchrun(name, runtime)
+        raise typer.Exit
+    distributed.join()
+    with open(os.devnull, "w") as nowhere:
+        with redirect_stdout(nowhere if distributed.rank() else sys.stdout):
+            yield
+
+
+def _torchrun(name: str, runtime: RuntimeParams) -> None:
+    """Run the stage in `runtime.processes` processes of this machine and wait for them."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main as torchrun
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(runtime.threads or 1))  # else torchrun warns
+    here = ["--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={runtime.processes}"]
+    try:
+        torchrun([*here, "-m", f"stages.{name}"])
+    except ChildFailedError:  # the rank that failed has printed why
+        raise typer.Exit(1) from None
 
 
 def _producer(missing: str) -> str:
@@ -64,38 +107,3 @@ def _producer(missing: str) -> str:
         if any(Path(missing).is_relative_to(path) for path in paths):
             return f" {name}"
     return ""
-
-
-@contextmanager
-def spread_stage(name: str) -> Iterator[Callable[[str], None]]:
-    """`stage` in each of the processes; rank 0 alone talks.
-
-    With `runtime.processes` above 1 the body runs in as many processes that this one starts on this machine and waits for. Who
-    starts them with torchrun, over several machines for instance, decides there.
-    """
-    runtime = load_section(PARAMS, RuntimeParams)
-    if not distributed.under_torchrun() and runtime.processes > 1:
-        end_with_parent()
-        os.environ.setdefault(
-            "OMP_NUM_THREADS", str(runtime.threads or 1)
-        )  # else torchrun warns; `pick_device` decides
-        try:
-            torchrun(
-                [
-                    "--standalone",
-                    "--local-addr=127.0.0.1",
-                    f"--nproc-per-node={runtime.processes}",
-                    "-m",
-                    f"stages.{name}",
-                ]
-            )
-        except ChildFailedError:  # it has said why
-            raise typer.Exit(1) from None
-        raise typer.Exit
-    distributed.join()
-    with (
-        open(os.devnull, "w") as nowhere,
-        redirect_stdout(nowhere if distributed.rank() else sys.stdout),
-        stage(name) as say,
-    ):
-        yield say

@@ -8,23 +8,20 @@ from typing import Any
 import pandas as pd
 
 from stages._artifacts import (
+    CRF_SEEDS,
     IMAGES,
-    IRN_LABELS,
-    PACKED,
     PRMS,
     REFS,
     RESPONSES,
-    checked_image_folder,
+    checked_root,
 )
-from stages._stage import PARAMS, spread_stage, stage_app
-from tris_core.crf.params import IrnLabelsParams
+from stages._stage import run_stage, stage_app
+from tris_core.crf.params import CrfSeedsParams
 from tris_core.crf.seeds import crf_labels, encode_label
 from tris_core.data.images import read_image
-from tris_core.data.packed import packed_size
 from tris_core.refinement.params import RefineParams
 from tris_core.responses.selected import Selected, SelectedMaps
 from tris_core.runtime.distributed import rank, size, spread
-from tris_core.runtime.params import RuntimeParams, load_section
 from tris_core.runtime.parquet import read_table, write_table
 from tris_core.runtime.processes import map_in_processes
 from tris_core.runtime.progress import progress
@@ -33,7 +30,7 @@ app = stage_app()
 
 
 def seed(selected: Selected, folder: Path, crf: dict[str, Any]) -> list[dict[str, object]]:
-    """Rows of irn_labels.parquet for all refs of one image, whose file is in `folder`. Uses no torch."""
+    """Rows of crf_seeds.parquet for all refs of one image, whose file is in `folder`. Uses no torch."""
     labels = crf_labels(read_image(folder / selected.path), selected.maps, **crf)
     return [
         {"ref_id": ref_id, "image_id": selected.image_id, "label": encode_label(label)}
@@ -45,25 +42,25 @@ def seed(selected: Selected, folder: Path, crf: dict[str, Any]) -> list[dict[str
 def main() -> None:
     """Turn the selected response map of every training ref into seeds with a dense CRF at two confidences.
 
-    Inputs: data/index/{images,refs}.parquet, the image files, data/responses.parquet, data/prms.parquet,
-    data/packed.json (the training size), params irn_labels, refine.method and refine.from. Output: data/irn_labels.parquet
+    Inputs: data/index (images, refs), the image files, data/responses.parquet, data/prms.parquet,
+    data/packed.json (the training size), params crf_seeds, refine.method and refine.from. Output: data/crf_seeds.parquet
     (ref_id, image_id, label: PNG of 0 background, 1 foreground, 255 ignore, at the image's own size); without rows where the
     pseudo-labels come from elsewhere.
 
     1. Take the selected maps to the image's size. 2. Run the CRF from the confident and from the generous foreground.
     3. What the first keeps is foreground, what the second rejects is background, the rest is ignored.
     """
-    with spread_stage("irn_labels") as say:
-        params, runtime = load_section(PARAMS, IrnLabelsParams), load_section(PARAMS, RuntimeParams)
-        instead = load_section(PARAMS, RefineParams).instead_of_irn
+    with run_stage("crf_seeds", ranks=True) as run:
+        params, runtime = run.params[CrfSeedsParams], run.runtime
+        instead = run.params[RefineParams].instead_of_irn
         if instead is not None:
             write_labels([])
-            say(f"{IRN_LABELS}: no seeds, {instead}")
+            run.say(f"{CRF_SEEDS}: no seeds, {instead}")
             return
         images, refs = read_table(IMAGES), read_table(REFS)
         train = refs.loc[refs["split"] == "train", "ref_id"]
-        maps = SelectedMaps(RESPONSES, read_table(PRMS), train, images, size=packed_size(PACKED))
-        work = partial(seed, folder=checked_image_folder(images), crf=params.model_dump())
+        maps = SelectedMaps(RESPONSES, read_table(PRMS), train, images)
+        work = partial(seed, folder=checked_root(run, images), crf=params.model_dump())
         parts: Iterable[list[dict[str, object]]]
         if size() > 1:
 
@@ -85,14 +82,14 @@ def main() -> None:
                 rows += part
                 bar.update(len(part))
         write_labels(rows)
-        say(f"{IRN_LABELS}: seeds for {len(rows)} refs")
+        run.say(f"{CRF_SEEDS}: seeds for {len(rows)} refs")
 
 
 def write_labels(rows: list[dict[str, object]]) -> None:
     if rank():
         return
     table = pd.DataFrame(rows, columns=["ref_id", "image_id", "label"])
-    write_table(IRN_LABELS, table.sort_values("ref_id"))
+    write_table(CRF_SEEDS, table.sort_values("ref_id"))
 
 
 if __name__ == "__main__":

@@ -6,22 +6,24 @@ from typing import Any
 
 from stages._artifacts import (
     IMAGES,
+    PACKED,
     RESPONSES,
     STEP1,
+    TOKENS,
     expressions_with_images,
     open_images,
     read_clip,
 )
-from stages._stage import PARAMS, spread_stage, stage_app
+from stages._stage import run_stage, stage_app
 from tris_core.baselines import BASELINES
 from tris_core.clip.sources import load_clip
-from tris_core.clip.tokenizer import tokenize
+from tris_core.clip.tokens import read_tokens
 from tris_core.data.grouping import RowsByImage
+from tris_core.data.packed import packed_size
 from tris_core.responses.file import raw_maps, write_responses
 from tris_core.responses.supplied import supplied_responses
 from tris_core.runtime.device import pick_device, place
 from tris_core.runtime.distributed import rank
-from tris_core.runtime.params import RuntimeParams, load_section
 from tris_core.runtime.parquet import read_table
 from tris_core.runtime.progress import progress
 from tris_core.step1.inference import GROUP, response_maps
@@ -36,42 +38,45 @@ app = stage_app()
 def main() -> None:
     """Compute the response map of every expression of every split (Eq. 2).
 
-    Inputs: data/index/{images,refs,expressions}.parquet, data/packed.json, models/step1 (of a baseline
+    Inputs: data/index (images, refs, expressions), data/packed.json, models/step1 (of a baseline
     models/clip.json), params dump_responses. Output: data/responses.parquet, one row per expression; `map` is row-major float32
     at stride 32 (of a ViT the side of its patches), before ReLU and up-sampling. With dump_responses.from responses made
     elsewhere are checked and copied instead.
 
     1. Encode every image once. 2. Score every expression in a forward of its own. 3. Write row groups as they come.
     """
-    with spread_stage("dump_responses") as say:
-        params = load_section(PARAMS, DumpResponsesParams)
+    with run_stage("dump_responses", ranks=True) as run:
+        params = run.params[DumpResponsesParams]
         table, image_of = expressions_with_images(read_table(IMAGES))
         columns = table[["expression_id", "ref_id", "image_id", "split"]]
         if params.source is not None:
             if rank():
                 return
             maps = supplied_responses(Path(params.source), table)
-            with write_responses(RESPONSES) as write:
+            with write_responses(RESPONSES, packed_size(PACKED)) as write:
                 for rows in RowsByImage(image_of, GROUP):
                     write(columns.iloc[rows], raw_maps(maps.iloc[rows]).numpy())
-            say(f"{RESPONSES}: {len(maps)} maps taken from {params.source}")
+            run.say(f"{RESPONSES}: {len(maps)} maps taken from {params.source}")
             return
-        device = pick_device(load_section(PARAMS, RuntimeParams))
-        _, packed = open_images()
+        device = pick_device(run.runtime)
+        _, packed = open_images(run)
         model, clip, text = responder(params)
         place(model, device)
-        tokens = tokenize(table["text"].tolist(), clip["vocabulary"], text)
+        tokens = read_tokens(TOKENS, table["text"], clip["vocabulary"], text)
         maps = response_maps(
             model, packed, image_of, tokens, device=device, precision=params.precision
         )
         if rank():
             deque(maps, maxlen=0)  # its share
             return
-        with write_responses(RESPONSES) as write, progress(len(table), "responses") as bar:
+        with (
+            write_responses(RESPONSES, packed.size) as write,
+            progress(len(table), "responses") as bar,
+        ):
             for rows, part in maps:
                 write(columns.iloc[rows], part)
                 bar.update(len(rows))
-        say(
+        run.say(
             f"{RESPONSES}: {len(table)} maps of {part.shape[1]} x {part.shape[2]}, {RESPONSES.stat().st_size / 1e6:.1f} MB"
         )
 

@@ -2,14 +2,12 @@
 
 import numpy as np
 
-from stages._artifacts import METRICS, PACKED, PRMS, PSEUDO_LABELS, RESPONSES, TRUTH
-from stages._stage import PARAMS, stage, stage_app
-from tris_core.data.packed import packed_size
+from stages._artifacts import METRICS, PRMS, PSEUDO_LABELS, RESPONSES, TRUTH
+from stages._stage import run_stage, stage_app
 from tris_core.evaluation.outputs import unmeasured
 from tris_core.evaluation.records import mask_ious, threshold_curve
 from tris_core.responses.file import ResponseFile
 from tris_core.runtime.files import write_json
-from tris_core.runtime.params import RuntimeParams, load_section
 from tris_core.runtime.parquet import read_table
 from tris_core.runtime.threads import set_threads
 
@@ -20,13 +18,13 @@ app = stage_app()
 def main() -> None:
     """Measure what refinement gains on the training refs.
 
-    Inputs: data/prms.parquet, data/responses.parquet, data/pseudo_labels.parquet, data/index/truth.parquet, data/packed.json
-    (the training size). Output: metrics/pseudo_labels.json, mIoU on train of the selected maps at the single threshold that
+    Inputs: data/prms.parquet, data/responses.parquet, data/pseudo_labels.parquet, data/truth.parquet.
+    Output: metrics/pseudo_labels.json, mIoU on train of the selected maps at the single threshold that
     suits them best, and of the pseudo-labels.
 
     1. Sweep the threshold over the selected maps. 2. Compare the pseudo-labels. Refs without a true mask are not measured.
     """
-    with stage("evaluate_labels") as say:
+    with run_stage("evaluate_labels") as run:
         truth = read_table(TRUTH).set_index("ref_id")
         labels = read_table(PSEUDO_LABELS).set_index("ref_id")
         measured = labels[labels.index.isin(truth.index)]
@@ -34,19 +32,18 @@ def main() -> None:
         selected = prms.loc[prms["selected"] & prms["ref_id"].isin(measured.index), "expression_id"]
         train = {}
         if len(measured):
-            set_threads(load_section(PARAMS, RuntimeParams))
-            curve = threshold_curve(
-                ResponseFile(RESPONSES, selected), truth, size=packed_size(PACKED)
-            )["train"]
+            set_threads(run.runtime)
+            responses = ResponseFile(RESPONSES, selected)
+            curve = threshold_curve(responses, truth, size=responses.size)["train"]
             train["train"] = {
                 "response_mIoU": round(curve.max(), 4),
                 "pseudo_mIoU": round(float(np.mean(mask_ious(measured, truth))), 4),
             }
-            say(f"train: maps at their best threshold ({curve.idxmax():.2f}) {curve.max():.3f}")
-            say(f"pseudo-labels {train['train']['pseudo_mIoU']:.3f}")
+            run.say(f"train: maps at their best threshold ({curve.idxmax():.2f}) {curve.max():.3f}")
+            run.say(f"pseudo-labels {train['train']['pseudo_mIoU']:.3f}")
         write_json(METRICS / "pseudo_labels.json", train)
         for clause in unmeasured(len(labels), len(measured), "refs"):
-            say(clause)
+            run.say(clause)
 
 
 if __name__ == "__main__":

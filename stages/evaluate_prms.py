@@ -1,7 +1,7 @@
 """Judge what was selected."""
 
 from stages._artifacts import EVALUATION, METRICS, PRMS
-from stages._stage import stage, stage_app
+from stages._stage import run_stage, stage_app
 from tris_core.evaluation.metrics import ious
 from tris_core.evaluation.outputs import unmeasured
 from tris_core.evaluation.records import in_order
@@ -21,7 +21,7 @@ def main() -> None:
     1. Look up the IoU of every selected map. 2. Average per split. Refs without a true mask are not measured; a split without
     any does not appear.
     """
-    with stage("evaluate_prms") as say:
+    with run_stage("evaluate_prms") as run:
         records, prms = read_table(EVALUATION / "step1" / "records.parquet"), read_table(PRMS)
         iou = records.assign(iou=ious(records)).merge(prms, on="expression_id")
         selected = iou[iou["selected"]].set_index("ref_id")["iou"]
@@ -37,9 +37,9 @@ def main() -> None:
         }
         write_json(METRICS / "prms.json", gains)
         for split, values in gains.items():
-            say(f"{split}: mIoU {values['without']:.3f} -> {values['with']:.3f}")
+            run.say(f"{split}: mIoU {values['without']:.3f} -> {values['with']:.3f}")
         for clause in unmeasured(len(prms), len(iou)):
-            say(clause)
+            run.say(clause)
 
 
 if __name__ == "__main__":

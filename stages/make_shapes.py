@@ -1,9 +1,9 @@
 """Draw the embedded data set."""
 
 from stages._artifacts import SHAPES
-from stages._stage import PARAMS, stage, stage_app
+from stages._stage import run_stage, stage_app
 from tris_core.runtime.files import replacing
-from tris_core.runtime.params import DatasetParams, load_section
+from tris_core.runtime.params import DatasetParams
 from tris_core.shapes.dataset import write_shapes
 from tris_core.shapes.params import MakeShapesParams
 
@@ -19,21 +19,21 @@ def main() -> None:
     1. Sample scenes, each from its own seed. 2. Write sentences that fit one thing each. 3. Draw pictures and outlines.
     With any other data set there is nothing to draw, and the output holds a note that says so.
     """
-    with stage("make_shapes") as say:
+    with run_stage("make_shapes") as run:
         params, dataset = (
-            load_section(PARAMS, MakeShapesParams),
-            load_section(PARAMS, DatasetParams),
+            run.params[MakeShapesParams],
+            run.params[DatasetParams],
         )
         with replacing(SHAPES) as folder:
             if dataset.name == "shapes":
                 write_shapes(folder, **params.model_dump())
-                say(f"{SHAPES}: {params.train} + {params.val} + {params.test} scenes")
+                run.say(f"{SHAPES}: {params.train} + {params.val} + {params.test} scenes")
             else:
                 folder.mkdir()
                 (folder / "README").write_text(
                     f"Nothing was drawn: dataset.name is {dataset.name}.\n"
                 )
-                say(f"nothing to draw for {dataset.name}")
+                run.say(f"nothing to draw for {dataset.name}")
 
 
 if __name__ == "__main__":

@@ -7,16 +7,14 @@ import pandas as pd
 from stages._artifacts import (
     IMAGES,
     IRN,
-    PACKED,
     PRMS,
     PSEUDO_LABELS,
     REFS,
     RESPONSES,
-    checked_image_folder,
+    checked_root,
 )
-from stages._stage import PARAMS, spread_stage, stage_app
+from stages._stage import run_stage, stage_app
 from tris_core.data.images import read_image
-from tris_core.data.packed import packed_size
 from tris_core.data.rle import encode
 from tris_core.refinement.params import RefineParams
 from tris_core.refinement.refiners import REFINERS
@@ -24,7 +22,6 @@ from tris_core.responses.selected import Selected, SelectedMaps
 from tris_core.responses.supplied import supplied_labels
 from tris_core.runtime.device import pick_device
 from tris_core.runtime.distributed import rank, spread
-from tris_core.runtime.params import RuntimeParams, load_section
 from tris_core.runtime.parquet import read_table, write_table
 from tris_core.runtime.progress import progress
 
@@ -36,24 +33,24 @@ Label = tuple[int, int, int, bytes]  # ref_id, height, width, counts
 def main() -> None:
     """Make a pseudo-label of every selected map, as released by a walk along the boundaries of its image.
 
-    Inputs: data/index/{images,refs}.parquet, the image files, data/responses.parquet, data/prms.parquet, models/irn,
+    Inputs: data/index (images, refs), the image files, data/responses.parquet, data/prms.parquet, models/irn,
     data/packed.json (the training size), params refine. Output: data/pseudo_labels.parquet (ref_id, height, width, counts: COCO
     run-length code), one row per training ref. With refine.from pseudo-labels made elsewhere are checked and copied instead.
 
     1. Take the selected maps to the image's size. 2. Refine all maps of an image together (tris_core/refinement/refiners.py).
     """
-    with spread_stage("refine") as say:
-        params = load_section(PARAMS, RefineParams)
+    with run_stage("refine", ranks=True) as run:
+        params = run.params[RefineParams]
         images, refs = read_table(IMAGES), read_table(REFS)
         if params.source is not None:
             write_labels(supplied_labels(Path(params.source), refs, images))
-            say(f"{PSEUDO_LABELS}: taken from {params.source}")
+            run.say(f"{PSEUDO_LABELS}: taken from {params.source}")
             return
-        device = pick_device(load_section(PARAMS, RuntimeParams))
+        device = pick_device(run.runtime)
         refiner = REFINERS[params.method](params, device, IRN)
         train = refs.loc[refs["split"] == "train", "ref_id"]
-        maps = SelectedMaps(RESPONSES, read_table(PRMS), train, images, size=packed_size(PACKED))
-        folder = checked_image_folder(images)
+        maps = SelectedMaps(RESPONSES, read_table(PRMS), train, images)
+        folder = checked_root(run, images)
 
         def refine_image(selected: Selected) -> list[Label]:
             masks = refiner(read_image(folder / selected.path), selected.maps)
@@ -72,7 +69,7 @@ def main() -> None:
                 rows += labels
                 bar.update(len(labels))
         write_labels(pd.DataFrame(rows, columns=["ref_id", "height", "width", "counts"]))
-        say(f"{PSEUDO_LABELS}: {len(rows)} pseudo-labels by {params.method}")
+        run.say(f"{PSEUDO_LABELS}: {len(rows)} pseudo-labels by {params.method}")
 
 
 def write_labels(table: pd.DataFrame) -> None:

@@ -4,17 +4,23 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages._artifacts import PRMS, RESPONSES, expressions_with_images, open_images, read_clip
-from stages._stage import PARAMS, spread_stage, stage_app
+from stages._artifacts import (
+    PRMS,
+    RESPONSES,
+    TOKENS,
+    expressions_with_images,
+    open_images,
+    read_clip,
+)
+from stages._stage import run_stage, stage_app
 from tris_core.clip.sources import load_clip
-from tris_core.clip.tokenizer import tokenize
+from tris_core.clip.tokens import read_tokens
 from tris_core.data.transforms import normalise
 from tris_core.prms.params import ScorePrmsParams
 from tris_core.prms.scores import cumulative_scores, masked_by_responses, similarities
 from tris_core.responses.file import ResponseFile, raw_maps
 from tris_core.runtime.device import pick_device, place
 from tris_core.runtime.distributed import rank, spread
-from tris_core.runtime.params import RuntimeParams, load_section
 from tris_core.runtime.parquet import write_table
 from tris_core.runtime.progress import progress
 from tris_core.step1.scorer import SentenceFeatures
@@ -26,20 +32,20 @@ app = stage_app()
 def main() -> None:
     """Select, of every object's response maps, the one its sentences agree on most (Eq. 10).
 
-    Inputs: data/index/{images,refs,expressions}.parquet, data/packed.json, models/clip.json, data/responses.parquet, params
+    Inputs: data/index (images, refs, expressions), data/packed.json, models/clip.json, data/responses.parquet, params
     score_prms. Output: data/prms.parquet (ref_id, expression_id, score, selected), one row per expression.
 
     1. Encode every sentence once with the scorer. 2. Mask the image with each of an object's maps and encode it once.
     3. Add up the similarities with all of the object's sentences; the highest sum is selected.
     """
-    with spread_stage("score_prms") as say:
-        params = load_section(PARAMS, ScorePrmsParams)
-        device = pick_device(load_section(PARAMS, RuntimeParams))
-        images, packed = open_images()
+    with run_stage("score_prms", ranks=True) as run:
+        params = run.params[ScorePrmsParams]
+        device = pick_device(run.runtime)
+        images, packed = open_images(run)
         table, image_of = expressions_with_images(images)
         clip = read_clip()
         scorer = place(load_clip(clip["scorer"]).eval(), device)
-        tokens = tokenize(table["text"].tolist(), clip["scorer"]["vocabulary"], clip["text"])
+        tokens = read_tokens(TOKENS, table["text"], clip["scorer"]["vocabulary"], clip["text"])
         sentences = SentenceFeatures(scorer, tokens, device)
         size = clip["scorer"]["config"]["vision_cfg"]["image_size"]
         place_of = pd.Series(range(len(table)), index=table["expression_id"])
@@ -68,8 +74,8 @@ def main() -> None:
         best = made.groupby("ref_id")["score"].transform("idxmax")  # the first of equals
         made["selected"] = made.index == best
         write_table(PRMS, made)
-        say(f"{PRMS}: one map for each of {made['ref_id'].nunique()} refs, out of {len(table)}")
-        say(sentences.describe())
+        run.say(f"{PRMS}: one map for each of {made['ref_id'].nunique()} refs, out of {len(table)}")
+        run.say(sentences.describe())
 
 
 if __name__ == "__main__":

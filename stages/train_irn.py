@@ -1,7 +1,7 @@
 """Train the boundary network."""
 
-from stages._artifacts import CLIP, IMAGES, IRN, IRN_LABELS, checked_image_folder, read_clip
-from stages._stage import PARAMS, spread_stage, stage_app
+from stages._artifacts import CLIP, CRF_SEEDS, IMAGES, IRN, checked_root, read_clip
+from stages._stage import run_stage, stage_app
 from stages._training import keep, skip_training
 from tris_core.clip.sources import load_clip
 from tris_core.clip.towers import pyramid_channels
@@ -12,7 +12,6 @@ from tris_core.irn.training import batch_rows, crop_losses, mean_displacement, s
 from tris_core.refinement.params import RefineParams
 from tris_core.runtime.device import pick_device, place
 from tris_core.runtime.errors import InputError
-from tris_core.runtime.params import RuntimeParams, load_section
 from tris_core.runtime.parquet import read_table
 from tris_core.training.loggers import open_log
 from tris_core.training.loop import fit, poly, seed_everything
@@ -25,27 +24,27 @@ app = stage_app()
 def main() -> None:
     """Train the boundary and displacement branches of IRN on the seeds; the backbone stays frozen.
 
-    Inputs: data/index/images.parquet, the image files, data/packed.json (their hashes), data/irn_labels.parquet,
+    Inputs: data/index (images), the image files, data/packed.json (their hashes), data/crf_seeds.parquet,
     models/clip.json, params train_irn, refine.method and refine.from. Outputs: models/irn, metrics/curves/irn.csv. Where
     the pseudo-labels come from elsewhere, nothing is trained.
 
     1. Cut random crops of images and seeds. 2. Train on pairs of pixels within the radius. 3. Measure the mean displacement
     over the training images; the network subtracts it from then on.
     """
-    with spread_stage("train_irn") as say:
-        params, runtime = load_section(PARAMS, TrainIrnParams), load_section(PARAMS, RuntimeParams)
-        instead = load_section(PARAMS, RefineParams).instead_of_irn
+    with run_stage("train_irn", ranks=True) as run:
+        params, runtime = run.params[TrainIrnParams], run.runtime
+        instead = run.params[RefineParams].instead_of_irn
         if instead is not None:
-            say(skip_training(IRN, "irn", instead))
+            run.say(skip_training(IRN, "irn", instead))
             return
         device = pick_device(runtime)
         seed_everything(params.seed)
         images, clip = read_table(IMAGES), read_clip()
-        folder = checked_image_folder(images)
-        labels = read_table(IRN_LABELS).merge(images[["image_id", "path"]], on="image_id")
+        folder = checked_root(run, images)
+        labels = read_table(CRF_SEEDS).merge(images[["image_id", "path"]], on="image_id")
         if labels.empty:
             raise InputError(
-                f"{IRN_LABELS}: no seeds, as refine.method or refine.from was another when it was made; run `dvc repro`"
+                f"{CRF_SEEDS}: no seeds, as refine.method or refine.from was another when it was made; run `dvc repro`"
             )
         config = {
             "clip": clip["backbone"],
@@ -55,7 +54,7 @@ def main() -> None:
         irn = place(build_irn(config).train(), device)
         steps = params.epochs * max(1, len(labels) // params.batch)
         losses = crop_losses(visual, irn, labels, folder, params, device)
-        digest = training_digest(params.model_dump(), [IMAGES, IRN_LABELS, CLIP])
+        digest = training_digest(params.model_dump(), [IMAGES, CRF_SEEDS, CLIP])
         with scratch_folder("irn", digest) as scratch, open_log(runtime.logger, "irn") as log:
             history = fit(
                 irn, sgd(irn, params), losses, steps=steps, scratch=scratch, name="IRN",
@@ -65,9 +64,9 @@ def main() -> None:
             paths = [folder / path for path in labels["path"].unique()]
             irn.set_mean_shift(mean_displacement(visual, irn, paths, device))
             keep(irn, config, IRN, history, "irn")
-        say(f"{IRN}: {steps} steps of {params.batch} crops")
+        run.say(f"{IRN}: {steps} steps of {params.batch} crops")
         if len(history):
-            say(f"loss {history['total'].iloc[-1]:.3f}")
+            run.say(f"loss {history['total'].iloc[-1]:.3f}")
 
 
 if __name__ == "__main__":

@@ -7,18 +7,18 @@ from stages._artifacts import (
     PACKED,
     REFS,
     STEP1,
+    TOKENS,
     open_images,
     read_clip,
     read_refs,
 )
-from stages._stage import PARAMS, spread_stage, stage_app
+from stages._stage import run_stage, stage_app
 from stages._training import keep, skip_training, take_weights, validation
 from tris_core.clip.sources import load_clip
-from tris_core.clip.tokenizer import tokenize
+from tris_core.clip.tokens import read_tokens
 from tris_core.clip.towers import at_image_size, stage_channels
 from tris_core.runtime.device import pick_device, place
 from tris_core.runtime.distributed import synchronise_batch_norm
-from tris_core.runtime.params import RuntimeParams, load_section
 from tris_core.runtime.parquet import read_table
 from tris_core.step1.network import build_step1
 from tris_core.step1.params import DumpResponsesParams, TrainStep1Params
@@ -37,29 +37,29 @@ app = stage_app()
 def main() -> None:
     """Train the response network (Eq. 1-9) on images and sentences of the train split. No mask or box is opened.
 
-    Inputs: data/index/{images,refs,expressions}.parquet, data/packed.json, models/clip.json, params train_step1,
+    Inputs: data/index (images, refs, expressions), data/packed.json, models/clip.json, params train_step1,
     dump_responses.method and dump_responses.from. Outputs: models/step1, metrics/curves/step1.csv. With train_step1.weights a
     network trained elsewhere is checked and copied instead; where responses come from elsewhere, there is no network.
-    `selection: val_mIoU` alone opens data/index/truth.parquet, which is no dependency: rerun with `dvc repro -f` if it changed.
+    `selection: val_mIoU` alone opens data/truth.parquet, which is no dependency: rerun with `dvc repro -f` if it changed.
 
     1. Initialise from CLIP. 2. Encode every sentence once with the frozen scorer. 3. Train; a checkpoint outside DVC lets the
     next run go on after an interruption. 4. Save the last weights.
     """
-    with spread_stage("train_step1") as say:
+    with run_stage("train_step1", ranks=True) as run:
         params, runtime = (
-            load_section(PARAMS, TrainStep1Params),
-            load_section(PARAMS, RuntimeParams),
+            run.params[TrainStep1Params],
+            run.runtime,
         )
-        instead = load_section(PARAMS, DumpResponsesParams).instead_of_step1
+        instead = run.params[DumpResponsesParams].instead_of_step1
         if instead is not None:
-            say(skip_training(STEP1, "step1", instead))
+            run.say(skip_training(STEP1, "step1", instead))
             return
         if params.weights is not None:
-            say(take_weights(params.weights, {1: build_step1}, STEP1, "step1"))
+            run.say(take_weights(params.weights, {1: build_step1}, STEP1, "step1"))
             return
         device = pick_device(runtime)
         seed_everything(params.seed)
-        images, packed = open_images()
+        images, packed = open_images(run)
         expressions, clip = read_table(EXPRESSIONS), read_clip()
         refs = TrainingRefs.from_index(images, read_refs(), expressions, "train")
         if params.shuffle_sentences:
@@ -77,9 +77,9 @@ def main() -> None:
         scorer = place(load_clip(clip["scorer"]).requires_grad_(False).eval(), device)
         texts = expressions["text"].tolist()
         sentences = SentenceFeatures(
-            scorer, tokenize(texts, clip["scorer"]["vocabulary"], clip["text"]), device
+            scorer, read_tokens(TOKENS, texts, clip["scorer"]["vocabulary"], clip["text"]), device
         )
-        tokens = tokenize(texts, clip["backbone"]["vocabulary"], clip["text"])
+        tokens = read_tokens(TOKENS, texts, clip["backbone"]["vocabulary"], clip["text"])
         place(model.train(), device)
         synchronise_batch_norm(model)
         steps = params.total_steps(len(refs.image))
@@ -100,10 +100,10 @@ def main() -> None:
                 batch=lambda step: refs.describe(step, params.batch, params.seed),
             )  # fmt: skip
             keep(model, config, STEP1, history, "step1")
-        say(f"{STEP1}: {steps} steps of {params.batch} on {len(refs.image)} refs")
-        say(sentences.describe())
+        run.say(f"{STEP1}: {steps} steps of {params.batch} on {len(refs.image)} refs")
+        run.say(sentences.describe())
         if len(history):
-            say(f"loss {history['total'].iloc[-1]:.3f}")
+            run.say(f"loss {history['total'].iloc[-1]:.3f}")
 
 
 def network(params: TrainStep1Params, clip: dict[str, object]) -> dict[str, object]:

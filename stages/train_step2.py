@@ -10,18 +10,18 @@ from stages._artifacts import (
     PSEUDO_LABELS,
     REFS,
     STEP2,
+    TOKENS,
     open_images,
     read_clip,
     read_refs,
 )
-from stages._stage import PARAMS, spread_stage, stage_app
+from stages._stage import run_stage, stage_app
 from stages._training import keep, take_weights, validation
 from tris_core.clip.sources import load_clip
-from tris_core.clip.tokenizer import tokenize
+from tris_core.clip.tokens import read_tokens
 from tris_core.clip.towers import pyramid_channels
 from tris_core.runtime.device import pick_device
 from tris_core.runtime.distributed import synchronise_batch_norm
-from tris_core.runtime.params import RuntimeParams, load_section
 from tris_core.runtime.parquet import read_table
 from tris_core.step2.network import build_step2
 from tris_core.step2.params import TrainStep2Params
@@ -39,25 +39,25 @@ app = stage_app()
 def main() -> None:
     """Train the segmentation network on the pseudo-labels of the train split. No true mask or box is opened.
 
-    Inputs: data/index/{images,refs,expressions}.parquet, data/packed.json, models/clip.json, data/pseudo_labels.parquet,
+    Inputs: data/index (images, refs, expressions), data/packed.json, models/clip.json, data/pseudo_labels.parquet,
     params train_step2. Outputs: models/step2, metrics/curves/step2.csv. With train_step2.weights a network trained elsewhere is
-    checked and copied instead. `selection: val_mIoU` alone opens data/index/truth.parquet, which is no dependency: rerun with
+    checked and copied instead. `selection: val_mIoU` alone opens data/truth.parquet, which is no dependency: rerun with
     `dvc repro -f` if it changed.
 
     1. Initialise both encoders from CLIP. 2. Train with a random sentence of the object and its pseudo-label; a checkpoint
     outside DVC lets the next run go on after an interruption. 3. Save the last weights.
     """
-    with spread_stage("train_step2") as say:
+    with run_stage("train_step2", ranks=True) as run:
         params, runtime = (
-            load_section(PARAMS, TrainStep2Params),
-            load_section(PARAMS, RuntimeParams),
+            run.params[TrainStep2Params],
+            run.runtime,
         )
         if params.weights is not None:
-            say(take_weights(params.weights, {2: build_step2}, STEP2, "step2"))
+            run.say(take_weights(params.weights, {2: build_step2}, STEP2, "step2"))
             return
         device = pick_device(runtime)
         seed_everything(params.seed)
-        images, packed = open_images()
+        images, packed = open_images(run)
         expressions, clip = read_table(EXPRESSIONS), read_clip()
         refs = TrainingRefs.from_index(images, read_refs(), expressions, "train")
         labels = read_table(PSEUDO_LABELS).set_index("ref_id")
@@ -76,8 +76,8 @@ def main() -> None:
         model.backbone.load_state_dict(load_clip(clip["backbone"]).state_dict())
         model.train().to(device)
         synchronise_batch_norm(model)
-        tokens = tokenize(
-            expressions["text"].tolist(), clip["backbone"]["vocabulary"], clip["text"]
+        tokens = read_tokens(
+            TOKENS, expressions["text"], clip["backbone"]["vocabulary"], clip["text"]
         )
         steps = params.total_steps(len(refs.image))
         average = None if params.ema == "none" else running_average(model)
@@ -98,9 +98,9 @@ def main() -> None:
                 batch=lambda step: refs.describe(step, params.batch, params.seed),
             )  # fmt: skip
             keep(model, config, STEP2, history, "step2")
-        say(f"{STEP2}: {steps} steps of {params.batch} on {len(refs.image)} refs")
+        run.say(f"{STEP2}: {steps} steps of {params.batch} on {len(refs.image)} refs")
         if len(history):
-            say(f"loss {history['total'].iloc[-1]:.3f}")
+            run.say(f"loss {history['total'].iloc[-1]:.3f}")
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def test_only_evaluation_depends_on_the_truth() -> None:
     readers = {
         name
         for name, stage in STAGES.items()
-        if "data/index/truth.parquet" in paths(stage.get("deps", []))
+        if "data/truth.parquet" in paths(stage.get("deps", []))
     }
     assert readers == {"evaluate_step1", "evaluate_labels", "evaluate_step2"}
     for name in NAMES:

@@ -234,7 +234,7 @@ def test_what_supplied_responses_make_unnecessary_leaves_a_marker(place: Path) -
 def test_what_supplied_pseudo_labels_make_unnecessary_leaves_markers(place: Path) -> None:
     set_param("refine.from", "theirs.parquet")
     run(stages.crf_seeds)
-    assert list(pd.read_parquet("data/irn_labels.parquet").columns) == [
+    assert list(pd.read_parquet("data/crf_seeds.parquet").columns) == [
         "ref_id",
         "image_id",
         "label",
@@ -242,7 +242,7 @@ def test_what_supplied_pseudo_labels_make_unnecessary_leaves_markers(place: Path
     run(stages.train_irn)
     assert Path("metrics/curves/irn.csv").read_text() == "step,total\n"
     set_param("refine.from", None)
-    refuse(stages.train_irn, "data/irn_labels.parquet: no seeds")
+    refuse(stages.train_irn, "data/crf_seeds.parquet: no seeds")
     refuse(stages.refine, "models/irn: holds no model (refine.from is theirs.parquet)")
 
 

@@ -102,7 +102,7 @@ def test_without_any_truth_everything_is_predicted_and_nothing_measured(place: P
     write_table(TRUTH, pd.read_parquet(TRUTH).head(0))
     said, metrics = evaluate()
     assert metrics == {"step1": {}, "step2": {}, "prms": {}, "pseudo_labels": {}}
-    assert said.count("no truth: nothing was measured") == len(EVALUATIONS)
+    assert said.count("no truth: nothing was measured") == 4
     assert len(pd.read_parquet(PREDICTIONS)) == len(pd.read_parquet(RESPONSES))
     assert len(pd.read_parquet(EVALUATION / "step2" / "records.parquet")) == 0
     assert sorted(path.name for path in SHEETS.iterdir()) == ["test.png", "train.png", "val.png"]

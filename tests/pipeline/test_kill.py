@@ -29,7 +29,7 @@ from tris_core.runtime.files import sha256_of_file
 
 pytestmark = pytest.mark.timeout(1800)
 KILLED = {
-    "irn_labels": Blow("worker", signal.SIGKILL),
+    "crf_seeds": Blow("worker", signal.SIGKILL),
     "score_prms": Blow("dvc", signal.SIGTERM, seconds=1.5),
     "train_step2": Blow("terminal", signal.SIGINT, writes=2),
 }

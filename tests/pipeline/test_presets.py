@@ -31,7 +31,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "scorer_weights": None,
     },
     "train_step1": {"epochs": 2, "batch": 4, "hidden": 16},
-    "irn_labels": {"iterations": 2},
+    "crf_seeds": {"iterations": 2},
     "train_irn": {"epochs": 1, "batch": 4, "crop": 96},
     "train_step2": {"epochs": 2, "batch": 4, "width": 8},
     "runtime": {"device": "cpu"},

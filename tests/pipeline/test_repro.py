@@ -239,7 +239,7 @@ def test_a_flipped_bit_in_any_artifact_is_found_by_its_reader(
         shutil.copytree(project.folder / name, tmp_path / name)
     results = bits.attack(tmp_path, times=5, seed=0)
     assert {
-        "data/index/truth.parquet",
+        "data/truth.parquet",
         "data/responses.parquet",
         "models/irn/config.json",
         "checkpoint.pt",

@@ -17,14 +17,14 @@ from tests.support.closure import ROOT
 from tests.support.in_process import enter, run, write_params
 
 PREPARED = ("make_shapes", "index", "pack_images", "prepare_clip")
-SHARED = ("dump_responses", "score_prms", "irn_labels", "refine", "evaluate_step2")
+SHARED = ("dump_responses", "score_prms", "crf_seeds", "refine", "evaluate_step2")
 TRAINED = ("train_step1", "train_irn", "train_step2")
 ORDER = (
-    "train_step1", "dump_responses", "evaluate_step1", "score_prms", "irn_labels", "train_irn", "refine", "train_step2",
+    "train_step1", "dump_responses", "evaluate_step1", "score_prms", "crf_seeds", "train_irn", "refine", "train_step2",
     "evaluate_step2",
 )  # fmt: skip
 FILES = (
-    "data/responses.parquet", "data/prms.parquet", "data/irn_labels.parquet", "data/pseudo_labels.parquet",
+    "data/responses.parquet", "data/prms.parquet", "data/crf_seeds.parquet", "data/pseudo_labels.parquet",
     "data/predictions.parquet",
 )  # fmt: skip
 LOOPBACK = {
@@ -37,7 +37,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "make_shapes": {"train": 8, "val": 3, "test": 24},
     "pack_images": {"size": 64},
     "train_step1": {"steps": 3, "batch": 8, "hidden": 16, "lr": 5e-5},
-    "irn_labels": {"iterations": 2},
+    "crf_seeds": {"iterations": 2},
     "train_irn": {"epochs": 1, "batch": 4, "crop": 64, "radius": 4, "lr": 0.01},
     "refine": {"radius": 3, "exp_times": 3},
     "train_step2": {"steps": 3, "batch": 4, "width": 8, "lr": 5e-5},

@@ -44,7 +44,7 @@ CLIPS = {
 SMALL: dict[str, dict[str, Any]] = {
     "pack_images": {"size": 64},
     "train_step1": {"hidden": 16, "batch": 4},
-    "irn_labels": {"iterations": 2},
+    "crf_seeds": {"iterations": 2},
     "train_irn": {"epochs": 1, "batch": 4, "crop": 64, "radius": 4},
     "train_step2": {"width": 8, "batch": 4},
     "runtime": {"device": "cpu", "threads": 1},

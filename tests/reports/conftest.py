@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages._artifacts import CURVES, EXPRESSIONS, IMAGES, IRN_LABELS, PREDICTIONS, PSEUDO_LABELS
+from stages._artifacts import CRF_SEEDS, CURVES, EXPRESSIONS, IMAGES, PREDICTIONS, PSEUDO_LABELS
 from tests.support.finished_run import HOSTILE, judge_truth_for, write_lock
 from tests.support.in_process import run
 from tests.support.unevaluated import EVALUATIONS, make_unevaluated
@@ -45,7 +45,7 @@ def _seeds() -> None:
         decode(row.counts, row.height, row.width).astype(np.uint8) for row in labels.itertuples()
     ]
     write_table(
-        IRN_LABELS,
+        CRF_SEEDS,
         pd.DataFrame(
             {
                 "ref_id": labels["ref_id"],

@@ -242,7 +242,7 @@ def test_prms_choices_and_strips(finished: Path) -> None:
 
 
 def test_a_run_that_stopped_after_step_1(finished: Path) -> None:
-    for gone in ("predictions.parquet", "pseudo_labels.parquet", "irn_labels.parquet"):
+    for gone in ("predictions.parquet", "pseudo_labels.parquet", "crf_seeds.parquet"):
         Path("data", gone).unlink()
     shutil.rmtree(EVALUATION / "step2")
     (METRICS / "step2.json").unlink()
@@ -281,8 +281,8 @@ def test_refs_without_truth_and_supplied_pseudo_labels(finished: Path) -> None:
     content = YAML().load(Path("params.yaml"))
     content["refine"]["from"] = "theirs.parquet"
     YAML().dump(content, Path("params.yaml"))
-    labels = pd.read_parquet("data/irn_labels.parquet")
-    write_table(Path("data/irn_labels.parquet"), labels.iloc[:0])
+    labels = pd.read_parquet("data/crf_seeds.parquet")
+    write_table(Path("data/crf_seeds.parquet"), labels.iloc[:0])
     page = report()
     n = (pd.read_parquet(PREDICTIONS)["split"] == "val").sum()
     assert f"{n} of {n} expressions have no true mask and no IoU." in page.text

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.closure import ROOT
 from tris_core.runtime.errors import InputError
-from tris_core.runtime.params import load_section, read_params
+from tris_core.runtime.params import read_params
 from tris_core.step1.params import TrainStep1Params
 
 GOOD = (ROOT / "presets" / "shapes.yaml").read_text()
@@ -63,11 +63,11 @@ def test_a_missing_file_says_what_to_copy(tmp_path: Path) -> None:
 
 def test_numbers_as_dvc_writes_them_are_numbers(tmp_path: Path) -> None:
     path = written(tmp_path, "eps: 1.0e-4", "eps: 1e-05")
-    assert load_section(path, TrainStep1Params).loss.eps == 1e-5
+    assert read_params(path)[TrainStep1Params].loss.eps == 1e-5
 
 
 def test_length_in_epochs_leaves_out_the_last_short_batch(tmp_path: Path) -> None:
-    steps = load_section(written(tmp_path, "seed: 0", "seed: 1"), TrainStep1Params)
+    steps = read_params(written(tmp_path, "seed: 0", "seed: 1"))[TrainStep1Params]
     epochs = steps.model_copy(update={"steps": None, "epochs": 3})
     assert epochs.total_steps(5 * steps.batch + 1) == 15
     assert steps.total_steps(10) == steps.steps

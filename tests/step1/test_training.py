@@ -7,12 +7,12 @@ import torch
 from tests.support.closure import ROOT
 from tests.support.refs import refs_of
 from tris_core.clip.towers import build_clip
-from tris_core.runtime.params import load_section
+from tris_core.runtime.params import read_params
 from tris_core.step1.negatives import classification_columns
 from tris_core.step1.params import TrainStep1Params
 from tris_core.step1.scorer import SentenceFeatures
 
-PARAMS = load_section(ROOT / "presets" / "shapes.yaml", TrainStep1Params)
+PARAMS = read_params(ROOT / "presets" / "shapes.yaml")[TrainStep1Params]
 TINY = {
     "embed_dim": 16,
     "vision_cfg": {"layers": [1, 1, 1, 1], "width": 8, "image_size": 32},

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from tests.support.closure import ROOT
 from tests.support.refs import refs_of
 from tris_core.data.rle import encode
-from tris_core.runtime.params import load_section
+from tris_core.runtime.params import read_params
 from tris_core.step2.params import TrainStep2Params
 from tris_core.step2.training import running_average, step2_losses
 from tris_core.training.optimizers import adamw
 
-PARAMS = load_section(ROOT / "presets" / "shapes.yaml", TrainStep2Params)
+PARAMS = read_params(ROOT / "presets" / "shapes.yaml")[TrainStep2Params]
 SIZE = 8
 
 

@@ -25,7 +25,7 @@ TINY: dict[str, dict[str, Any]] = {
     "make_shapes": {"train": 8, "val": 3, "test": 2},
     "pack_images": {"size": 96},
     "train_step1": {"steps": 30, "batch": 4, "hidden": 16},
-    "irn_labels": {"iterations": 2},
+    "crf_seeds": {"iterations": 2},
     "train_irn": {"epochs": 1, "batch": 4, "crop": 96, "radius": 4},
     "refine": {"radius": 3, "exp_times": 3},
     "train_step2": {"steps": 10, "batch": 4, "width": 8},

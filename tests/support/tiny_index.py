@@ -65,7 +65,8 @@ def write_index(folder: Path, seed: int = 0) -> Path:
         ("tokens", tokens),
         ("truth", make_truth(seed)),
     ):
-        write_table(folder / f"{name}.parquet", table)
+        place = folder.parent if name in ("tokens", "truth") else folder
+        write_table(place / f"{name}.parquet", table)
     return folder
 
 

@@ -6,17 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import stages.draw_sheets
 import stages.evaluate_labels
 import stages.evaluate_prms
 import stages.evaluate_step1
 import stages.evaluate_step2
 import stages.index
 import stages.pack_images
+import stages.predict_step2
 import stages.prepare_clip
 import stages.train_step2
 from stages._artifacts import EXPRESSIONS, IMAGES, PRMS, PSEUDO_LABELS, REFS, RESPONSES, STEP1
 from tests.support.in_process import enter, run, write_params
 from tris_core.data.rle import encode
+from tris_core.responses.file import write_responses
 from tris_core.runtime.parquet import write_table
 from tris_core.shapes.dataset import write_shapes
 
@@ -24,7 +27,9 @@ EVALUATIONS = (
     stages.evaluate_step1,
     stages.evaluate_prms,
     stages.evaluate_labels,
+    stages.predict_step2,
     stages.evaluate_step2,
+    stages.draw_sheets,
 )
 
 
@@ -35,7 +40,7 @@ def make_unevaluated(patch: pytest.MonkeyPatch, folder: Path) -> None:
         {
             "pack_images": {"size": 64},
             "train_step2": {"steps": 0, "width": 8},
-            "evaluate_step2": {"threshold": -0.1},
+            "predict_step2": {"threshold": -0.1},
         }
     )
     write_shapes(Path("data/shapes"), train=3, val=2, test=2, seed=0)
@@ -46,7 +51,8 @@ def make_unevaluated(patch: pytest.MonkeyPatch, folder: Path) -> None:
     table = pd.read_parquet(EXPRESSIONS).merge(refs, on="ref_id")
     maps = [rng.normal(size=4).astype(np.float32) for _ in range(len(table))]
     columns = table[["expression_id", "ref_id", "image_id", "split"]]
-    write_table(RESPONSES, columns.assign(height=2, width=2, map=maps))
+    with write_responses(RESPONSES, 64) as write:
+        write(columns, np.stack(maps).reshape(-1, 2, 2))
     selected = ~table["ref_id"].duplicated()
     write_table(PRMS, table[["ref_id", "expression_id"]].assign(score=0.0, selected=selected))
     train = refs.loc[refs["split"] == "train", ["ref_id", "image_id"]]

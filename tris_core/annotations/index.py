@@ -22,6 +22,7 @@ from tris_core.annotations.tables import Tables, check_size, image_header
 from tris_core.data import rle
 from tris_core.data.image_files import Header
 from tris_core.runtime.errors import InputError
+from tris_core.runtime.files import replacing
 from tris_core.runtime.parquet import write_table
 
 SCHEMAS = {
@@ -173,9 +174,8 @@ def build_index(
     for image_id, height, width in used[["image_id", "height", "width"]].itertuples(index=False):
         check_size(height, width, tables.where("image", image_id))
     has_size = used["image_id"][(used["height"] > 0) & (used["width"] > 0)]
-    images, turned = _images(
-        tables, refs[refs["image_id"].isin(has_size)]
-    )  # before any mask of that size
+    sized = refs[refs["image_id"].isin(has_size)]
+    images, turned = _images(root, tables, sized)  # before any mask of that size
     truth = _truth(tables, refs, mask_overlap, drops)
     unseen = truth.loc[truth["area"] == 0, "ref_id"]
     drops.refs(unseen, sentences, WITHOUT_PIXELS, dirt=True)
@@ -270,7 +270,7 @@ def _truth(tables: Tables, refs: pd.DataFrame, overlap: rle.Overlap, drops: _Dro
     return refs[["ref_id", "ann_id"]].merge(masks, on="ann_id", validate="many_to_one")
 
 
-def _images(tables: Tables, refs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def _images(root: Path, tables: Tables, refs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """The table of images, and a remark where some of them are turned when they are displayed."""
     used = tables.images[tables.images["image_id"].isin(refs["image_id"])]
     rows, turned = [], 0
@@ -281,7 +281,8 @@ def _images(tables: Tables, refs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]
         header = image_header(tables.image_root, file_name, where)
         _check_annotated_size(header, height, width, where, path)
         turned += header.orientation != 1
-        rows.append((image_id, file_name, height, width, path.stat().st_size))
+        below = path.relative_to(root).as_posix()
+        rows.append((image_id, below, height, width, path.stat().st_size))
     remark = [f"{turned} images are turned as their EXIF orientation says"] if turned else []
     return pd.DataFrame(rows, columns=SCHEMAS["images"].names), remark
 
@@ -298,9 +299,16 @@ def _check_annotated_size(header: Header, height: int, width: int, where: str, p
 
 
 def write_index(index: Index, folder: Path) -> None:
-    """Write the tables of `SCHEMAS` as `<folder>/<table>.parquet`. Equal tables give equal bytes."""
-    for table in SCHEMAS:
-        write_table(folder / f"{table}.parquet", getattr(index, table))
+    """Write `folder` (images, refs, expressions), and beside it truth.parquet and drops.parquet.
+
+    Only evaluation opens the truth. Equal tables give equal bytes.
+    """
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        for table in ("images", "refs", "expressions"):
+            write_table(temporary / f"{table}.parquet", getattr(index, table))
+    for table in ("truth", "drops"):
+        write_table(folder.with_name(f"{table}.parquet"), getattr(index, table))
 
 
 def drop_summary(index: Index) -> str:

@@ -406,7 +406,7 @@ def score(
 ) -> None:
     """Judge masks made anywhere by the pipeline's metrics.
 
-    Every metric derives from the masks, their points (x, y, where the file has them) and data/index/truth.parquet. Without
+    Every metric derives from the masks, their points (x, y, where the file has them) and data/truth.parquet. Without
     points PointM and PointIt are not measured. Boxes (Acc_box) are proposed from the mask.
     """
     with plainly():
@@ -453,9 +453,6 @@ def controls(
         "data/responses.parquet"
     ),
     index: IndexFolder = Path("data/index"),
-    packed: Annotated[Path, typer.Option(help="manifest of the packed images")] = Path(
-        "data/packed.json"
-    ),
     threshold: Annotated[
         float, typer.Option(help="of Step-1: response / maximum above it counts")
     ] = 1e-9,
@@ -468,15 +465,14 @@ def controls(
     with plainly():
         import json
 
-        from tris_core.data.packed import packed_size
         from tris_core.evaluation.controls import controls as measure
         from tris_core.evaluation.records import digests
         from tris_core.responses.file import ResponseFile
         from tris_core.runtime.files import write_json
         from tris_core.runtime.parquet import read_table
 
-        truth_file = index / "truth.parquet"
-        for path in (responses, truth_file, packed):
+        truth_file = index.with_name("truth.parquet")
+        for path in (responses, truth_file):
             if not path.is_file():
                 raise InputError(
                     f"{path}: not found; run the pipeline (`dvc repro evaluate_step1`) or name the file"
@@ -484,7 +480,7 @@ def controls(
         truth = read_table(truth_file).set_index("ref_id")
         of = read_table(responses, ["expression_id", "ref_id"])
         maps = ResponseFile(responses, of.loc[of["ref_id"].isin(truth.index), "expression_id"])
-        table = measure(maps, truth, size=packed_size(packed), threshold=threshold)
+        table = measure(maps, truth, size=maps.size, threshold=threshold)
         typer.echo(table.to_string(index=False, float_format="{:.4g}".format, na_rep=""))
         if out is not None:
             rows = json.loads(table.to_json(orient="records"))
@@ -506,7 +502,7 @@ def oracle_labels(
         from tris_core.runtime.parquet import read_table, write_table
 
         truth, refs = (
-            read_table(index / "truth.parquet").set_index("ref_id"),
+            read_table(index.with_name("truth.parquet")).set_index("ref_id"),
             read_table(index / "refs.parquet"),
         )
         blank = ~refs["ref_id"].isin(truth.index) & (refs["split"] == "train")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 def presets() -> dict[str, Path]:
     """The files by their name: those in the package where it was installed from a wheel, else those of the checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "assets" / "presets"
     return {
         path.stem: path

@@ -18,7 +18,6 @@ from torch import nn
 
 from tris_core.annotations.check import data_sets
 from tris_core.annotations.index import build_index
-from tris_core.annotations.layout import IMAGE_FOLDERS
 from tris_core.clip.tokenizer import Tokenizer
 from tris_core.data.packed import PackedImages, pack_images
 from tris_core.evaluation.breakdowns import describe
@@ -151,7 +150,7 @@ class _Data:
             drop=True
         )
         self._truth = index.truth.to_pandas().set_index("ref_id")
-        self._root, self._scratch, self._name = root / IMAGE_FOLDERS[name], scratch, name
+        self._root, self._scratch, self._name = root, scratch, name
         self.label = label(name, split_by)
 
     def judge(self, path: Path, device: torch.device, precision: str) -> dict[str, Any]:

@@ -1,20 +1,11 @@
-"""Expressions as tokens. Apart from the other inputs: importing CLIP takes seconds that stages without text need not wait."""
+"""Sentences as CLIP's token ids."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from tris_core.clip.bpe import bpe
-
-
-def tokenize(texts: list[str], vocabulary: list[int] | None, text: dict[str, Any]) -> Tensor:
-    """Token ids (L, max_tokens), and a line on the share of words that the vocabulary does not hold."""
-    tokenizer = Tokenizer(vocabulary)
-    print(f"{tokenizer.unknown_share(texts):.1%} of the words unknown", flush=True)
-    return tokenizer(texts, text["max_tokens"], overflow=text["overflow"])
-
 
 PAD, UNKNOWN = 0, 1
 

@@ -1,6 +1,6 @@
-"""Training labels of IRN from response maps, sharpened by a dense CRF (Kraehenbuehl and Koltun, NIPS 2011).
+"""A dense CRF of two classes (Kraehenbuehl and Koltun, NIPS 2011).
 
-Runs in worker processes: no torch here. pydensecrf is imported on use, since only this step needs it.
+Runs in worker processes, so it uses no torch. pydensecrf is imported on use.
 """
 
 import numpy as np

@@ -1,4 +1,7 @@
-"""TODO."""
+"""Seeds of the boundary network: dense CRFs at two confidences (IRN, CVPR 2019).
+
+Runs in worker processes, so it uses no torch.
+"""
 
 import cv2
 import numpy as np

@@ -1,8 +1,4 @@
-"""Pictures: read as they are displayed, and made into what the networks take.
-
-The release feeds every network, both CLIPs included, with ImageNet-normalised RGB squares, resized without keeping the
-aspect ratio.
-"""
+"""Pictures, read as they are displayed. Every part of the program reads them here."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

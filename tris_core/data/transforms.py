@@ -1,4 +1,8 @@
-"""TODO."""
+"""What turns pictures into the networks' input.
+
+The release feeds every network, both CLIPs included, with ImageNet-normalised RGB squares, resized
+without keeping the aspect ratio.
+"""
 
 import numpy as np
 import torch

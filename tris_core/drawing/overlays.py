@@ -1,14 +1,13 @@
-"""TODO."""
+"""Overlays: a response map or a mask drawn over an image."""
 
 import cv2
 import numpy as np
 from matplotlib import colormaps
 from numpy.typing import NDArray
 
-from tris_core.drawing.sheets import BAND
-
 COLOURS = {"pseudo_label": (255, 120, 0), "prediction": (0, 110, 255), "truth": (0, 170, 70)}
 BLANK = (244, 244, 244)
+BAND = 2**20  # pixels
 FADING, MASK_OPACITY, HEAT_OPACITY = 0.7, 0.5, 0.75
 Panel = NDArray[np.uint8]
 
@@ -45,9 +44,8 @@ def tint(
     scaled = cv2.resize(mask.astype(np.uint8), faded.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     panel = np.empty(faded.shape, np.uint8)
     rows = max(1, BAND // faded.shape[1])
-    for band in (
-        slice(top, top + rows) for top in range(0, len(faded), rows)
-    ):  # a photograph in floats is eight times it
+    for top in range(0, len(faded), rows):  # in bands: floats take eight times the memory
+        band = slice(top, top + rows)
         tinted = faded[band] * (1 - MASK_OPACITY) + np.array(colour) * MASK_OPACITY
         panel[band] = np.where(scaled[band][..., None] > 0, tinted, faded[band]).astype(np.uint8)
     contours, _ = cv2.findContours(scaled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)

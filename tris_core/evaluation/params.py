@@ -23,15 +23,11 @@ class EvaluateStep1Params(Section):
 
 
 class EvaluateStep2Params(Section):
-    """A pixel belongs to the object where the logit at the image's own size is above `threshold`.
+    """Proposals of Acc_box come from the stored masks, as released.
 
-    The proposals of Acc_box are drawn from that mask, as released: the logits are not kept, and every metric derives from
-    what is. `min_box_fraction`: above 0, every split is reported a second time over the objects alone whose box covers more
-    than this share of the image. The release skips ReferIt's test boxes of at most 0.05 (D56).
+    `min_box_fraction`: as in `evaluate_step1`.
     """
 
     key: ClassVar[str] = "evaluate_step2"
 
-    threshold: float
     min_box_fraction: float = Field(ge=0, lt=1)
-    precision: Literal["fp32", "bf16"]

@@ -42,9 +42,7 @@ def score_file(
         _read_index(index, table) for table in ("expressions", "refs", "truth")
     )
     truth = truth.set_index("ref_id")
-    tokens = (
-        index / "tokens.parquet"
-    )  # what a model reads of a sentence; an index made alone does not know
+    tokens = index.with_name("tokens.parquet")  # an index made alone has none
     cut = read_table(tokens).set_index("expression_id")["cut"] if tokens.is_file() else None
     facts = describe(expressions, refs, truth, cut)
     masks = read_masks(path)
@@ -61,7 +59,7 @@ def score_file(
     asked = of_split[of_split["ref_id"].isin(truth.index)]
     if asked.empty:
         raise InputError(
-            f"{index / 'truth.parquet'}: no true mask of split {split!r}; nothing can be judged there"
+            f"{index.with_name('truth.parquet')}: no true mask of split {split!r}; nothing can be judged there"
         )
     rows = (
         asked[["ref_id"]]
@@ -85,7 +83,7 @@ def score_file(
         "not_measured": [] if "x" in masks else ["PointM", "PointIt"],
         "sha256": {
             **({str(path): sha256_of(sorted(path.iterdir()))} if path.is_dir() else digests(path)),
-            **digests(index / "truth.parquet"),
+            **digests(index.with_name("truth.parquet")),
         },
     }
     remarks = {
@@ -100,7 +98,8 @@ def score_file(
 
 
 def _read_index(index: Path, table: str) -> pd.DataFrame:
-    path = index / f"{table}.parquet"
+    folder = index.parent if table == "truth" else index
+    path = folder / f"{table}.parquet"
     if not path.is_file():
         raise InputError(
             f"{path}: not found; make the index (`dvc repro index`) or name its folder"

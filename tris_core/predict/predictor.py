@@ -32,8 +32,8 @@ from tris_core.weights.model_folder import load_model
 
 LAST_RUN = (Path("models/step1"), Path("models/step2"))
 DEMO = (
-    Path(__file__).parent / "assets" / "demo_step1",
-    Path(__file__).parent / "assets" / "demo_step2",
+    Path(__file__).parents[1] / "assets" / "demo_step1",
+    Path(__file__).parents[1] / "assets" / "demo_step2",
 )
 
 BAND = 2**20  # pixels

@@ -43,7 +43,7 @@ WORKSPACE = "workspace"  # as DVC calls it
 PARTS = {  # what a report calls the results of these stages
     "Step-1": ("train_step1", "dump_responses", "evaluate_step1"),
     "PRMS": ("score_prms", "evaluate_prms"),
-    "Pseudo-labels": ("irn_labels", "train_irn", "refine", "evaluate_labels"),
+    "Pseudo-labels": ("crf_seeds", "train_irn", "refine", "evaluate_labels"),
     "Step-2": ("train_step2", "evaluate_step2"),
 }
 

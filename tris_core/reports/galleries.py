@@ -204,8 +204,8 @@ def strips(section: Section, run: Run, n: int) -> None:
     iou = pd.Series(mask_ious(measured, run.truth), index=measured.index).sort_values(kind="stable")
     chosen = spread((iou if len(iou) else labels).index.to_series(), n)
     seeds = (
-        run.table("data/irn_labels.parquet").set_index("ref_id")["label"]
-        if run.has("data/irn_labels.parquet")
+        run.table("data/crf_seeds.parquet").set_index("ref_id")["label"]
+        if run.has("data/crf_seeds.parquet")
         else {}
     )
     prms = run.table("data/prms.parquet").query("selected").set_index("ref_id")["expression_id"]

@@ -10,10 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tris_core.annotations.layout import IMAGE_FOLDERS
 from tris_core.data.images import read_image
 from tris_core.data.maps import binarise
-from tris_core.data.packed import packed_size
 from tris_core.data.rle import encode
 from tris_core.evaluation.metrics import ious
 from tris_core.evaluation.records import by_image
@@ -83,7 +81,7 @@ class Run:
 
     @cached_property
     def truth(self) -> pd.DataFrame:
-        return self.table("data/index/truth.parquet").set_index("ref_id")
+        return self.table("data/truth.parquet").set_index("ref_id")
 
     @cached_property
     def expressions(self) -> pd.DataFrame:
@@ -132,6 +130,8 @@ class Run:
             return made[made["split"] == split]
         rows = self.expressions.query("split == @split")
 
+        file = ResponseFile(self.path(path), rows.index)
+
         def cut(found: pd.DataFrame, maps: Tensor) -> pd.DataFrame:
             masks = [encode(mask) for mask in binarise(maps, about["threshold"]).numpy()]
             return found[["expression_id", "ref_id"]].assign(
@@ -139,14 +139,9 @@ class Run:
             )
 
         return pd.concat(
-            by_image(ResponseFile(self.path(path), rows.index), self.sizes, self.size, cut),
+            by_image(file, self.sizes, file.size, cut),
             ignore_index=True,
         )
-
-    @cached_property
-    def size(self) -> int:
-        """Side of the training square."""
-        return packed_size(self.path("data/packed.json"))
 
     def responses(self, expression_ids: list[int]) -> dict[int, Response]:
         """Response maps (H, W) in [0, 1] at the image's own size; none where the run has no responses."""
@@ -159,7 +154,7 @@ class Run:
         file = ResponseFile(self.path(MADE[1]), pd.Series(expression_ids))
         return {
             i: response
-            for found in by_image(file, self.sizes, self.size, own)
+            for found in by_image(file, self.sizes, file.size, own)
             for i, response in found.items()
         }
 
@@ -170,7 +165,7 @@ class Run:
         is no image, or of another size than the index says.
         """
         dataset, row = self.params["dataset"], self.sizes.loc[ref_id]
-        path = Path(dataset["root"]) / IMAGE_FOLDERS[dataset["name"]] / row["path"]
+        path = Path(dataset["root"]) / row["path"]
         found = path if path.is_absolute() else self._files.find(str(path))
         if found is None or not found.is_file():
             return None

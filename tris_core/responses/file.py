@@ -1,7 +1,8 @@
 """`data/responses.parquet`: the response map of every expression, in row groups that each hold all maps of some images.
 
-Columns expression_id, ref_id, image_id, split; height and width of the map; map, row-major float32. Writer and reader hold a
-row group at a time, so that what they need does not grow with the data set.
+Columns expression_id, ref_id, image_id, split; height and width of the map; map, row-major float32.
+The metadata hold `size`, the side in pixels of the square images that the maps were made from.
+Writer and reader hold one row group at a time.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,15 +22,19 @@ SCHEMA = pa.schema(
     [("expression_id", pa.int64()), ("ref_id", pa.int64()), ("image_id", pa.int64()), ("split", pa.string()),
      ("height", pa.int32()), ("width", pa.int32()), ("map", pa.list_(pa.float32()))]
 )  # fmt: skip
+SIZE = "size"
 
 
 @contextmanager
-def write_responses(path: Path) -> Iterator[Callable[[pd.DataFrame, NDArray[np.float32]], None]]:
+def write_responses(
+    path: Path, size: int
+) -> Iterator[Callable[[pd.DataFrame, NDArray[np.float32]], None]]:
     """A function that writes the next row group: rows (expression_id, ref_id, image_id, split) and their maps (P, H, W).
 
     All rows of an image belong into one call. The file appears when the block ends without error.
     """
     with table_writer(path, SCHEMA) as writer:
+        writer.add_key_value_metadata({SIZE: str(size)})
 
         def write(rows: pd.DataFrame, maps: NDArray[np.float32]) -> None:
             writer.write_table(
@@ -40,10 +45,14 @@ def write_responses(path: Path) -> Iterator[Callable[[pd.DataFrame, NDArray[np.f
 
 
 class ResponseFile(Sequence[pd.DataFrame]):
-    """The row groups of a file, each read when it is looked at; of `expression_ids` alone where they are given."""
+    """The row groups of a file, each read when it is looked at; `expression_ids` selects rows.
+
+    `size`: the side in pixels of the squares that the maps were made from.
+    """
 
     def __init__(self, path: Path, expression_ids: "pd.Series[int] | None" = None) -> None:
         self._file = open_table(path)
+        self.size = int(self._file.metadata.metadata[SIZE.encode()])
         self._wanted = None if expression_ids is None else pd.Index(expression_ids)
 
     def __len__(self) -> int:

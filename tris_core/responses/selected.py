@@ -25,7 +25,7 @@ class Selected:
 class SelectedMaps(Sequence[list[Selected]]):
     """The selected maps of the refs asked for, one entry per row group of the responses, made when it is looked at.
 
-    `images` gives path, height and width; `size` is the training size.
+    `images` gives path, height and width.
     """
 
     def __init__(
@@ -34,12 +34,10 @@ class SelectedMaps(Sequence[list[Selected]]):
         prms: pd.DataFrame,
         ref_ids: "pd.Series[int]",
         images: pd.DataFrame,
-        *,
-        size: int,
     ) -> None:
         chosen = prms.loc[prms["selected"] & prms["ref_id"].isin(ref_ids), "expression_id"]
         self._responses = ResponseFile(responses, chosen)
-        self._images, self._size = images.set_index("image_id"), size
+        self._images = images.set_index("image_id")
 
     def __len__(self) -> int:
         return len(self._responses)
@@ -53,7 +51,7 @@ class SelectedMaps(Sequence[list[Selected]]):
     def _of_image(self, image_id: int, rows: pd.DataFrame) -> Selected:
         image = self._images.loc[image_id]
         grown = response_to_original(
-            raw_maps(rows), size=self._size, height=image["height"], width=image["width"]
+            raw_maps(rows), size=self._responses.size, height=image["height"], width=image["width"]
         )
         return Selected(
             int(image_id), image["path"], rows["ref_id"].tolist(), divide_by_maximum_(grown).numpy()

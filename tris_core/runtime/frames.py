@@ -1,4 +1,4 @@
-"""Many small tables into one."""
+"""Two helpers for pandas: joining many small tables, and look-ups from threads."""
 
 from collections.abc import Iterable
 from itertools import islice

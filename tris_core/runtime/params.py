@@ -1,6 +1,7 @@
 """What every section of `params.yaml` is: frozen, complete, with unknown names and values out of range refused."""
 
 import importlib
+import importlib.util
 import pkgutil
 import reprlib
 from pathlib import Path
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-import tris_core.params
+import tris_core
 from tris_core.runtime.errors import InputError
 
 
@@ -25,9 +26,10 @@ S = TypeVar("S", bound=Section)
 
 
 def sections() -> dict[str, type[Section]]:
-    """Every section by its key, found in the modules of `tris_core.params`."""
-    for module in pkgutil.iter_modules(tris_core.params.__path__):
-        importlib.import_module(f"tris_core.params.{module.name}")
+    """Every section by its key, found in the `params` module of each room of `tris_core`."""
+    for room in pkgutil.iter_modules(tris_core.__path__):
+        if importlib.util.find_spec(f"tris_core.{room.name}.params") if room.ispkg else None:
+            importlib.import_module(f"tris_core.{room.name}.params")
     return {cls.key: cls for cls in _subclasses(Section) if "key" in vars(cls)}
 
 
@@ -35,8 +37,24 @@ def _subclasses(cls: type[Section]) -> list[type[Section]]:
     return [found for sub in cls.__subclasses__() for found in (sub, *_subclasses(sub))]
 
 
-def read_params(path: Path) -> dict[str, Section]:
-    """All sections of a parameter file, each validated. Raises `InputError` that lists everything wrong with it."""
+class Params:
+    """The sections of a parameter file, each by its class: `params[TrainStep1Params]`."""
+
+    def __init__(self, by_key: dict[str, Section]) -> None:
+        self._by_key = by_key
+
+    def __getitem__(self, cls: type[S]) -> S:
+        section = self._by_key[cls.key]
+        assert isinstance(section, cls)
+        return section
+
+    def keys(self) -> set[str]:
+        """The names of the sections."""
+        return set(self._by_key)
+
+
+def read_params(path: Path) -> Params:
+    """Validate every section of a parameter file. Raises `InputError` that lists all faults."""
     if not path.is_file():
         raise InputError(f"{path}: not found; copy a file of presets/ there")
     try:
@@ -61,7 +79,7 @@ def read_params(path: Path) -> dict[str, Section]:
             faults += [_fault(name, dict(detail)) for detail in error.errors()]
     if faults:
         raise InputError(*(f"{path}: {fault}" for fault in sorted(faults)))
-    return read
+    return Params(read)
 
 
 def _fault(section: str, detail: dict[str, Any]) -> str:
@@ -71,13 +89,6 @@ def _fault(section: str, detail: dict[str, Any]) -> str:
     if detail["type"] == "missing":
         return f"{where}: this parameter is missing"
     return f"{where} = {reprlib.repr(detail['input'])[:200]}: {detail['msg']}"
-
-
-def load_section(path: Path, cls: type[S]) -> S:
-    """Validate the whole file and return one section of it."""
-    section = read_params(path)[cls.key]
-    assert isinstance(section, cls)
-    return section
 
 
 class RuntimeParams(Section):

@@ -2,11 +2,14 @@
 
 import os
 import sys
-from typing import Any
+from collections.abc import Iterable, Iterator, Sized
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 PLAIN = "{desc}: {n_fmt}/{total_fmt} in {elapsed}, {remaining} to go{postfix}\n"
+
+Parts = TypeVar("Parts", bound=Sized)
 
 
 def progress(total: int, what: str, *, done: int = 0) -> "tqdm[Any]":
@@ -18,3 +21,10 @@ def progress(total: int, what: str, *, done: int = 0) -> "tqdm[Any]":
     return tqdm(
         total=total, initial=done, desc=what, bar_format=PLAIN, mininterval=15, miniters=1, delay=1
     )
+
+
+def counted(parts: Iterable[Parts], bar: "tqdm[Any]") -> Iterator[Parts]:
+    """Yield `parts`, advancing the bar by the length of each."""
+    for part in parts:
+        bar.update(len(part))
+        yield part

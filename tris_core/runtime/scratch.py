@@ -1,4 +1,4 @@
-"""TODO."""
+"""Where files live that are no DVC output: packed images, checkpoints, locks, logs."""
 
 import os
 from pathlib import Path

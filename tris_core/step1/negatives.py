@@ -1,4 +1,4 @@
-"""TODO."""
+"""Negative sentences: the columns of Eq. 7 and the calibration negatives of Eq. 8."""
 
 import numpy as np
 import torch
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tris_core.data.grouping import Rows
 from tris_core.step1.params import TrainStep1Params
-from tris_core.training.samples import Rows, TrainingRefs
+from tris_core.training.samples import TrainingRefs
 
 
 def classification_columns(

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The frozen CLIP that scores masked images: Eq. 9, used by Eq. 8 and Eq. 10."""
 
 import numpy as np
 import torch

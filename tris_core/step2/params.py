@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from tris_core.runtime.params import Section
 from tris_core.training.params import Training
 
 
@@ -18,3 +19,15 @@ class TrainStep2Params(Training):
     width: int = Field(ge=8, multiple_of=8)
     head_weights: list[float] = Field(min_length=4, max_length=4)
     ema: Literal["none", "mse"]
+
+
+class PredictStep2Params(Section):
+    """A pixel belongs to the object where the logit at the image's own size is above `threshold`.
+
+    The logits are not kept: every metric of Step-2 derives from the stored masks.
+    """
+
+    key: ClassVar[str] = "predict_step2"
+
+    threshold: float
+    precision: Literal["fp32", "bf16"]
