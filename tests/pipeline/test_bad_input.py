@@ -108,22 +108,24 @@ def test_an_image_that_changed_after_packing(
     from PIL import Image
 
     from stages._artifacts import open_images
+    from stages._stage import PARAMS, Run
     from tris_core.runtime.errors import InputError
+    from tris_core.runtime.params import read_params
 
     assert CliRunner().invoke(stages.index.app, []).exit_code == 0
     result = CliRunner().invoke(stages.pack_images.app, [])
     assert result.exit_code == 0, result.output
-    _, packed = open_images()
+    _, packed = open_images(Run(read_params(PARAMS)))
     assert packed[pd.Series([0, 1]).to_numpy()].shape == (2, 3, packed.size, packed.size)
     monkeypatch.setenv("TRIS_SCRATCH", str(tmp_path / "another machine"))
-    again = open_images()[1]
+    again = open_images(Run(read_params(PARAMS)))[1]
     assert (again[pd.Series([1]).to_numpy()] == packed[pd.Series([1]).to_numpy()]).all()
     Image.new("RGB", (60, 40), "red").save(place.parent / "root" / "train2014" / "b.jpg")
     monkeypatch.setenv("TRIS_SCRATCH", str(tmp_path / "a third"))
     with pytest.raises(
         InputError, match=r"b\.jpg: is not the image that was packed.*dvc repro -f pack_images"
     ):
-        open_images()
+        open_images(Run(read_params(PARAMS)))
 
 
 def test_the_exit_code_reaches_the_shell(place: Path) -> None:
@@ -167,3 +169,24 @@ def test_more_tokens_than_a_clip_reads_are_refused_where_it_is_found(
         stages.prepare_clip,
         f"max_tokens = 33: the {role} demo reads 32 tokens at most; set it to 32 or less",
     )
+
+
+@pytest.mark.parametrize(
+    ("root", "words"),
+    [("../root", "outside the repository"), ("mine", "not in git")],
+)
+def test_a_relative_root_that_copies_of_the_repository_would_not_find(
+    place: Path, root: str, words: str
+) -> None:
+    subprocess.run(["git", "init", "-q"], check=True)
+    if not Path(root).exists():
+        shutil.copytree(place.parent / "root", root)
+    content = YAML().load(Path("params.yaml"))
+    content["dataset"]["root"] = root
+    YAML().dump(content, Path("params.yaml"))
+    result = CliRunner().invoke(stages.index.app, [])
+    assert result.exit_code == 1
+    assert all(word in result.output for word in (root, words, str(Path(root).resolve())))
+    subprocess.run(["git", "add", "-A"], check=True)
+    tracked = CliRunner().invoke(stages.index.app, [])
+    assert (tracked.exit_code == 0) == (root == "mine"), tracked.output
