@@ -1,4 +1,4 @@
-"""What every stage has in common: its parameters, its errors and its closing line."""
+"""What all stages share: parameters, error messages and the closing line."""
 
 import gc
 import os
@@ -44,13 +44,17 @@ def stage_app() -> typer.Typer:
 
 @contextmanager
 def run_stage(name: str, *, ranks: bool = False) -> Iterator[Run]:
-    """Run a stage's body: validate params.yaml once, report input errors plainly, print a summary.
+    """Run a stage's body: validate params.yaml once, report input errors, print a summary.
 
-    The process ends with the one that started it. An `InputError`, or an input file that is not
-    there, ends in one line and exit code 1. With `ranks` the body runs in `runtime.processes`
-    processes, or in those that torchrun started; rank 0 alone prints.
+    The process ends when its parent does. An `InputError` or a missing input file is reported in
+    one line, with exit code 1.
+
+    Args:
+        name: the stage's name in dvc.yaml.
+        ranks: run the body in `runtime.processes` processes, or in those that torchrun started.
+            Only rank 0 prints.
     """
-    gc.freeze()  # imported objects stay: rescanning them at exit takes over a second
+    gc.freeze()  # rescanning all imported objects at exit takes over a second
     end_with_parent()
     started = time.monotonic()
     try:
@@ -73,16 +77,18 @@ def run_stage(name: str, *, ranks: bool = False) -> Iterator[Run]:
 
 @contextmanager
 def _rank(name: str, runtime: RuntimeParams) -> Iterator[None]:
-    """Run the block as one rank; start the ranks first if torchrun has not. Only rank 0 prints."""
-    from tris_core.runtime import distributed  # imports torch, which some stages do without
+    """Run the block as one rank, and start the ranks first if torchrun has not."""
+    from tris_core.runtime import distributed  # imports torch, which some stages do not need
 
     if not distributed.under_torchrun() and runtime.processes > 1:
         _torchrun(name, runtime)
         raise typer.Exit
     distributed.join()
-    with open(os.devnull, "w") as nowhere:
-        with redirect_stdout(nowhere if distributed.rank() else sys.stdout):
-            yield
+    with (
+        open(os.devnull, "w") as nowhere,
+        redirect_stdout(nowhere if distributed.rank() else sys.stdout),
+    ):
+        yield
 
 
 def _torchrun(name: str, runtime: RuntimeParams) -> None:
@@ -90,16 +96,16 @@ def _torchrun(name: str, runtime: RuntimeParams) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
-    os.environ.setdefault("OMP_NUM_THREADS", str(runtime.threads or 1))  # else torchrun warns
+    os.environ.setdefault("OMP_NUM_THREADS", str(runtime.threads or 1))  # otherwise torchrun warns
     here = ["--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={runtime.processes}"]
     try:
         torchrun([*here, "-m", f"stages.{name}"])
-    except ChildFailedError:  # the rank that failed has printed why
+    except ChildFailedError:  # the failed rank has printed the reason
         raise typer.Exit(1) from None
 
 
 def _producer(missing: str) -> str:
-    """A blank and the stage of dvc.yaml that writes a file, if one does."""
+    """A space and the name of the stage that writes a file, or nothing if no stage does."""
     stages = YAML(typ="safe").load(DVC)["stages"] if DVC.is_file() else {}
     for name, content in stages.items():
         outs = [content.get(kind, []) for kind in ("outs", "metrics", "plots")]

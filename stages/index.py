@@ -1,4 +1,4 @@
-"""Read the annotations into tables."""
+"""Read the annotations and write them as tables."""
 
 import subprocess
 from pathlib import Path
@@ -15,15 +15,16 @@ app = stage_app()
 
 @app.command()
 def main() -> None:
-    """Read a data set's annotations into Parquet tables, check them and count what is left out.
+    """Read a data set's annotations into Parquet tables, check them and count what is dropped.
 
-    Inputs: <dataset.root>/<dataset.annotations> (refer's folder, ReferIt's pickles, or a list in CSV or Parquet), the image
-    files' headers, params dataset and index. Outputs: data/index (images, refs, expressions), data/truth.parquet,
-    data/drops.parquet.
+    Inputs: <dataset.root>/<dataset.annotations> (refer's folder, ReferIt's pickles, or a list in
+    CSV or Parquet), the headers of the image files, params dataset and index. Outputs: data/index
+    (images, refs, expressions), data/truth.parquet, data/drops.parquet.
 
-    1. Read the annotations, pickles without executing anything. 2. Check ids, references, images. 3. Turn segmentations into
-    masks. 4. Drop known dirt and what index.exclude_images_of asks for, and say why. What only evaluation may see stands in
-    the truth; a list needs no masks, and refs without one are not in there.
+    1. Read the annotations; pickles are read without executing code. 2. Check ids, references and
+    images. 3. Convert segmentations to masks. 4. Drop known defects and the images of
+    index.exclude_images_of, with the reason for each. The ground truth is a separate table that
+    only evaluation reads. Refs without a mask, which a list may have, are not in it.
     """
     with run_stage("index") as run:
         params, dataset = run.params[IndexParams], run.params[DatasetParams]
@@ -36,23 +37,24 @@ def main() -> None:
             **params.model_dump(),
         )
         write_index(index, INDEX)
-        run.say(
-            f"{INDEX}: {len(index.images)} images, {len(index.refs)} refs, {len(index.expressions)} expressions"
-        )
-        if len(index.truth) < len(index.refs):
-            run.say(
-                f"{len(index.refs) - len(index.truth)} refs without a mask, which evaluation will not measure"
-            )
+        tables = {"images": index.images, "refs": index.refs, "expressions": index.expressions}
+        sizes = ", ".join(f"{len(table)} {name}" for name, table in tables.items())
+        run.say(f"{INDEX}: {sizes}")
+        if without := len(index.refs) - len(index.truth):
+            run.say(f"{without} refs without a mask, which evaluation will not measure")
         run.say(f"left out or mended: {drop_summary(index)}")
         for remark in index.remarks:
             run.say(remark)
 
 
 def check_root(root: Path) -> None:
-    """Refuse a relative root that the copies of `dvc exp run --temp` and `--queue` would not find.
+    """Refuse a relative root that is missing from the copies of `dvc exp run --temp` and `--queue`.
 
-    A copy holds what git tracks and what DVC writes or was given by `dvc add`. Raises `InputError`
-    for a root outside the repository, or one that neither of them knows.
+    A copy contains the files that git tracks and those that DVC tracks.
+
+    Raises:
+        InputError: the root is relative and outside the repository, or neither git nor DVC
+            tracks it.
     """
     if root.is_absolute() or root == SHAPES:
         return

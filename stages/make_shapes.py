@@ -12,18 +12,17 @@ app = stage_app()
 
 @app.command()
 def main() -> None:
-    """Draw the embedded data set in refer's own file layout.
+    """Draw the embedded data set in refer's layout.
 
-    Inputs: params make_shapes, dataset.name. Output: data/shapes (images/, refer/shapes/instances.json, refs(demo).p).
+    Inputs: params make_shapes, dataset.name. Output: data/shapes (images/, and in refer/shapes
+    instances.json and refs(demo).p).
 
-    1. Sample scenes, each from its own seed. 2. Write sentences that fit one thing each. 3. Draw pictures and outlines.
-    With any other data set there is nothing to draw, and the output holds a note that says so.
+    1. Sample each scene from its own seed. 2. Draw expressions that describe one thing each.
+    3. Draw images and outlines. With any other data set nothing is drawn, and the output contains
+    a note that says so.
     """
     with run_stage("make_shapes") as run:
-        params, dataset = (
-            run.params[MakeShapesParams],
-            run.params[DatasetParams],
-        )
+        params, dataset = run.params[MakeShapesParams], run.params[DatasetParams]
         with replacing(SHAPES) as folder:
             if dataset.name == "shapes":
                 write_shapes(folder, **params.model_dump())

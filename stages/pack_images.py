@@ -13,26 +13,21 @@ app = stage_app()
 
 @app.command()
 def main() -> None:
-    """Decode every image of the index, resize it to the training size and keep it in memory-mapped shards.
+    """Decode every image of the index and store it at training size in memory-mapped shards.
 
-    Inputs: data/index (images), the image files, params pack_images and dataset. Output: data/packed.json, the hashes
-    of the shards and of the image files; the shards are in $TRIS_SCRATCH (default: the user's cache folder), outside DVC.
+    Inputs: data/index (images), the image files, params pack_images and dataset. Output:
+    data/packed.json, the hashes of the shards and of the image files. The shards themselves are in
+    $TRIS_SCRATCH (default: the user's cache folder), outside DVC.
 
     1. Decode to RGB. 2. Resize to a square, bilinear. 3. Write uint8 shards and their manifest.
     """
     with run_stage("pack_images") as run:
-        params, runtime = (
-            run.params[PackImagesParams],
-            run.runtime,
-        )
+        size, workers = run.params[PackImagesParams].size, run.runtime.workers
         images = read_table(IMAGES)
-        manifest = pack_images(
-            images, dataset_root(run), params.size, scratch_root(), workers=runtime.workers
-        )
+        manifest = pack_images(images, dataset_root(run), size, scratch_root(), workers=workers)
         write_sealed_json(PACKED, manifest)
-        run.say(
-            f"{shard_folder(scratch_root(), manifest)}: {len(images)} images, {len(images) * params.size**2 * 3 / 1e9:.2f} GB"
-        )
+        folder, gigabytes = shard_folder(scratch_root(), manifest), len(images) * 3 * size**2 / 1e9
+        run.say(f"{folder}: {len(images)} images, {gigabytes:.2f} GB")
 
 
 if __name__ == "__main__":

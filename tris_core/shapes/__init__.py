@@ -1,1 +1,1 @@
-"""`shapes`, the embedded data set: generated scenes, expressions that name one object each, and refer's file layout."""
+"""The embedded data set `shapes`: generated scenes with expressions, in refer's layout."""

@@ -1,4 +1,4 @@
-"""Writing `shapes` to disk in the layout of refer's downloads, so that it is read by the same code as they are.
+"""Write `shapes` to disk in refer's layout. The code that reads RefCOCO then reads it too.
 
 <folder>/images/shapes_000001.jpg ...
 <folder>/refer/shapes/instances.json, refs(demo).p
@@ -20,13 +20,10 @@ from tris_core.runtime.processes import map_in_processes
 from tris_core.shapes.language import draw_expressions
 from tris_core.shapes.scene import SHAPES, Mask, Scene, Thing, render, sample_scene
 
-WIDTHS, HEIGHTS = (184, 216), (168, 200)  # pixels, both ends included
-SIZES = (
-    66.0,
-    108.0,
-)  # pixels: two to three cells of a stride-32 map of the whole scene, as objects of RefCOCO have
-N_THINGS = {2: 0.3, 3: 0.4, 4: 0.22, 5: 0.08}
-MIN_PART = 8  # pixels; a smaller visible piece of a thing is no part of its annotation
+WIDTHS, HEIGHTS = (184, 216), (168, 200)  # pixels, inclusive
+SIZES = (66.0, 108.0)  # pixels: two to three cells of a stride-32 map, as for objects in RefCOCO
+N_THINGS = {2: 0.3, 3: 0.4, 4: 0.22, 5: 0.08}  # number of things: probability
+MIN_PART = 8  # pixels; smaller visible pieces are left out of the annotation
 ZOOM = 4
 
 Row = dict[str, Any]
@@ -34,9 +31,14 @@ Drawn = tuple[Scene, list[tuple[Row, list[str]]]]
 
 
 def write_shapes(folder: Path, *, train: int, val: int, test: int, seed: int) -> None:
-    """Draw `train` + `val` + `test` scenes and write images, annotations and refs. Equal arguments give equal bytes.
+    """Draw the scenes and write images, annotations and refs. Equal arguments give equal bytes.
 
-    Every thing is annotated; a thing for which fewer than two unambiguous expressions are found gets no ref.
+    Every thing is annotated. A thing with fewer than two unambiguous expressions gets no ref.
+
+    Args:
+        folder: where `images/` and `refer/shapes/` are written; existing ones are replaced.
+        train, val, test: number of scenes in each split.
+        seed: random seed; scene n is drawn from [seed, n] alone.
     """
     splits = ["train"] * train + ["val"] * val + ["test"] * test
     images: list[Row] = []
@@ -69,9 +71,12 @@ def _file_name(number: int) -> str:
 
 
 def _draw(folder: Path, seed: int, number: int) -> Drawn:
-    """Write a scene's image to `folder`; return the scene and per thing its annotation, still without ids, and texts.
+    """Draw scene `number` and write its image to `folder`.
 
-    Runs in a forked process: nothing in here may use OpenCV's own threads, which a fork leaves in any state.
+    Runs in a forked process, so it must not use OpenCV's threads: they do not survive a fork.
+
+    Returns:
+        The scene, and for each thing its annotation (ids are added later) and its expressions.
     """
     rng = np.random.default_rng([seed, number])
     scene = _draw_scene(rng)
@@ -112,10 +117,11 @@ def _without_specks(mask: Mask) -> Mask:
 
 
 def polygons(mask: Mask) -> list[list[float]]:
-    """Outer contours of a mask (H, W) as [x0, y0, x1, y1, ...] in pixels, 0 being the image's left or upper edge.
+    """Trace the outer contours of a mask (H, W) as lists [x0, y0, x1, y1, ...].
 
-    A contour runs through the centres of border pixels, half a pixel inside. Traced on the mask enlarged by `ZOOM` that
-    is an eighth of a pixel, too little for a rasteriser to lose a row.
+    Coordinates are pixels from the image's left and upper edge. OpenCV's contours pass through
+    the centres of border pixels, half a pixel inside the mask. Tracing the mask enlarged by
+    `ZOOM` reduces this to an eighth of a pixel, so rasterising the polygon loses no row.
     """
     x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
     crop = mask[y : y + h, x : x + w].astype(np.uint8)
@@ -127,7 +133,7 @@ def polygons(mask: Mask) -> list[list[float]]:
 
 
 def _ref(refs: list[Row], annotation: Row, file_name: str, split: str, texts: list[str]) -> Row:
-    """The next ref after `refs`, with refer's own keys; ids go on where the last one's end."""
+    """The ref that follows `refs`, with refer's keys. Ids continue from the last ref."""
     first = refs[-1]["sent_ids"][-1] + 1 if refs else 0
     sent_ids = list(range(first, first + len(texts)))
     return {

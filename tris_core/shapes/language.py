@@ -1,7 +1,8 @@
-"""The sentences of the embedded data set: expressions that fit exactly one thing of a scene, and captions of whole scenes.
+"""Sentences of the embedded data set: expressions for one thing, and captions of whole scenes.
 
-An expression is a noun phrase (some of size, pattern, colour, shape) with at most one qualifier: a place in the picture or
-a relation to another thing. Its meaning is a function (`referents`), so that "unambiguous" is checked, not hoped for.
+An expression is a noun phrase (any of size, pattern, colour, shape) with at most one qualifier:
+a place in the picture, or a relation to another thing. `referents` computes which things it
+describes, so `identifies` can check that it is unambiguous.
 """
 
 from dataclasses import dataclass
@@ -16,19 +17,16 @@ PLACES = {
 RELATIONS = {
     "to the left of": (-1, 0), "to the right of": (1, 0), "above": (0, -1), "below": (0, 1),
 }  # fmt: skip
-MARGIN = (
-    16.0  # pixels by which a place or a relation must hold to be asserted, or fail to be denied
-)
+MARGIN = 16.0  # pixels; a place or relation clearly holds, or clearly fails, by this margin
 
-WORDS = tuple(
-    sorted({*SHAPES, *COLORS, *PATTERNS, "small", "big", "thing", "and", "a", "the", "with", "of", "scene"}
-           | {word for phrase in (*PLACES, *RELATIONS) for word in phrase.split()})
-)  # fmt: skip
+_OTHER_WORDS = {"small", "big", "thing", "and", "a", "the", "with", "of", "scene"}
+_QUALIFIER_WORDS = {word for phrase in (*PLACES, *RELATIONS) for word in phrase.split()}
+WORDS = tuple(sorted({*SHAPES, *COLORS, *PATTERNS} | _OTHER_WORDS | _QUALIFIER_WORDS))
 
 
 @dataclass(frozen=True)
 class Phrase:
-    """A noun phrase; an empty string leaves that attribute open."""
+    """A noun phrase. An empty string leaves an attribute unspecified."""
 
     size: str
     pattern: str
@@ -52,7 +50,11 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Expression:
-    """A noun phrase, and possibly a place (`PLACES`) or a relation (`RELATIONS`) to the thing that `landmark` describes."""
+    """A noun phrase with at most one qualifier.
+
+    The qualifier is a `place` from `PLACES`, or a `relation` from `RELATIONS` to the thing that
+    `landmark` describes.
+    """
 
     phrase: Phrase
     place: str = ""
@@ -66,7 +68,11 @@ class Expression:
 
 
 def referents(scene: Scene, expression: Expression, *, slack: float = 0.0) -> set[int]:
-    """Indices of the things that fit. With `slack` > 0 (pixels) places and relations hold more loosely."""
+    """Indices of the things that the expression describes.
+
+    Args:
+        slack: pixels by which the conditions on places and relations are relaxed.
+    """
     things = scene.things
     fitting = [i for i, thing in enumerate(things) if expression.phrase.fits(thing)]
     if expression.place:
@@ -96,7 +102,7 @@ def referents(scene: Scene, expression: Expression, *, slack: float = 0.0) -> se
 
 
 def identifies(scene: Scene, expression: Expression, target: int) -> bool:
-    """Whether the expression holds for `target` by a margin and not even nearly for any other thing."""
+    """Whether the expression clearly describes `target` and no other thing even approximately."""
     if expression.landmark is not None:
         described = [i for i, thing in enumerate(scene.things) if expression.landmark.fits(thing)]
         if len(described) != 1 or target in described:
@@ -106,7 +112,11 @@ def identifies(scene: Scene, expression: Expression, target: int) -> bool:
 
 
 def draw_phrase(rng: np.random.Generator, thing: Thing, attributes: int) -> Phrase:
-    """Name `attributes` (0-3) of pattern, colour and shape, and now and then the size. "plain" is said half of the time."""
+    """Describe a thing by a random choice of its attributes.
+
+    Names `attributes` (0-3) of pattern, colour and shape, and the size with probability 0.3.
+    The pattern "plain" is named half of the time.
+    """
     named = set(rng.permutation(3)[:attributes].tolist())
     said_plain = thing.pattern != "plain" or rng.random() < 0.5
     return Phrase(
@@ -120,7 +130,10 @@ def draw_phrase(rng: np.random.Generator, thing: Thing, attributes: int) -> Phra
 def draw_expressions(
     rng: np.random.Generator, scene: Scene, target: int, n: int
 ) -> list[Expression]:
-    """Up to `n` different unambiguous expressions for one thing. Fewer, possibly none, where the scene allows no more."""
+    """Draw up to `n` different unambiguous expressions for one thing.
+
+    Returns fewer, possibly none, if 60 draws do not find `n`.
+    """
     found: dict[str, Expression] = {}
     for _ in range(60):
         if len(found) == n:
@@ -145,9 +158,10 @@ def draw_expressions(
 
 
 def draw_caption(rng: np.random.Generator, scene: Scene) -> str:
-    """A sentence about a whole scene: mostly every thing, in any order, some with their place or joined by a relation.
+    """Describe a whole scene in one sentence. The demo CLIP is trained on these captions.
 
-    Unlike an expression it need not single anything out; it is what the demo CLIP learns from.
+    Names the things in random order (one is sometimes left out), some with their place. Two things
+    may be joined by a relation. A caption need not identify anything.
     """
     order = rng.permutation(len(scene.things))
     if rng.random() < 0.15 and len(order) > 1:

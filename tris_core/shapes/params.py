@@ -1,4 +1,4 @@
-"""The embedded data set."""
+"""Parameters of the stage `make_shapes`."""
 
 from typing import ClassVar
 
@@ -8,7 +8,7 @@ from tris_core.runtime.params import Section
 
 
 class MakeShapesParams(Section):
-    """Scenes per split, and the seed they are drawn from."""
+    """Number of scenes per split, and the random seed."""
 
     key: ClassVar[str] = "make_shapes"
 

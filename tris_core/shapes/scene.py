@@ -1,7 +1,8 @@
-"""Scenes of the embedded data set: a few patterned shapes on a textured background, partly in front of each other.
+"""Scenes of the embedded data set: patterned shapes on a textured background, partly occluded.
 
-A scene is data (`Scene`, `Thing`); `render` turns it into pixels and visible masks. Lengths are pixels of the scene's own
-canvas; `render(scale=...)` draws the same scene larger or smaller, as training the demo CLIP needs.
+`Scene` and `Thing` are plain data. `render` draws pixels and visible masks. Lengths are in pixels
+of the scene's own canvas. `render(scale=...)` draws the same scene at another size, which training
+the demo CLIP needs.
 """
 
 from dataclasses import dataclass
@@ -25,13 +26,11 @@ COLORS: dict[str, tuple[int, int, int]] = {  # RGB
 }
 PATTERNS = ("plain", "striped", "dotted", "checkered")
 SHAPES = ("circle", "square", "triangle", "star", "cross", "diamond", "heart", "arrow")
-SMALL, BIG = (
-    2 / 7,
-    13 / 21,
-)  # of the way from the least to the largest size: what is below is small, above is big
-MAX_OVERLAP = (
-    0.25  # of the smaller bounding box: at most three neighbours leave more than a quarter visible
-)
+# Position between the smallest (0) and the largest size (1): things below SMALL are called "small",
+# things above BIG "big".
+SMALL, BIG = 2 / 7, 13 / 21
+# Fraction of the smaller bounding box. With up to three neighbours over a quarter stays visible.
+MAX_OVERLAP = 0.25
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -39,9 +38,10 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Thing:
-    """One object: attributes by name (`size_word` small, big or empty), centre (x, y) and side of its square in pixels.
+    """One object of a scene.
 
-    `angle` is its rotation in radians.
+    `x`, `y` and `size` are the centre and the side of its bounding square in pixels. `size_word` is
+    "small", "big" or empty. `angle` is the rotation in radians.
     """
 
     shape: str
@@ -56,7 +56,10 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """Things from back to front on a canvas of `width` x `height` pixels; `seed` draws the background and the noise."""
+    """Things, from back to front, on a canvas of `width` x `height` pixels.
+
+    `seed` is the random seed of the background and the noise.
+    """
 
     width: int
     height: int
@@ -72,10 +75,15 @@ def sample_scene(
     sizes: tuple[float, float],
     palette: tuple[tuple[str, ...], ...] = (SHAPES, tuple(COLORS), PATTERNS),
 ) -> Scene:
-    """Draw up to `n_things` things that overlap little. Half of the later ones share two attributes with an earlier one.
+    """Draw a scene of up to `n_things` things that overlap by at most `MAX_OVERLAP`.
 
-    `sizes` are the least and the largest side in pixels; `palette` names the shapes, colours and patterns to
-    draw from. A thing that finds no room in 30 trials is left out, so a crowded canvas holds fewer; one is always placed.
+    Each thing after the first copies two attributes of an earlier thing with probability 0.5.
+    A thing that finds no room in 30 trials is left out. At least one thing is placed.
+
+    Args:
+        width, height: size of the canvas in pixels.
+        sizes: smallest and largest side of a thing in pixels.
+        palette: the shapes, colours and patterns to choose from.
     """
     least, largest = sizes
     things: list[Thing] = []
@@ -103,7 +111,7 @@ def sample_scene(
 
 
 def _overlap(a: Thing, b: Thing) -> float:
-    """Intersection of two bounding squares over the smaller one's area."""
+    """Intersection of two bounding squares, as a fraction of the smaller one's area."""
     sides = [max(0.0, (a.size + b.size) / 2 - abs(p - q)) for p, q in ((a.x, b.x), (a.y, b.y))]
     smaller = min(a.size, b.size)
     return min(sides[0], smaller) * min(sides[1], smaller) / smaller**2
@@ -134,14 +142,21 @@ def outline(shape: str) -> NDArray[np.float64]:
                     (-arm, -1), (arm, -1), (arm, -arm), (1, -arm), (1, arm), (arm, arm),
                     (arm, 1), (-arm, 1), (-arm, arm), (-1, arm), (-1, -arm), (-arm, -arm),
                 ],
-                "arrow": [(-1, -0.4), (0.1, -0.4), (0.1, -0.95), (1, 0), (0.1, 0.95), (0.1, 0.4), (-1, 0.4)],
+                "arrow": [
+                    (-1, -0.4), (0.1, -0.4), (0.1, -0.95), (1, 0),
+                    (0.1, 0.95), (0.1, 0.4), (-1, 0.4),
+                ],
             }[shape]
         )  # fmt: skip
     return points.astype(np.float64)
 
 
 def render(scene: Scene, scale: float = 1.0) -> tuple[Image, list[Mask]]:
-    """Pixels (H, W, 3) uint8 RGB and, per thing, the mask (H, W) of what is visible of it, occlusion taken off."""
+    """Draw a scene.
+
+    Returns:
+        The RGB image (H, W, 3), uint8, and for each thing the mask (H, W) of its visible part.
+    """
     height, width = round(scene.height * scale), round(scene.width * scale)
     rng = np.random.default_rng(scene.seed)
     canvas = _background(rng, height, width)
@@ -172,7 +187,7 @@ def _coverage(thing: Thing, scale: float, height: int, width: int) -> Image:
 def _paint(
     thing: Thing, scale: float, rng: np.random.Generator, x0: int, y0: int, w: int, h: int
 ) -> NDArray[np.float32]:
-    """Colours (h, w, 3) of a thing's bounding box: base colour, the pattern in a shade of it, a little shading."""
+    """Colours (h, w, 3) of a thing's bounding box: base colour, pattern and slight shading."""
     base = np.array(COLORS[thing.color], np.float32) + rng.normal(0, 8, 3).astype(np.float32)
     shade = base * 0.42 if base.mean() > 110 else base * 0.5 + 118
     x = ((np.arange(w, dtype=np.float32) + x0) / scale - thing.x)[None, :]
@@ -192,7 +207,7 @@ def _paint(
 
 
 def _background(rng: np.random.Generator, height: int, width: int) -> NDArray[np.float32]:
-    """Muted colours (height, width, 3): coarse noise, and half of the time a weave of lines over it."""
+    """Muted colours (height, width, 3): coarse noise, with lines over it half of the time."""
     tone = rng.uniform(85, 175) + rng.normal(0, 14, 3)
     coarse = rng.normal(0, 11, (5, 5, 3)) + rng.normal(0, 14, (5, 5, 1))
     canvas = cv2.resize(coarse.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
