@@ -1,4 +1,4 @@
-"""`python -m benchmarks NAME`: measure one thing and print a table row and a line of JSON."""
+"""`python -m benchmarks NAME`: run a benchmark; print a table, and a line of JSON per row."""
 
 import importlib
 import pkgutil

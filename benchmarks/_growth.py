@@ -1,7 +1,7 @@
-"""How time and memory grow with the number of sentences: a list through `index`, its tables, the samplers of both trainings.
+"""How time and memory of index, tables and samplers grow with the number of sentences.
 
-Each step runs in a process of its own; its memory is what it takes on top of the imports. Pictures are a few thousand tiny
-files with many sentences each, so what pictures cost is not in here.
+Each step runs in a new process; its memory is measured beyond the imports. The sentences describe a
+few thousand tiny images, so the cost of images is not included.
 """
 
 import json
@@ -32,45 +32,44 @@ SAMPLED = (50_000, 500_000, 5_000_000)  # refs
 
 
 def lists(rows: int) -> list[dict[str, Any]]:
-    """Core seconds and bytes per row of every step, for a list of `rows` sentences."""
+    """Core seconds and bytes per row of every step for a list of `rows` sentences."""
     with tempfile.TemporaryDirectory() as folder:
         write_list(Path(folder), PICTURES, rows)
         return [{"name": f"{step} {rows}", **_measured(step, rows, folder)} for step in STEPS]
 
 
 def samplers() -> list[dict[str, Any]]:
-    """Core milliseconds per step of the samplers, and the ratio to those of the fewest refs: 1 where size does not matter."""
-    made = [
-        {"name": f"samplers {refs} refs", **_measured("samplers", refs, ".")} for refs in SAMPLED
-    ]
-    return [{**row, "ratio": row["ms_per_step"] / made[0]["ms_per_step"]} for row in made]
+    """Core milliseconds per step of the samplers.
+
+    `ratio` compares with the fewest refs: 1 if the number of refs does not matter.
+    """
+    rows = [{"name": f"samplers {n} refs", **_measured("samplers", n, ".")} for n in SAMPLED]
+    return [{**row, "ratio": row["ms_per_step"] / rows[0]["ms_per_step"]} for row in rows]
 
 
 def standing(sentences: int) -> list[dict[str, Any]]:
-    """Gigabytes that a data set of one picture per sentence takes, with the paper's networks at `SIZE` pixels."""
+    """Gigabytes for the paper's networks at `SIZE` pixels, if every sentence has its own image."""
     weights = sum(parameter.numel() for parameter in _inputs.step1().parameters())
     per_row = {
-        "scratch: shards of pictures": 3 * SIZE**2,
+        "scratch: shards of images": 3 * SIZE**2,
         "memory: token ids": 4 * _inputs.TOKENS,
-        f"memory: table of sentence features, {WIDTH} wide": 4 * WIDTH,
-        "memory: order of an epoch and groups": 4 * 8,
+        f"memory: sentence features of {WIDTH} channels": 4 * WIDTH,
+        "memory: order of an epoch, and groups": 4 * 8,
     }
-    made = [
+    rows = [
         {"name": f"{what}, {sentences} sentences", "gigabytes": sentences * size / 1e9}
         for what, size in per_row.items()
     ]
-    return [
-        *made,
-        {"name": "scratch: checkpoint of Step-1, any number", "gigabytes": 3 * 4 * weights / 1e9},
-    ]
+    # weights and AdamW's two moments, float32
+    checkpoint = {"name": "scratch: checkpoint of Step-1", "gigabytes": 3 * 4 * weights / 1e9}
+    return [*rows, checkpoint]
 
 
 def _measured(step: str, rows: int, folder: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks._growth", step, str(rows), folder]
-    made: dict[str, Any] = json.loads(
-        subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
-    )
-    return made
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
 def _index(rows: int) -> None:
@@ -100,9 +99,9 @@ STEPS: dict[str, Callable[[int], None]] = {
 
 
 def _sample(count: int) -> float:
-    """Median milliseconds of one core for a step: one ref a picture, so that all negatives are from elsewhere.
+    """Median core milliseconds of a step, with one ref per image.
 
-    The first step of an epoch, which draws the permutation, is left out.
+    The first step of an epoch is left out because it draws the permutation.
     """
     refs = _inputs.refs(count, per_image=1)
     negatives = CalibrationNegatives(refs, K, "if_none")
@@ -115,17 +114,14 @@ def _sample(count: int) -> float:
 
 
 def measure(step: str, rows: int) -> dict[str, float]:
+    """Time of a step, and its memory beyond the imports in bytes per row."""
     before, started = peak_memory(), time.process_time()
     if step == "samplers":
-        return {
-            "ms_per_step": _sample(rows),
-            "bytes_per_row": (peak_memory() - before) * 1e9 / rows,
-        }
-    STEPS[step](rows)
-    return {
-        "core_seconds": time.process_time() - started,
-        "bytes_per_row": (peak_memory() - before) * 1e9 / rows,
-    }
+        spent = {"ms_per_step": _sample(rows)}
+    else:
+        STEPS[step](rows)
+        spent = {"core_seconds": time.process_time() - started}
+    return {**spent, "bytes_per_row": (peak_memory() - before) * 1e9 / rows}
 
 
 if __name__ == "__main__":

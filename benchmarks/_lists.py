@@ -1,4 +1,4 @@
-"""A generated list of sentences in CSV, as long as wanted, on tiny pictures."""
+"""Generate a list of sentences in CSV, of any length, on tiny images."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,14 +10,14 @@ import pyarrow.csv
 from PIL import Image
 
 CHUNK = 500_000  # rows written at a time
-SIDE = 8  # pixels of a picture
-VAL = 100  # one picture in so many is of the split val
+SIDE = 8  # width and height of an image in pixels
+VAL = 100  # one image in this many is in the split val
 
 
 def write_list(folder: Path, pictures: int, rows: int) -> Path:
-    """Write `pictures` files and `list.csv`, `rows` sentences about them, into `folder`; return the list's path.
+    """Write `pictures` image files and a list.csv of `rows` sentences; return the list's path.
 
-    Row r (from 0) is on picture r % `pictures` and is the only sentence about its object.
+    Row r (from 0) describes image r % `pictures`. Every object has a single sentence.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(pictures):

@@ -4,8 +4,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import _inputs
-from benchmarks._measure import device, matmul_rate, row, seconds, show
-from tests.support.closure import ROOT
+from benchmarks._measure import ROOT, device, matmul_rate, row, seconds, show
 from tris_core.irn.affinity import irn_losses
 from tris_core.irn.backbone import backbone_taps, freeze_at_stride_16
 from tris_core.irn.network import IRN

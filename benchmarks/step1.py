@@ -18,8 +18,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import _inputs
-from benchmarks._measure import device, matmul_rate, row, seconds, show
-from tests.support.closure import ROOT
+from benchmarks._measure import ROOT, device, matmul_rate, row, seconds, show
 from tris_core.clip.towers import encode_words, sentence_feature, stage_features
 from tris_core.data.transforms import normalise
 from tris_core.runtime.params import read_params

@@ -8,8 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import _inputs
-from benchmarks._measure import device, matmul_rate, row, seconds, show
-from tests.support.closure import ROOT
+from benchmarks._measure import ROOT, device, matmul_rate, row, seconds, show
 from tris_core.data.rle import encode
 from tris_core.runtime.params import read_params
 from tris_core.runtime.processes import keep_freed_memory

@@ -1,4 +1,4 @@
-"""Settings every test shares."""
+"""Settings shared by all tests."""
 
 import pytest
 import torch
@@ -12,5 +12,5 @@ def seeded() -> None:
 
 @pytest.fixture(autouse=True)
 def scratch(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test touches the user's own scratch folder."""
+    """Keep tests out of the user's scratch folder."""
     monkeypatch.setenv("TRIS_SCRATCH", str(tmp_path_factory.mktemp("scratch")))

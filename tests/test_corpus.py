@@ -1,7 +1,7 @@
-"""A corpus of broken files, each made here, read as the program reads it, and answered with file, place, value and fix.
+"""Broken files: truncated downloads, files of the wrong kind, values that no program can use.
 
-What single readers refuse row by row is in their own tests (tests/data, tests/models, tests/evaluation/test_scoring.py); here is what
-anybody may come across: downloads cut short, files of another kind, values that no program could use.
+Every error message must name the file, and the row, value and fix where it can. The checks of
+single rows are tested with their readers.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ PRESET = (Path(__file__).parents[1] / "presets" / "shapes.yaml").read_text()
 def refer(
     change: Callable[[TinyRefer], object] = id, instances: bytes | None = None
 ) -> Callable[[Path], object]:
-    """A data set in refer's layout with rows changed before, or instances.json replaced after it is written."""
+    """A data set in refer's layout with changed rows or another instances.json."""
 
     def read(folder: Path) -> object:
         tiny = TinyRefer()
@@ -50,7 +50,7 @@ def refer(
 
 
 def cut(name: str, keep: float) -> Callable[[Path], object]:
-    """A data set of which only the beginning of a file arrived."""
+    """A data set with one truncated file."""
 
     def read(folder: Path) -> object:
         path = TinyRefer().write(folder) / name
@@ -62,6 +62,8 @@ def cut(name: str, keep: float) -> Callable[[Path], object]:
 
 
 def holding(name: str, content: bytes, read: Callable[[Path], object]) -> Callable[[Path], object]:
+    """A file with this content."""
+
     def make(folder: Path) -> object:
         (folder / name).write_bytes(content)
         return read(folder / name)
@@ -70,22 +72,26 @@ def holding(name: str, content: bytes, read: Callable[[Path], object]) -> Callab
 
 
 def photo(name: str, keep: float) -> Callable[[Path], object]:
+    """A truncated image file."""
+
     def make(folder: Path) -> object:
-        Image.effect_noise((80, 60), 90).save(folder / name)
-        (folder / name).write_bytes(
-            (folder / name).read_bytes()[: int(keep * (folder / name).stat().st_size)]
-        )
-        return read_image(folder / name)
+        path = folder / name
+        Image.effect_noise((80, 60), 90).save(path)
+        path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
+        return read_image(path)
 
     return make
 
 
 def params(old: str, new: str) -> Callable[[Path], object]:
+    """The preset's params.yaml with one text replaced."""
     assert old in PRESET
     return holding("params.yaml", PRESET.replace(old, new, 1).encode(), read_params)
 
 
 def saved(content: Any) -> Callable[[Path], object]:
+    """A checkpoint of `torch.save` with this content."""
+
     def make(folder: Path) -> object:
         torch.save(content, folder / "w.pt")
         return read_checkpoint(folder / "w.pt")
@@ -94,6 +100,8 @@ def saved(content: Any) -> Callable[[Path], object]:
 
 
 def zipped(method: int, size: int) -> Callable[[Path], object]:
+    """A PyTorch archive with a storage of `size` zero bytes."""
+
     def make(folder: Path) -> object:
         with zipfile.ZipFile(folder / "w.pt", "w", method) as archive:
             archive.writestr("archive/data.pkl", b"\x80\x02}.")
@@ -106,23 +114,23 @@ def zipped(method: int, size: int) -> Callable[[Path], object]:
 def model(
     config: bytes | dict[str, Any] = WHOLE, weights: bytes | None = None
 ) -> Callable[[Path], object]:
+    """A model folder with this config.json and model.safetensors."""
+
     def make(folder: Path) -> object:
-        held = save(small(1)) if weights is None else weights
-        (folder / "model.safetensors").write_bytes(held)
+        content = save(small(1)) if weights is None else weights
+        (folder / "model.safetensors").write_bytes(content)
         if isinstance(config, bytes):
             (folder / "config.json").write_bytes(config)
         else:
-            write_sealed_json(
-                folder / "config.json",
-                {**config, "weights_sha256": hashlib.sha256(held).hexdigest()},
-            )
+            digest = hashlib.sha256(content).hexdigest()
+            write_sealed_json(folder / "config.json", {**config, "weights_sha256": digest})
         return open_weights(folder, BUILDERS)
 
     return make
 
 
 def checkpoint(**changes: Any) -> Callable[[Path], object]:
-    """A released checkpoint with some of its weights changed."""
+    """A released checkpoint with some weights changed."""
 
     def make(folder: Path) -> object:
         return open_weights(released({**small(1), **changes}, folder / "r.pth"), BUILDERS)
@@ -133,7 +141,7 @@ def checkpoint(**changes: Any) -> Callable[[Path], object]:
 def configured(
     *, text: dict[str, Any] | None = None, vision: dict[str, Any] | None = None, **network: Any
 ) -> dict[str, Any]:
-    """A model folder's config.json with something changed."""
+    """A model folder's config.json with some values changed."""
     clip = {
         **CLIP,
         "text_cfg": {**CLIP["text_cfg"], **(text or {})},
@@ -143,90 +151,193 @@ def configured(
 
 
 def header(text: bytes, length: int | None = None) -> bytes:
+    """The beginning of a safetensors file that claims a header of `length` bytes."""
     return struct.pack("<Q", len(text) if length is None else length) + text
 
 
 LAUGHS = "\n".join(
     f"b{n}: &b{n} [{', '.join([f'*b{n - 1}' if n else 'ha'] * 9)}]" for n in range(10)
 )
-CORPUS: dict[str, Case] = {
-    "annotations cut short": (cut("refer/refcocog/instances.json", 0.5), "instances.json: not JSON"),
-    "refs cut short": (cut("refer/refcocog/refs(umd).p", 0.5), "refs(umd).p: not a readable pickle"),
-    "annotations nested too deeply": (refer(instances=b"[" * 10**5), "instances.json: not JSON (maximum recursion"),
-    "annotations that are a page": (refer(instances=b"<!DOCTYPE html>"), "instances.json: not JSON (Expecting value"),
+BEYOND_THE_FILE = header(
+    b'{"a":{"dtype":"F32","shape":[1000000,1000000],"data_offsets":[0,4000000000000]}}'
+)
+NAN_BIAS = {"lan_project.bias": torch.full((12,), float("nan"))}
+FLAT_EMBEDDING = {"backbone.token_embedding.weight": torch.zeros(4)}
+DEEP = b"[" * 10**5
+PAGE = b"<!DOCTYPE html>"
+
+ANNOTATIONS: dict[str, Case] = {
+    "truncated annotations": (
+        cut("refer/refcocog/instances.json", 0.5),
+        "instances.json: not JSON",
+    ),
+    "truncated refs": (
+        cut("refer/refcocog/refs(umd).p", 0.5),
+        "refs(umd).p: not a readable pickle",
+    ),
+    "annotations nested too deeply": (
+        refer(instances=DEEP),
+        "instances.json: not JSON (maximum recursion",
+    ),
+    "a web page instead of annotations": (
+        refer(instances=PAGE),
+        "instances.json: not JSON (Expecting value",
+    ),
     "an id beyond 64 bits": (
         refer(lambda t: t.refs[0].update(ref_id=2**63)),
-        "refs(umd).p: refs row 0 (id 9223372036854775808): ref_id is 9223372036854775808, expected int of 64 bits",
+        "refs(umd).p: refs row 0 (id 9223372036854775808): "
+        "ref_id is 9223372036854775808, expected int of 64 bits",
     ),
-    "half a letter": (
+    "half a surrogate pair": (
         refer(lambda t: t.images[0].update(file_name="b\ud83d.jpg")),
-        "instances.json: images row 0 (id 70): file_name is 'b\\ud83d.jpg', expected str in Unicode",
+        "instances.json: images row 0 (id 70): "
+        "file_name is 'b\\ud83d.jpg', expected str in Unicode",
     ),
-    "a name with a zero byte": (
-        refer(lambda t: t.images[0].update(file_name="b.jpg\0.png")), "image 70: file name 'b.jpg\\x00.png' leaves the image",
+    "a file name with a zero byte": (
+        refer(lambda t: t.images[0].update(file_name="b.jpg\0.png")),
+        "image 70: file name 'b.jpg\\x00.png' leaves the image",
     ),
-    "a name that is too long": (refer(lambda t: t.images[0].update(file_name="b" * 300)), "image 70: image "),
-    "a size below zero": (refer(lambda t: t.images[0].update(height=-40)), "image 70: annotated at 60 x -40 (width x height)"),
-    "a size of nothing": (refer(lambda t: t.images[0].update(width=0)), "annotation 1: a polygon on an image of 40 x 0 pixels"),
-    "a polygon in the clouds": (
-        refer(lambda t: t.annotations[0].update(segmentation=[[0, 0, 1e9, 0, 5, 5]])), "annotation 1: a polygon is not a flat",
+    "a file name that is too long": (
+        refer(lambda t: t.images[0].update(file_name="b" * 300)),
+        "image 70: image ",
     ),
-    "an image cut short": (cut("train2014/b.jpg", 0.6), "b.jpg: cannot be read as an image (image file is truncated"),
+    "a negative height": (
+        refer(lambda t: t.images[0].update(height=-40)),
+        "image 70: annotated at 60 x -40 (width x height)",
+    ),
+    "a width of zero": (
+        refer(lambda t: t.images[0].update(width=0)),
+        "annotation 1: a polygon on an image of 40 x 0 pixels",
+    ),
+    "a polygon far outside the image": (
+        refer(lambda t: t.annotations[0].update(segmentation=[[0, 0, 1e9, 0, 5, 5]])),
+        "annotation 1: a polygon is not a flat",
+    ),
+}
+IMAGES: dict[str, Case] = {
+    "a truncated image": (
+        cut("train2014/b.jpg", 0.6),
+        "b.jpg: cannot be read as an image (image file is truncated",
+    ),
     "an image without pixels": (cut("train2014/b.jpg", 0.02), "b.jpg cannot be read"),
     "an empty image": (cut("train2014/b.jpg", 0), "b.jpg cannot be read"),
-    "a photo cut short": (photo("a.png", 0.5), "a.png: cannot be read as an image ("),
-    "a photo of a header alone": (photo("a.png", 0.004), "a.png: cannot be read as an image"),
-    "a text called photo": (holding("a.jpg", b"hello", read_image), "a.jpg: cannot be read as an image"),
-    "masks nested too deeply": (holding("m.json", b"[" * 10**5, read_masks), "m.json: not JSON"),
-    "masks that are no Parquet": (holding("m.parquet", b"PAR1PAR1", read_masks), "m.parquet: not a Parquet file"),
-    "parameters in tabs": (params("index: {", "index:\n\t{"), "params.yaml: not YAML"),
+    "a truncated photo": (photo("a.png", 0.5), "a.png: cannot be read as an image ("),
+    "a photo that is only a header": (
+        photo("a.png", 0.004),
+        "a.png: cannot be read as an image",
+    ),
+    "a text instead of a photo": (
+        holding("a.jpg", b"hello", read_image),
+        "a.jpg: cannot be read as an image",
+    ),
+    "masks nested too deeply": (holding("m.json", DEEP, read_masks), "m.json: not JSON"),
+    "masks that are not Parquet": (
+        holding("m.parquet", b"PAR1PAR1", read_masks),
+        "m.parquet: not a Parquet file",
+    ),
+}
+PARAMETERS: dict[str, Case] = {
+    "parameters with tabs": (params("index: {", "index:\n\t{"), "params.yaml: not YAML"),
     "a section twice": (params("refine:", "index:"), "params.yaml: not YAML"),
     "a section that is a number": (
-        params("make_shapes: {", "make_shapes: 5\nx: {"), "params.yaml: make_shapes = 5: Input should be a valid dictionary",
+        params("make_shapes: {", "make_shapes: 5\nx: {"),
+        "params.yaml: make_shapes = 5: Input should be a valid dictionary",
     ),
-    "parameters that make an object": (params("name: shapes", "name: !!python/object/apply:os.getcwd []"), "yaml: not YAML"),
-    "parameters that are bytes": (holding("params.yaml", b"\xff\xfe\x00\xd8", read_params), "params.yaml: not YAML"),
-    "parameters nested too deeply": (holding("params.yaml", b"[" * 10**4, read_params), "params.yaml: not YAML"),
-    "parameters that multiply": (params("refine:", f"{LAUGHS}\nrefine: *b9\nx:"), "params.yaml: refine = [[[["),
-    "weights cut short": (holding("w.pt", b"PK\x03\x04" + bytes(40), read_checkpoint), "w.pt: "),
-    "weights that are a page": (holding("w.pt", b"<!DOCTYPE html>", read_checkpoint), "w.pt: is an HTML page"),
-    "weights that unpack to more": (zipped(zipfile.ZIP_DEFLATED, 10**7), "that unpack to 10000004; save it again uncompressed"),
-    "a tensor of one number repeated": (
-        saved({"a": torch.zeros(1).expand(10**6, 10**6)}), "w.pt: a of shape [1000000, 1000000] repeats its numbers",
+    "parameters that create an object": (
+        params("name: shapes", "name: !!python/object/apply:os.getcwd []"),
+        "yaml: not YAML",
     ),
-    "a sparse tensor": (saved({"model": {"a": torch.eye(2).to_sparse()}}), "w.pt: model.a is no plain tensor"),
-    "weights without names": (saved({1: torch.zeros(1)}), "w.pt: holds a dict, expected a dict of tensors by name"),
-    "safetensors cut short": (model(weights=save(small(1))[:-4]), "model.safetensors: not a readable file of weights"),
-    "safetensors with a header of 2^60 bytes": (model(weights=header(b"{}", 1 << 60)), "model.safetensors: not a readable"),
-    "safetensors beyond their file": (
-        model(weights=header(b'{"a":{"dtype":"F32","shape":[1000000,1000000],"data_offsets":[0,4000000000000]}}')),
+    "parameters that are binary": (
+        holding("params.yaml", b"\xff\xfe\x00\xd8", read_params),
+        "params.yaml: not YAML",
+    ),
+    "parameters nested too deeply": (
+        holding("params.yaml", b"[" * 10**4, read_params),
+        "params.yaml: not YAML",
+    ),
+    "parameters that multiply": (
+        params("refine:", f"{LAUGHS}\nrefine: *b9\nx:"),
+        "params.yaml: refine = [[[[",
+    ),
+}
+WEIGHTS: dict[str, Case] = {
+    "truncated weights": (holding("w.pt", b"PK\x03\x04" + bytes(40), read_checkpoint), "w.pt: "),
+    "a web page instead of weights": (
+        holding("w.pt", PAGE, read_checkpoint),
+        "w.pt: is an HTML page",
+    ),
+    "weights that unpack to more": (
+        zipped(zipfile.ZIP_DEFLATED, 10**7),
+        "that unpack to 10000004; save it again uncompressed",
+    ),
+    "a tensor that repeats one number": (
+        saved({"a": torch.zeros(1).expand(10**6, 10**6)}),
+        "w.pt: a of shape [1000000, 1000000] repeats its numbers",
+    ),
+    "a sparse tensor": (
+        saved({"model": {"a": torch.eye(2).to_sparse()}}),
+        "w.pt: model.a is no plain tensor",
+    ),
+    "weights without names": (
+        saved({1: torch.zeros(1)}),
+        "w.pt: holds a dict, expected a dict of tensors by name",
+    ),
+    "truncated safetensors": (
+        model(weights=save(small(1))[:-4]),
         "model.safetensors: not a readable file of weights",
     ),
-    "a model's config cut short": (model(config=b'{"clip": {'), "config.json: has no seal"),
-    "a model's config of another kind": (model(config=b"[]"), "config.json: has no seal"),
-    "a model's config without a network": (model(config={"clip": {"config": {}}}), "`model` is of no network of TRIS"),
-    "a model of another width": (model(config=configured(hidden=13)), "of another shape"),
-    "a model of endless layers": (model(config=configured(text={"layers": 10**9})), "text_cfg.layers = 1000000000"),
-    "a model that sends for its words": (
-        model(config=configured(text={"hf_model_name": "someone/model"})), "the text tower is not CLIP's own (hf_model_name)",
+    "safetensors with a header of 2^60 bytes": (
+        model(weights=header(b"{}", 1 << 60)),
+        "model.safetensors: not a readable",
     ),
-    "a model that sends for its images": (
-        model(config=configured(vision={"timm_model_name": "hf-hub:someone/model"})), "is no model of timm's own",
+    "safetensors that reach beyond their file": (
+        model(weights=BEYOND_THE_FILE),
+        "model.safetensors: not a readable file of weights",
     ),
-    "a checkpoint that holds a number": (checkpoint(**{"vis_project.weight": 3}), "`model` holds vis_project.weight, which"),
-    "a checkpoint of a tensor too flat": (
-        checkpoint(**{"backbone.token_embedding.weight": torch.zeros(4)}), "r.pth: no network has such",
+}
+MODELS: dict[str, Case] = {
+    "a truncated config": (model(config=b'{"clip": {'), "config.json: has no seal"),
+    "a config that is a list": (model(config=b"[]"), "config.json: has no seal"),
+    "a config without a network": (
+        model(config={"clip": {"config": {}}}),
+        "`model` is of no network of TRIS",
+    ),
+    "a config of another width": (model(config=configured(hidden=13)), "of another shape"),
+    "a config of 10^9 layers": (
+        model(config=configured(text={"layers": 10**9})),
+        "text_cfg.layers = 1000000000",
+    ),
+    "a config that downloads its text tower": (
+        model(config=configured(text={"hf_model_name": "someone/model"})),
+        "the text tower is not CLIP's own (hf_model_name)",
+    ),
+    "a config that downloads its image tower": (
+        model(config=configured(vision={"timm_model_name": "hf-hub:someone/model"})),
+        "is no model of timm's own",
+    ),
+    "a checkpoint with a number": (
+        checkpoint(**{"vis_project.weight": 3}),
+        "`model` holds vis_project.weight, which",
+    ),
+    "a checkpoint with a tensor of too few dimensions": (
+        checkpoint(**FLAT_EMBEDDING),
+        "r.pth: no network has such",
     ),
     "a checkpoint with a NaN": (
-        checkpoint(**{"lan_project.bias": torch.full((12,), float("nan"))}), "lan_project.bias holds values that are not",
+        checkpoint(**NAN_BIAS),
+        "lan_project.bias holds values that are not",
     ),
-    "a checkpoint of no temperature": (checkpoint(logit_scale=torch.zeros(2)), "of another shape: logit_scale"),
-}  # fmt: skip
+    "a checkpoint with two temperatures": (
+        checkpoint(logit_scale=torch.zeros(2)),
+        "of another shape: logit_scale",
+    ),
+}
+CORPUS = ANNOTATIONS | IMAGES | PARAMETERS | WEIGHTS | MODELS
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("case", CORPUS)
-def test_a_broken_file_is_answered_with_what_to_do(case: str, tmp_path: Path) -> None:
+def test_the_error_of_a_broken_file_names_file_and_cause(case: str, tmp_path: Path) -> None:
     read, message = CORPUS[case]
     with pytest.raises(InputError, match=re.escape(message)) as error:
         read(tmp_path)

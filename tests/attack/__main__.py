@@ -1,4 +1,4 @@
-"""Attacks on the readers, the page, the artifacts and the disk; each prints what was tried and what survived.
+"""Attacks on readers, page, artifacts and disk. Each prints how many attempts were survived.
 
 uv run python -m tests.attack page | files | bits | bombs | power
 """
@@ -13,7 +13,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__d
 
 @app.command()
 def page() -> None:
-    """Requests to a running demo page: theft, URLs, devices, foreign origins, quotas, slow uploads."""
+    """Requests to a running demo page: theft, URLs, devices, origins, quotas, slow uploads."""
     importlib.import_module("tests.attack.page").main()
 
 
@@ -21,7 +21,7 @@ def page() -> None:
 def files(
     times: Annotated[int, typer.Option(min=1)] = 200, seed: Annotated[int, typer.Option()] = 0
 ) -> None:
-    """Damaged, missing and foreign image shards, and pictures replaced under their names."""
+    """Damaged, missing and foreign image shards, and replaced images."""
     importlib.import_module("tests.attack.files").main(times, seed)
 
 
@@ -30,13 +30,13 @@ def bits(
     times: Annotated[int, typer.Option(min=1, help="per artifact")] = 100,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
-    """One flipped bit in each artifact of the run in the current folder."""
+    """One flipped bit in each artifact of the run in the working directory."""
     importlib.import_module("tests.attack.bits").main(times, seed)
 
 
 @app.command()
 def bombs() -> None:
-    """Small files that unpack to far more than they are."""
+    """Small files that unpack to far more than their size."""
     importlib.import_module("tests.attack.bombs").main()
 
 
@@ -44,7 +44,7 @@ def bombs() -> None:
 def power(
     times: Annotated[int, typer.Option(min=1)] = 10, seed: Annotated[int, typer.Option()] = 0
 ) -> None:
-    """Power cuts at random moments of a small run."""
+    """Power cuts at random times during a small run."""
     importlib.import_module("tests.pipeline.kill").main(times, seed, power_cuts=True)
 
 

@@ -1,4 +1,4 @@
-"""Flips one bit of each artifact of a finished run and reads it as the next stage does: every flip must be found, by name.
+"""Flip one bit of an artifact of a finished run. Its reader must raise an error that names it.
 
 uv run python -m tests.attack bits --times 100
 """
@@ -27,7 +27,7 @@ BUILDERS = {"Step-1": build_step1, "Step-2": build_step2, "the boundary network"
 
 
 def readers(folder: Path) -> Iterator[tuple[Path, Callable[[], object]]]:
-    """Every artifact below a run's folder, and how it is read."""
+    """Every artifact in a run's folder, with its reader."""
     for path in sorted((folder / "data").rglob("*.parquet")):
         reader = read_masks if path == folder / PREDICTIONS else read_table
         yield path, lambda path=path, reader=reader: reader(path)
@@ -36,21 +36,19 @@ def readers(folder: Path) -> Iterator[tuple[Path, Callable[[], object]]]:
         for path in (weights, weights.with_name("config.json")):
             yield path, lambda model=weights.parent: open_folder(model, BUILDERS)
     checkpoint = folder / "checkpoint.pt"
-    _write(
-        {"model": {"weight": torch.randn(64, 64)}, "done": 10, "history": [], "best": 0.0},
-        checkpoint,
-    )
+    state = {"model": {"weight": torch.randn(64, 64)}, "done": 10, "history": [], "best": 0.0}
+    _write(state, checkpoint)
     yield checkpoint, lambda: _refuse_none(_read(checkpoint), checkpoint)
 
 
 def _refuse_none(state: object, path: Path) -> None:
-    """A damaged checkpoint is printed by name and passed over; that counts as found."""
+    """A damaged checkpoint is reported and skipped, which counts as found."""
     if state is None:
-        raise InputError(f"{path}: passed over")
+        raise InputError(f"{path}: skipped")
 
 
 def attack(folder: Path, times: int, seed: int) -> dict[str, tuple[int, int]]:
-    """(tried, found) per artifact of the run in `folder`, which is left as it was."""
+    """(tried, found) for each artifact of the run in `folder`, which is restored afterwards."""
     rng = random.Random(seed)
     results = {}
     for path, read in readers(folder):

@@ -1,8 +1,9 @@
-"""Small files that would fill the memory, each read in a process of its own.
+"""Small files that could fill the memory. Each is read in a new process.
 
-A module `tests/attack/bombs_<kind>.py` adds cases with `@bomb(name)`: a function that writes its file into a
-folder and returns what reads it. A bomb survived ends in `InputError` (or, with `harmless=True`, in a result)
-within `MOST_SECONDS`, with less than `MOST_BYTES` of memory on top of what the imports take.
+The modules `tests/attack/bombs_<kind>.py` add cases with `@bomb(name)`: a function that writes its
+file into a folder and returns a reader. A bomb is survived if the reader raises `InputError` (with
+`harmless=True`: returns) within `MOST_SECONDS` and with less than `MOST_BYTES` of memory beyond the
+imports.
 
     python -c "from tests.attack.bombs import main; main()"
 """
@@ -23,9 +24,7 @@ from tabulate import tabulate
 from tris_core.runtime.errors import InputError
 
 MOST_SECONDS, MOST_BYTES = 5.0, 10**9
-ROOM = (
-    6 * 10**9
-)  # address space of a reader beyond its imports: a bomb ends there, not in the machine's memory
+ROOM = 6 * 10**9  # bytes of address space beyond the imports; protects the machine's memory
 
 Read = Callable[[], object]
 Make = Callable[[Path], Read]
@@ -40,7 +39,7 @@ _BOMBS: dict[str, Bomb] = {}
 
 
 def bomb(name: str, *, harmless: bool = False) -> Callable[[Make], Make]:
-    """Register a case. `harmless`: the file is honest, however large it looks, and has to be read."""
+    """Register a case. `harmless`: the file only looks dangerous and must be read."""
 
     def register(make: Make) -> Make:
         assert name not in _BOMBS, name
@@ -51,27 +50,27 @@ def bomb(name: str, *, harmless: bool = False) -> Callable[[Make], Make]:
 
 
 def bombs() -> dict[str, Bomb]:
-    """The cases of all modules `bombs_*.py` beside this one."""
+    """The cases of all modules `bombs_*.py` in this folder."""
     for path in sorted(Path(__file__).parent.glob("bombs_*.py")):
         import_module(f"tests.attack.{path.stem}")
     return _BOMBS
 
 
 def attempt(name: str) -> dict[str, Any]:
-    """Make and read a bomb in a new process: `end`, `bytes` (peak memory beyond the imports), `seconds`, `file`, `message`."""
+    """Make and read a bomb in a new process.
+
+    Returns:
+        `end`: "read", or the name of the exception; `message`: its text; `bytes`: peak memory
+        beyond the imports; `seconds`: time to read; `file`: bytes on disk.
+    """
     with tempfile.TemporaryDirectory() as folder:
         code = f"from tests.attack.bombs import _attempt; _attempt({name!r}, {folder!r})"
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=False
         )
     if done.returncode:
-        return {
-            "end": f"killed ({done.returncode})",
-            "bytes": 0,
-            "seconds": 0.0,
-            "file": 0,
-            "message": done.stderr[-500:],
-        }
+        end, message = f"killed ({done.returncode})", done.stderr[-500:]
+        return {"end": end, "bytes": 0, "seconds": 0.0, "file": 0, "message": message}
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
@@ -90,19 +89,14 @@ def _attempt(name: str, folder: str) -> None:
     imported = _memory("VmRSS")
     read = case.make(Path(folder))
     size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
-    Path("/proc/self/clear_refs").write_text(
-        "5"
-    )  # the peak counts from here, what making the file left included
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak memory
     resource.setrlimit(resource.RLIMIT_AS, (_memory("VmSize") + ROOM,) * 2)
     started = time.perf_counter()
     end, message = _end(read)
     seconds = time.perf_counter() - started
     peak = _memory("VmHWM") - imported
-    print(
-        json.dumps(
-            {"end": end, "bytes": peak, "seconds": seconds, "file": size, "message": message}
-        )
-    )
+    result = {"end": end, "bytes": peak, "seconds": seconds, "file": size, "message": message}
+    print(json.dumps(result))
 
 
 def _end(read: Read) -> tuple[str, str]:
@@ -116,18 +110,18 @@ def _end(read: Read) -> tuple[str, str]:
 
 
 def _memory(field: str) -> int:
-    """Bytes that Linux counts for this process: VmRSS (now), VmHWM (at most), VmSize (addresses)."""
+    """Memory of this process in bytes: VmRSS (now), VmHWM (peak), VmSize (address space)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
 
 
 def main(names: Iterable[str] = ()) -> None:
-    """Try the named bombs, or all; print what became of them; exit code 1 unless all were survived."""
-    rows, held = [], 0
+    """Try the named bombs, or all, and print the results. Exit code 1 unless all are survived."""
+    rows, safe = [], 0
     for name in names or bombs():
         result = attempt(name)
         good = survived(name, result)
-        held += good
+        safe += good
         rows.append(
             {
                 "bomb": name,
@@ -140,13 +134,12 @@ def main(names: Iterable[str] = ()) -> None:
             }
         )
     print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".2f"))
-    print(f"{len(rows)} tried, {held} survived")
-    sys.exit(held < len(rows))
+    print(f"{len(rows)} tried, {safe} survived")
+    sys.exit(safe < len(rows))
 
 
 if __name__ == "__main__":
-    from tests.attack import (
-        bombs as registered,  # the module that the cases add to; this one is __main__
-    )
+    # the cases register with the imported module, and this one is __main__
+    from tests.attack import bombs as registered
 
     registered.main(sys.argv[1:])

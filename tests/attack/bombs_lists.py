@@ -1,4 +1,4 @@
-"""Bombs in lists, annotations and tables from elsewhere."""
+"""Bombs in lists, annotations and supplied tables."""
 
 import csv
 import json
@@ -20,8 +20,8 @@ from tris_core.evaluation.mask_files import read_masks
 from tris_core.predict.files import requests_of_csv
 from tris_core.responses.supplied import supplied_labels, supplied_responses
 
-LONG = 100_000  # bytes of a value that a dictionary holds once
-SIDE = 9400  # pixels; squared it is almost the largest picture that is opened
+LONG = 100_000  # bytes of a value that is stored once in a dictionary
+SIDE = 9400  # pixels; a square of this side is almost the largest image that is opened
 
 
 def a_list(folder: Path, name: str) -> Read:
@@ -30,7 +30,7 @@ def a_list(folder: Path, name: str) -> Read:
 
 
 def repeated(value: Any, rows: int, kind: pa.DataType) -> pa.Array:
-    """`value` `rows` times, in memory once."""
+    """`rows` times the same value, stored once."""
     return pa.DictionaryArray.from_arrays(
         pa.array(np.zeros(rows, np.int32)), pa.array([value], kind)
     )
@@ -43,7 +43,7 @@ def wide_header(folder: Path) -> Read:
     return a_list(folder, "my.csv")
 
 
-@bomb("list CSV of 20,000 times the same column")
+@bomb("list CSV with the same column 20,000 times")
 def same_header(folder: Path) -> Read:
     with (folder / "my.csv").open("w") as file:
         file.write("image," * 20_000 + "sentence\n" + "a\n" * 20_000)
@@ -56,13 +56,13 @@ def wide_row(folder: Path) -> Read:
     return a_list(folder, "my.csv")
 
 
-@bomb("list CSV with a cell that does not end")
+@bomb("list CSV with an endless cell")
 def endless_cell(folder: Path) -> Read:
     (folder / "my.csv").write_text('image,sentence\nb.png,cup\nb.png,"' + "a cup\n" * 10**7)
     return a_list(folder, "my.csv")
 
 
-@bomb("list CSV with a header that does not end")
+@bomb("list CSV with an endless header")
 def endless_header(folder: Path) -> Read:
     (folder / "my.csv").write_text("image,sentence" + "a" * 10**8)
     return a_list(folder, "my.csv")
@@ -185,6 +185,10 @@ def equal_predictions(folder: Path) -> Read:
 def polygons(
     folder: Path, number: int, *, corners: list[float], honest: bool = False, side: int = SIDE
 ) -> Read:
+    """refer's data set with an image of `side` squared pixels and `number` equal polygons.
+
+    The image file really has that size if `honest`; otherwise it has 60 x 40 pixels.
+    """
     tiny = TinyRefer()
     tiny.annotations[0] = annotation(1, 70, [corners] * number)
     tiny.images[0].update(height=side, width=side)
@@ -199,61 +203,51 @@ def polygons(
 FRAME: list[float] = [0, 0, SIDE, 0, SIDE, SIDE, 0, SIDE]
 
 
-@bomb("30 polygons of 9400 x 9400 on a picture of 60 x 40")
+@bomb("30 polygons of 9400 x 9400 on an image of 60 x 40")
 def some_polygons(folder: Path) -> Read:
     return polygons(folder, 30, corners=FRAME)
 
 
-@bomb("200 polygons of 9400 x 9400 on a picture of 60 x 40")
+@bomb("200 polygons of 9400 x 9400 on an image of 60 x 40")
 def more_polygons(folder: Path) -> Read:
     return polygons(folder, 200, corners=FRAME)
 
 
-@bomb("100 polygons on a picture that is 9400 x 9400", harmless=True)
+@bomb("100 polygons on an image of 9400 x 9400", harmless=True)
 def honest_polygons(folder: Path) -> Read:
     return polygons(folder, 100, corners=FRAME, honest=True)
 
 
-@bomb("20,000 polygons on a picture that is 9400 x 9400")
+@bomb("20,000 polygons on an image of 9400 x 9400")
 def endless_polygons(folder: Path) -> Read:
     return polygons(folder, 20_000, corners=FRAME, honest=True)
 
 
-@bomb("300 polygons on a small picture", harmless=True)
+@bomb("300 polygons on a small image", harmless=True)
 def small_polygons(folder: Path) -> Read:
     return polygons(folder, 300, corners=[0, 0, 40, 0, 40, 40, 0, 40], honest=True, side=40)
 
 
 @bomb("a polygon of 1,000 corners a million pixels away")
 def far_corners(folder: Path) -> Read:
-    return polygons(
-        folder,
-        1,
-        corners=[-999_999, -999_999, 999_999, 999_999, 0, 999_999] * 333,
-        honest=True,
-        side=40,
-    )
+    corners: list[float] = [-999_999, -999_999, 999_999, 999_999, 0, 999_999] * 333
+    return polygons(folder, 1, corners=corners, honest=True, side=40)
 
 
-@bomb("ReferIt: 9400 x 9400 of runs on a picture of 16 x 12")
+@bomb("ReferIt: runs of 9400 x 9400 on an image of 16 x 12")
 def referit_runs(folder: Path) -> Read:
     place = folder / "referit/annotations"
     place.mkdir(parents=True)
     (folder / "referit/images").mkdir()
     Image.new("RGB", (16, 12)).save(folder / "referit/images/40.jpg")
     part = {"size": [SIDE, SIDE], "counts": [0, SIDE * SIDE]}
-    row = {
-        "image_id": "40",
-        "query": "cup",
-        "bbox": [[0, 0, 5, 5]],
-        "segmentation": [part] * 2000,
-        "sen_id": 1,
-    }
+    row = {"image_id": "40", "query": "cup", "bbox": [[0, 0, 5, 5]], "sen_id": 1}
+    row["segmentation"] = [part] * 2000
     (place / "train.pickle").write_bytes(pickle.dumps({"40": {"annotations": [row]}}, protocol=2))
     return lambda: build_index(folder, "referit", "none", "referit/annotations")
 
 
-@bomb("results in JSON: 9400 x 9400 of runs in 2,000 records", harmless=True)
+@bomb("results in JSON: runs of 9400 x 9400 in 2,000 records", harmless=True)
 def json_masks(folder: Path) -> Read:
     segmentation = {"size": [SIDE, SIDE], "counts": [0, SIDE * SIDE]}
     records = [{"expression_id": n, "segmentation": segmentation} for n in range(2000)]

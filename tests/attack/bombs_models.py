@@ -1,4 +1,4 @@
-"""Bombs in model folders, CLIP folders, files of weights and sentences."""
+"""Bombs in model folders, CLIP folders, weight files and sentences."""
 
 import hashlib
 import json
@@ -23,6 +23,8 @@ HUGE = 10**9
 
 
 def put(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    """A change of a nested config: `key` is the dotted path of the value."""
+
     def change(config: dict[str, Any]) -> None:
         *path, last = key.split(".")
         for name in path:
@@ -33,7 +35,7 @@ def put(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
 
 
 def model(change: Callable[[dict[str, Any]], None]) -> Make:
-    """The demo Step-1 with another configuration, sealed as it should be."""
+    """The demo Step-1 with a changed configuration and a valid seal."""
 
     def make(folder: Path) -> Read:
         shutil.copytree(DEMO[0], folder / "step1")
@@ -46,6 +48,8 @@ def model(change: Callable[[dict[str, Any]], None]) -> Make:
 
 
 def clip(change: Callable[[dict[str, Any]], None]) -> Make:
+    """The demo CLIP with a changed configuration."""
+
     def make(folder: Path) -> Read:
         shutil.copytree(CLIP, folder / "clip")
         config = json.loads((CLIP / "config.json").read_text())
@@ -63,14 +67,18 @@ CHANGES: dict[str, tuple[str, Any]] = {
     "stages of 25 layers": ("vision_cfg.layers", [25] * 4),
     "timm's giant": ("vision_cfg.timm_model_name", "vit_giant_patch14_clip_224"),
     "a ViT of 65536 tokens": (
-        "vision_cfg", {"layers": 2, "width": 64, "head_width": 64, "patch_size": 8, "image_size": 2048},
+        "vision_cfg",
+        {"layers": 2, "width": 64, "head_width": 64, "patch_size": 8, "image_size": 2048},
     ),
-    "a ViT of 10^6 tokens": ("vision_cfg", {"layers": 2, "width": 64, "patch_size": 2, "image_size": 2048}),
+    "a ViT of 10^6 tokens": (
+        "vision_cfg",
+        {"layers": 2, "width": 64, "patch_size": 2, "image_size": 2048},
+    ),
     "a text tower of width 65536": ("text_cfg.width", 1 << 16),
     "a context of 10^9": ("text_cfg.context_length", HUGE),
     "a vocabulary of 10^9": ("text_cfg.vocab_size", HUGE),
     "an embedding of 10^9": ("embed_dim", HUGE),
-}  # fmt: skip
+}
 for what, (key, value) in CHANGES.items():
     bomb(f"model folder: {what}")(model(put(f"clip.config.{key}", value)))
     bomb(f"CLIP folder: {what}")(clip(put(key, value)))
@@ -83,8 +91,8 @@ for what, (key, value) in {
     "a vocabulary of 10^6 ids": ("clip.vocabulary", list(range(10**6))),
 }.items():
     bomb(f"model folder: {what}")(model(put(key, value)))
-bomb("model folder: as it should be", harmless=True)(model(lambda config: None))
-bomb("CLIP folder: as it should be", harmless=True)(clip(lambda config: None))
+bomb("model folder: unchanged", harmless=True)(model(lambda config: None))
+bomb("CLIP folder: unchanged", harmless=True)(clip(lambda config: None))
 
 
 def header(lists: int) -> Make:
@@ -104,10 +112,8 @@ def tensors(folder: Path, count: int) -> Read:
     shutil.copytree(DEMO[0], folder / "step1")
     save_file({f"t{n}": torch.zeros(1) for n in range(count)}, folder / "step1/model.safetensors")
     digest = hashlib.sha256((folder / "step1/model.safetensors").read_bytes()).hexdigest()
-    write_sealed_json(
-        folder / "step1/config.json",
-        {**read_sealed_json(DEMO[0] / "config.json"), "weights_sha256": digest},
-    )
+    config = {**read_sealed_json(DEMO[0] / "config.json"), "weights_sha256": digest}
+    write_sealed_json(folder / "step1/config.json", config)
     return lambda: Predictor.load(folder / "step1", DEMO[1], device="cpu")
 
 

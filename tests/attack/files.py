@@ -1,7 +1,7 @@
-"""Damage to packed pictures, at random: what PackedImages returns is right, or an InputError names the file.
+"""Damage packed images at random. PackedImages must return the right pixels or name the file.
 
-`main(times, seed)` tries many times and prints how many tries were survived. The pictures are decoded a second time by PIL
-alone, so the comparison shares no code with what is compared.
+`main(times, seed)` prints how many attempts were survived. The expected pixels are decoded with PIL
+alone, so the comparison shares no code with PackedImages.
 """
 
 import os
@@ -27,7 +27,7 @@ PICTURES, SIZE, SHARD = 7, 16, 3  # three shards
 
 @dataclass
 class Place:
-    """A small data set, its manifest and a scratch folder with its shards and those of a longer list."""
+    """A small data set, its manifest, and a scratch folder with its shards and a longer list's."""
 
     root: Path
     scratch: Path
@@ -47,7 +47,7 @@ class Place:
             return PackedImages(self.manifest, self.images, self.root, self.scratch, workers=1)
 
     def expected(self) -> np.ndarray:
-        """(N, 3, SIZE, SIZE) of the pictures as they are now."""
+        """The current images as (N, 3, SIZE, SIZE), uint8."""
         squares = []
         for path in self.images["path"]:
             with Image.open(self.root / path) as image:
@@ -56,7 +56,7 @@ class Place:
 
 
 def prepare(folder: Path, rng: random.Random) -> Place:
-    """Pack a list, and one that agrees with it in the first shard only."""
+    """Pack two lists that agree only in the first shard."""
     root = folder / "root"
     root.mkdir(parents=True)
     numbers = list(range(PICTURES + 1))
@@ -95,7 +95,7 @@ def zero(path: Path, rng: random.Random) -> None:
 
 
 def foreign(path: Path, rng: random.Random) -> None:
-    """Another file of the same size takes its place."""
+    """Replace a file by another one of the same size."""
     other = path.with_name("other")
     other.write_bytes(rng.randbytes(path.stat().st_size))
     os.replace(other, path)
@@ -143,12 +143,9 @@ def file_in_its_place(place: Place) -> None:
 
 
 def stamps(place: Place) -> None:
-    kept = [
-        path
-        for path in (place.scratch / "images").iterdir()
-        if path.suffix in (".shards", ".pictures")
-    ]
-    place.rng.choice(DAMAGES)(place.rng.choice(kept), place.rng)
+    files = (place.scratch / "images").iterdir()
+    stamps = [path for path in files if path.suffix in (".shards", ".pictures")]
+    place.rng.choice(DAMAGES)(place.rng.choice(stamps), place.rng)
 
 
 def stamps_and_shard(place: Place) -> None:
@@ -185,8 +182,8 @@ def pictures_moved(place: Place) -> None:
 
 
 HEALED = [
-    one_shard, swapped_shards, folder_deleted, folder_of_another_list, file_in_its_place, stamps, stamps_and_shard,
-    pictures_touched, pictures_moved,
+    one_shard, swapped_shards, folder_deleted, folder_of_another_list, file_in_its_place,
+    stamps, stamps_and_shard, pictures_touched, pictures_moved,
 ]  # fmt: skip
 REFUSED = [picture_damaged, picture_replaced, pictures_swapped]
 
@@ -200,7 +197,7 @@ def survives(folder: Path, rng: random.Random) -> bool:
     for damage in damages:
         try:
             damage(place)
-        except (OSError, ValueError):  # an earlier one left nothing to damage
+        except (OSError, ValueError):  # earlier damage left nothing to damage
             return True
     try:
         found = place.opened()[np.arange(PICTURES)].numpy()
@@ -210,7 +207,7 @@ def survives(folder: Path, rng: random.Random) -> bool:
 
 
 def main(times: int, seed: int) -> bool:
-    """Try `times` and print the result; whether all were survived."""
+    """Make `times` attempts and print the result. Returns whether all were survived."""
     survived = 0
     for number in range(times):
         with tempfile.TemporaryDirectory() as folder:
@@ -218,6 +215,6 @@ def main(times: int, seed: int) -> bool:
             if survives(Path(folder), rng):
                 survived += 1
             else:
-                print(f"files: try {number} of seed {seed} failed", flush=True)
+                print(f"files: attempt {number} of seed {seed} failed", flush=True)
     print(f"files: {times} tried, {survived} survived", flush=True)
     return survived == times

@@ -1,4 +1,4 @@
-"""A few of the bombs; `tests.attack.bombs.main` tries all of them."""
+"""Some of the bombs. `python -m tests.attack bombs` tries all of them."""
 
 import pytest
 
@@ -10,18 +10,17 @@ QUICK = (
     "responses: 50 maps of 10^7 zeros",
     "pseudo-labels: one mask of 100 KB, 100,000 times",
     "masks to score: one mask of 100 KB, 100,000 times",
-    "200 polygons of 9400 x 9400 on a picture of 60 x 40",
+    "200 polygons of 9400 x 9400 on an image of 60 x 40",
     "a polygon of 1,000 corners a million pixels away",
 )
 
 
 @pytest.mark.parametrize("name", QUICK)
-def test_a_bomb_ends_in_words(name: str) -> None:
+def test_a_bomb_ends_in_an_error_message(name: str) -> None:
     result = attempt(name)
-    assert survived(name, {**result, "seconds": 0.0}), (
-        result
-    )  # how long it takes depends on the machine's load
+    result["seconds"] = 0.0  # the time depends on the machine's load
+    assert survived(name, result), result
 
 
-def test_all_bombs_have_names() -> None:
+def test_the_chosen_bombs_exist() -> None:
     assert set(QUICK) < set(bombs())

@@ -1,6 +1,9 @@
-"""Coverage-guided fuzzing of one reader: `uv run --group fuzz python -m tests.fuzz refer --seconds 300`.
+"""Coverage-guided fuzzing of one reader.
 
-Ends with exit code 77 and a file `crash-...` at the first input that ends in anything but `InputError`.
+    uv run --group fuzz python -m tests.fuzz refer --seconds 300
+
+Stops at the first input that raises anything but `InputError`, with exit code 77 and a file
+`crash-...`.
 """
 
 import random
@@ -10,7 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import atheris
-import open_clip  # noqa: F401  before the instrumentation, which would slow it down
+import open_clip  # noqa: F401  imported first: instrumented it would be slow
 import pandas  # noqa: F401
 import torch  # noqa: F401
 import typer
@@ -22,18 +25,16 @@ with atheris.instrument_imports(include=["tris_core", "pickle", "zipfile", "csv"
 def main(
     name: Annotated[str, typer.Argument(help="a target of tests/fuzz/targets.py")],
     seconds: Annotated[int, typer.Option(min=1)] = 300,
-    again: Annotated[Path | None, typer.Option(help="a file of a crash, to run alone")] = None,
+    again: Annotated[Path | None, typer.Option(help="crash file to run on its own")] = None,
 ) -> None:
-    """Feed a reader with mutated files until something but InputError comes of one."""
-    base = Path(
-        tempfile.mkdtemp(prefix="tris-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
-    )
+    """Feed mutated files to a reader until one raises anything but InputError."""
+    memory = Path("/dev/shm")
+    base = Path(tempfile.mkdtemp(prefix="tris-fuzz-", dir=memory if memory.is_dir() else None))
     (base / "files").mkdir()
     (base / "corpus").mkdir()
     target, seeds = targets(base / "files")[name]
-    for number, seed in enumerate(
-        seeds or [random.Random(n).randbytes(60) for n in range(20)]
-    ):  # decisions to begin with
+    decisions = [random.Random(n).randbytes(60) for n in range(20)]  # a start for the other targets
+    for number, seed in enumerate(seeds or decisions):
         (base / "corpus" / str(number)).write_bytes(seed)
 
     def one(data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Records that are valid but for some places: what random bytes would hardly ever come to."""
+"""Valid records with a few odd values, which random bytes would almost never produce."""
 
 import copy
 from collections.abc import Callable
@@ -6,71 +6,21 @@ from typing import Any, Protocol
 
 BOMB: list[Any] = []
 for _ in range(40):
-    BOMB = [BOMB, BOMB]  # of 2^40 empty lists when written out
+    BOMB = [BOMB, BOMB]  # 2^40 empty lists when written out
 ODD: tuple[Any, ...] = (
-    *(
-        None,
-        True,
-        0,
-        -1,
-        1,
-        7,
-        70,
-        2**31,
-        2**63 - 1,
-        2**63,
-        -(2**63),
-        2**200,
-        0.5,
-        -1e300,
-        float("nan"),
-        float("inf"),
-    ),
-    *(
-        "",
-        " ",
-        "a",
-        "7",
-        "70",
-        "train",
-        "../x",
-        "/etc/passwd",
-        "C:\\x",
-        "a\0b",
-        "\ud800",
-        "x" * 300,
-        "1" * 5000,
-        "0",
-        "none",
-    ),
-    *(
-        b"",
-        b"\xff",
-        [],
-        {},
-        (),
-        set(),
-        [[]],
-        [{}],
-        [None],
-        [1, 2],
-        [1, 2, 3, 4],
-        [0, 0, 5, 0, 5, 5],
-        [[0, 0, 5, 0, 5, 5]],
-    ),
-    *(
-        [[10**5] * 6],
-        {"size": [40, 60], "counts": [2400]},
-        {"size": [40, 60], "counts": "0"},
-        [1e5, 1e5],
-        {1: 2},
-        (1, (2,)),
-    ),
-)
+    None, True, 0, -1, 1, 7, 70, 2**31, 2**63 - 1, 2**63, -(2**63), 2**200,
+    0.5, -1e300, float("nan"), float("inf"),
+    "", " ", "a", "7", "70", "train", "../x", "/etc/passwd", "C:\\x", "a\0b", "\ud800",
+    "x" * 300, "1" * 5000, "0", "none",
+    b"", b"\xff", [], {}, (), set(), [[]], [{}], [None],
+    [1, 2], [1, 2, 3, 4], [0, 0, 5, 0, 5, 5], [[0, 0, 5, 0, 5, 5]], [[10**5] * 6],
+    {"size": [40, 60], "counts": [2400]}, {"size": [40, 60], "counts": "0"},
+    [1e5, 1e5], {1: 2}, (1, (2,)),
+)  # fmt: skip
 
 
 class Choices(Protocol):
-    """The part of atheris.FuzzedDataProvider that is used: the fuzzer's bytes as decisions."""
+    """The part of atheris.FuzzedDataProvider used here: the fuzzer's bytes read as decisions."""
 
     def ConsumeIntInRange(self, least: int, most: int) -> int: ...
 
@@ -113,4 +63,4 @@ def _setter(parent: Any, key: Any) -> Callable[[Any], None]:
 
 
 def _nowhere(value: Any) -> None:
-    """For the root, which has no place to be replaced in."""
+    """Stands for the root, which has no parent to replace it in."""

@@ -1,4 +1,4 @@
-"""What is fuzzed: readers of files from elsewhere. Each target takes the fuzzer's bytes; only `InputError` may come of them."""
+"""Fuzz targets: the readers of untrusted files. They may raise nothing but `InputError`."""
 
 import hashlib
 import io
@@ -39,7 +39,15 @@ PRESET = Path(__file__).parents[2] / "presets" / "shapes.yaml"
 
 
 def targets(place: Path) -> dict[str, tuple[Target, list[bytes]]]:
-    """Every target by its name, with the inputs to start from. Files lie in the folder `place`."""
+    """Every target by name, with its first inputs. They write their files to the folder `place`."""
+
+    def params(data: bytes, _: Choices) -> None:
+        read_params(_file(place / "p.yaml", data))
+
+    def checkpoint(data: bytes, name: str) -> None:
+        read_checkpoint(_file(place / name, data))
+
+    tensors = {"a": torch.zeros(2, 3), "b": torch.ones(1, dtype=torch.float16)}
     return {
         "pickle": (lambda data, _: load_plain_pickle(_file(place / "a.p", data)), _pickles()),
         "refer": (_refer(place / "refer"), []),
@@ -47,26 +55,19 @@ def targets(place: Path) -> dict[str, tuple[Target, list[bytes]]]:
         "list": (_list(place / "list"), [LIST]),
         "rle": (_rle, [bytes(8) + rle.encode(np.eye(5, 8, dtype=bool))]),
         "masks": (_masks(place), []),
-        "params": (lambda data, _: _ignore(read_params(_file(place / "p.yaml", data))), [PRESET.read_bytes()]),
+        "params": (params, [PRESET.read_bytes()]),
         "checkpoint": (_zipped(place / "c.pt", "archive/"), [_saved()]),
         "script": (_zipped(place / "s.pt", "script/code/constants.pkl"), [_saved()]),
-        "legacy": (lambda data, _: _ignore(read_checkpoint(_file(place / "l.pt", data))), [_legacy()]),
-        "safetensors": (
-            lambda data, _: _ignore(read_checkpoint(_file(place / "w.safetensors", data))),
-            [save({"a": torch.zeros(2, 3), "b": torch.ones(1, dtype=torch.float16)})],
-        ),
+        "legacy": (lambda data, _: checkpoint(data, "l.pt"), [_legacy()]),
+        "safetensors": (lambda data, _: checkpoint(data, "w.safetensors"), [save(tensors)]),
         "model": (_model(place / "model"), []),
         "released": (_released(place / "r.pth"), []),
-    }  # fmt: skip
+    }
 
 
 def _file(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path
-
-
-def _ignore(value: object) -> None:
-    """A target has no result."""
 
 
 def _pickles() -> list[bytes]:
@@ -113,9 +114,12 @@ def _list(root: Path) -> Target:
     root.mkdir()
     picture = TinyRefer().write(root / "other") / "train2014" / "b.jpg"
     picture.rename(root / "a.png")
-    return lambda data, _: _ignore(
-        build_index(_file(root / "l.csv", data).parent, "list", "none", "l.csv")
-    )
+
+    def target(data: bytes, _: Choices) -> None:
+        _file(root / "l.csv", data)
+        build_index(root, "list", "none", "l.csv")
+
+    return target
 
 
 def _rle(data: bytes, choices: Choices) -> None:
@@ -131,7 +135,7 @@ def _rle(data: bytes, choices: Choices) -> None:
         )
         rle.decode(data[8:], height, width)
     except ValueError:
-        return  # its callers know the file and row, and say so
+        return  # its callers add the file and row to the message
 
 
 def _masks(place: Path) -> Target:
@@ -146,7 +150,7 @@ def _masks(place: Path) -> Target:
 
 
 def _saved() -> bytes:
-    """The pickle inside what `torch.save` writes; its storages are those of `_zipped`."""
+    """The pickle inside a file of `torch.save`. Its storages are those that `_zipped` writes."""
     buffer = io.BytesIO()
     torch.save(
         {"a": torch.zeros(4), "b": {"c": torch.zeros(2, 2), "d": [1, None, 0.5, "x"]}}, buffer
@@ -156,7 +160,7 @@ def _saved() -> bytes:
 
 
 def _zipped(path: Path, marker: str) -> Target:
-    """An archive of torch's with any pickle in it, TorchScript's if `marker` is its file of constants."""
+    """A PyTorch archive that contains any pickle; TorchScript if `marker` is its constants file."""
     folder = marker.split("/")[0]
 
     def target(data: bytes, _: Choices) -> None:

@@ -1,4 +1,4 @@
-"""The fuzzed readers on a few inputs each, drawn by hypothesis; `python -m tests.fuzz` goes on for as long as one likes."""
+"""A few inputs for every fuzz target, drawn by hypothesis. `python -m tests.fuzz` tries more."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,7 +12,7 @@ Made = dict[str, tuple[Target, list[bytes]]]
 
 
 class Drawn:
-    """Choices out of bytes, two for each; the least where there are no more."""
+    """Choices read from bytes, two each; the minimum once the bytes are used up."""
 
     def __init__(self, data: bytes) -> None:
         self._data = iter(data)
@@ -30,7 +30,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_what_is_read_is_data_or_an_input_error(name: str, made: Made, data: st.DataObject) -> None:
+def test_a_reader_returns_data_or_raises_an_input_error(
+    name: str, made: Made, data: st.DataObject
+) -> None:
     target, seeds = made[name]
     drawn = data.draw(st.binary(min_size=60, max_size=60))
     if seeds:
@@ -44,5 +46,5 @@ def test_what_is_read_is_data_or_an_input_error(name: str, made: Made, data: st.
     only_input_errors(target, drawn, Drawn(drawn))
 
 
-def test_every_target_is_tried(made: Made) -> None:
+def test_every_target_is_tested(made: Made) -> None:
     assert made.keys() == set(NAMES)

@@ -1,7 +1,8 @@
-"""Deterministic tensors from a name: both sides of a parity test can build the same weights and inputs.
+"""Deterministic tensors computed from names: both sides of a parity test build the same values.
 
-tensor(name, shape): float32 standard normal draws from numpy's PCG64 seeded with crc32(name).
-weights(spec): a state dict {key: float32 array} for a {key: shape} spec, scaled so activations stay O(1).
+tensor(name, shape): float32 standard normal draws from numpy's PCG64, seeded with crc32(name).
+weights(spec): a state dict {key: float32 array} for a spec {key: shape}. The arrays are scaled so
+    that activations stay O(1).
 """
 
 import zlib

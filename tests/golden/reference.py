@@ -1,4 +1,4 @@
-"""Full-width models with formula weights: what the golden numbers of the released implementation were computed with."""
+"""The full-width models with formula weights that the golden numbers were computed with."""
 
 import json
 from pathlib import Path
@@ -30,28 +30,21 @@ def formula_input(name: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def load_formula(model: nn.Module, prefix: str, which: str) -> nn.Module:
-    """Fill `model` with the formula weights of `which`, strictly: its keys and shapes must be the released ones."""
+    """Load formula weights into `model`. Its keys and shapes must be those of the release."""
+    named = weights({prefix + key: shape for key, shape in SHAPES[which].items()})
     state = {
-        key.removeprefix(prefix): value
-        for key, value in weights({prefix + k: s for k, s in SHAPES[which].items()}).items()
+        key.removeprefix(prefix): torch.from_numpy(np.asarray(value))
+        for key, value in named.items()
     }
-    model.load_state_dict(
-        {key: torch.from_numpy(np.asarray(value)) for key, value in state.items()}, strict=True
-    )
+    model.load_state_dict(state, strict=True)
     return model
 
 
 def clip(
     vision: dict[str, object], embed: int, text_layers_width: dict[str, object] = TEXT
 ) -> CLIP:
-    return build_clip(
-        {
-            "embed_dim": embed,
-            "vision_cfg": vision,
-            "text_cfg": text_layers_width,
-            "quick_gelu": True,
-        }
-    )
+    towers = {"vision_cfg": vision, "text_cfg": text_layers_width}
+    return build_clip({"embed_dim": embed, **towers, "quick_gelu": True})
 
 
 def step1_model() -> Step1:
@@ -74,7 +67,7 @@ def step2_model() -> Step2:
 
 
 def close(actual: Tensor | np.ndarray, expected: np.ndarray, tolerance: float = 1e-4) -> None:
-    """Assert agreement within `tolerance` of the expected tensor's largest magnitude."""
+    """Assert agreement within `tolerance` times the largest expected magnitude."""
     actual = actual.detach().numpy() if isinstance(actual, Tensor) else actual
     assert actual.shape == expected.shape
     assert np.abs(actual - expected).max() <= tolerance * np.abs(expected).max()

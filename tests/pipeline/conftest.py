@@ -1,4 +1,4 @@
-"""The tiny pipeline, run once by DVC for all tests that look at it or disturb it."""
+"""The tiny pipeline, run once by DVC for all tests that inspect or disturb it."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def clean(project: Project) -> Iterator[None]:
-    """A test finds and leaves the first run, as committed."""
+    """Restore the committed first run after a test."""
     yield
     project.run("git", "checkout", "-qf", "main")
     project.run("git", "clean", "-qfd")

@@ -1,14 +1,18 @@
-"""Kill a run of the tiny pipeline again and again; `dvc repro` must end where an undisturbed run ends.
+"""Kill runs of the tiny pipeline again and again. `dvc repro` must end as an undisturbed run does.
 
     uv run python -m tests.pipeline.kill --times 30 --seed 0
     uv run python -m tests.pipeline.kill --times 10 --power
 
-One clone runs undisturbed. Others, each with an empty cache, are started, killed and started again, up to `--per-run` times,
-so that kills meet what earlier ones left. After every kill no process may be left over; at the end of a run every output of
-dvc.lock must have the undisturbed run's bytes, no file may lie where the undisturbed run has none, and every object of DVC's
-cache must be what its name says. With --power all processes are killed at once, and what they had not fsynced is damaged
-(`tests.pipeline.power`); docs/mend_cache.sh then clears DVC's own cache, as the README says. Ends with exit code 1 at the
-first run that is not so, and leaves its folder to look at.
+One copy of the project runs undisturbed. Other copies, each with an empty cache, are started,
+killed and restarted up to `--per-run` times, so that kills meet the leftovers of earlier kills.
+After every kill no process may remain. At the end of a run
+- every output in dvc.lock must have the bytes of the undisturbed run,
+- there must be no other files than in the undisturbed run,
+- every object in DVC's cache must match its name, which is its hash.
+With --power all processes are killed at once, and files that were not fsynced are damaged
+(`tests.pipeline.power`). docs/mend_cache.sh then repairs DVC's cache, as users are told to do.
+
+Stops with exit code 1 at the first failure and keeps the folder of that run.
 """
 
 import contextlib
@@ -33,20 +37,20 @@ from tests.pipeline import power
 from tests.support.closure import ROOT
 from tests.support.project import Project
 
-VICTIMS = (
-    "stage",
-    "dvc",
-    "worker",
-    "terminal",
-)  # Ctrl-C in a terminal reaches DVC, its stage and the workers at once
+# "terminal": Ctrl-C in a terminal reaches DVC, its stage and the workers at once
+VICTIMS = ("stage", "dvc", "worker", "terminal")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-PATIENCE = 60.0  # seconds for the rest of a run to end with DVC
-HANG = 1800.0  # seconds for a run that a blow did not end (DVC leaves Ctrl-C to its stage, workers to the stage)
+PATIENCE = 60.0  # seconds for the other processes to end after DVC
+HANG = 1800.0  # seconds for a run that survives the signal: DVC leaves Ctrl-C to its stage
 
 
 @dataclass(frozen=True)
 class Blow:
-    """Who is killed and how: after `seconds`, or once files of the run came or went `writes` times in its presence."""
+    """One kill: which process, which signal, and when.
+
+    The signal is sent after `seconds`, once the run's files have changed `writes` times while the
+    victim was running.
+    """
 
     victim: str
     how: signal.Signals
@@ -62,13 +66,12 @@ class Blow:
         return Blow(victim, how, writes=rng.randint(1, 12))
 
     def __str__(self) -> str:
-        return f"{self.how.name} to {self.victim} at " + (
-            f"change {self.writes}" if self.writes else f"{self.seconds:.2f} s"
-        )
+        when = f"change {self.writes}" if self.writes else f"{self.seconds:.2f} s"
+        return f"{self.how.name} to {self.victim} at {when}"
 
 
 def strike(project: Project, blow: Blow, *arguments: str) -> bool:
-    """`dvc repro` with a blow; whether it ended well, the blow being late. All processes of the run have ended."""
+    """Run `dvc repro` and kill it. Returns whether it succeeded, because the kill came too late."""
     process = subprocess.Popen(
         ["dvc", "repro", *arguments], cwd=project.folder, env=project.env, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -83,9 +86,8 @@ def strike(project: Project, blow: Blow, *arguments: str) -> bool:
         time.sleep(0.005)
     else:
         return process.returncode == 0
-    others = psutil.Process(process.pid).children(
-        recursive=True
-    )  # not yet waited for, so it is there, if only as a zombie
+    # the process exists, possibly as a zombie, because it was not waited for yet
+    others = psutil.Process(process.pid).children(recursive=True)
     for struck in run:
         with contextlib.suppress(psutil.NoSuchProcess):
             struck.send_signal(blow.how)
@@ -97,7 +99,7 @@ def strike(project: Project, blow: Blow, *arguments: str) -> bool:
 
 
 def mend_lock(project: Project) -> None:
-    """What README says: delete DVC's list of locks where a blow cut it off. DVC does nothing before that."""
+    """Delete DVC's list of locks if a kill truncated it, as users must. DVC stops until then."""
     lock = project.folder / ".dvc/tmp/rwlock"
     if lock.exists():
         try:
@@ -107,31 +109,25 @@ def mend_lock(project: Project) -> None:
 
 
 def victims(dvc: int, victim: str) -> list[psutil.Process]:
-    """Those processes of a run that are there: DVC, its child the stage, the stage's children; a terminal's once a stage is."""
+    """The processes that a kill of `victim` hits. For a terminal: none before a stage runs."""
     try:
         whole = psutil.Process(dvc)
         stages = whole.children()
         if victim == "terminal":
             return [whole, *whole.children(recursive=True)] if stages else []
-        return {
-            "dvc": [whole],
-            "stage": stages,
-            "worker": [w for s in stages for w in s.children()],
-        }[victim][:1]
+        workers = [worker for stage in stages for worker in stage.children()]
+        return {"dvc": [whole], "stage": stages, "worker": workers}[victim][:1]
     except psutil.NoSuchProcess:
         return []
 
 
 def names(project: Project) -> set[str]:
-    """Everything that a run may write, outside DVC's own folder; relative to the project and to its scratch folder."""
-    places = (
-        project.folder,
-        *(project.folder / name for name in ("data", "models", "metrics")),
-        project.scratch,
-    )
+    """All paths that a run may write, outside DVC's own folder, relative to their root folders."""
+    outputs = (project.folder / name for name in ("data", "models", "metrics"))
+    places = (project.folder, *outputs, project.scratch)
     found = set()
     for number, place in enumerate(places):
-        for folder, folders, files in os.walk(place):  # which passes over what goes while it looks
+        for folder, folders, files in os.walk(place):  # skips files that vanish meanwhile
             found |= {
                 f"{number}:{os.path.relpath(os.path.join(folder, name), place)}"
                 for name in folders + files
@@ -142,33 +138,28 @@ def names(project: Project) -> set[str]:
 
 
 def outputs(project: Project) -> dict[str, str]:
-    """MD5 of every output, as dvc.lock has them."""
+    """MD5 of every output in dvc.lock."""
     stages = YAML(typ="safe").load(project.folder / "dvc.lock")["stages"]
     return {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
 
 
 def damaged(project: Project) -> list[Path]:
-    """What of DVC's cache is no whole object."""
-    objects = [
-        path for path in (project.folder / ".dvc/cache/files/md5").rglob("*") if path.is_file()
-    ]
-    return [
-        path
-        for path in objects
-        if hashlib.md5(path.read_bytes()).hexdigest() != path.parent.name + path.stem
-    ]
+    """Objects in DVC's cache that do not match their hash."""
+    cache = project.folder / ".dvc/cache/files/md5"
+    objects = {path: path.parent.name + path.stem for path in cache.rglob("*") if path.is_file()}
+    return [p for p, digest in objects.items() if hashlib.md5(p.read_bytes()).hexdigest() != digest]
 
 
 def check(project: Project, undisturbed: tuple[dict[str, str], set[str]]) -> None:
-    assert outputs(project) == undisturbed[0], "other bytes"
-    assert names(project) == undisturbed[1], (
-        f"other files: {sorted(names(project) ^ undisturbed[1])}"
-    )
+    """Assert that outputs and file names are those of the undisturbed run, and the cache intact."""
+    assert outputs(project) == undisturbed[0], "different bytes"
+    different = sorted(names(project) ^ undisturbed[1])
+    assert not different, f"different files: {different}"
     assert not damaged(project), f"damaged in the cache: {damaged(project)}"
 
 
 def cut_power(project: Project, seconds: float, rng: random.Random) -> bool:
-    """`dvc repro`, cut off after `seconds`; whether it ended before. What was not on the disk is damaged."""
+    """Run `dvc repro` and cut the power after `seconds`. Returns whether it succeeded before."""
     started = time.time()
     process = subprocess.Popen(
         ["dvc", "repro"], cwd=project.folder, env=project.env, start_new_session=True,
@@ -188,19 +179,16 @@ def cut_power(project: Project, seconds: float, rng: random.Random) -> bool:
 
 
 def main(
-    times: Annotated[int, typer.Option(min=1, help="kills")] = 30,
-    seed: Annotated[int, typer.Option(help="of victims, signals and moments")] = 0,
-    per_run: Annotated[
-        int, typer.Option(min=1, help="kills of a run before it is let through")
-    ] = 6,
+    times: Annotated[int, typer.Option(min=1, help="number of kills")] = 30,
+    seed: Annotated[int, typer.Option(help="random seed of victims, signals and times")] = 0,
+    per_run: Annotated[int, typer.Option(min=1, help="most kills of one run")] = 6,
     power_cuts: Annotated[
         bool, typer.Option("--power", help="cut the power instead of killing one process")
     ] = False,
 ) -> None:
-    """Kill tiny runs at random moments and compare what comes of them with an undisturbed run."""
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell's background jobs, and all they start, ignore it
+    """Kill tiny runs at random times and compare the results with an undisturbed run."""
+    # background jobs of a shell, and their children, ignore Ctrl-C by default
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     rng = random.Random(seed)
     base = Path(tempfile.mkdtemp(prefix="tris-kill-"))
     started = time.monotonic()
@@ -226,9 +214,8 @@ def main(
                 typer.echo(f"{struck:3d}: {blow}")
         project.repro()
         check(project, undisturbed)
-        typer.echo(
-            f"run {runs}: {here} kills, the same bytes, nothing left over ({time.monotonic() - started:.0f} s)"
-        )
+        spent = time.monotonic() - started
+        typer.echo(f"run {runs}: {here} kills, same bytes, no leftovers ({spent:.0f} s)")
         shutil.rmtree(project.folder)
         shutil.rmtree(project.scratch)
     shutil.rmtree(base)

@@ -1,7 +1,7 @@
-"""What a power cut leaves of a run: files whose bytes, and names, were not yet on the disk are cut short or gone.
+"""Simulate a power cut: files, and names, that were not yet on the disk are truncated or lost.
 
-Every Python process of a run records what it fsyncs (`record`). After the run was killed, `cut` damages the rest as a
-disk may: an empty file, half a file, no file.
+`record` makes all Python processes of a run log what they fsync. After the run was killed, `cut`
+damages the other files as a disk may: an empty file, half a file, no file.
 """
 
 import os
@@ -28,7 +28,7 @@ os.fsync = fsync
 
 
 def record(project: Project) -> None:
-    """Let all later runs of the project record what they fsync."""
+    """Make all later runs of the project log what they fsync."""
     folder = project.folder.parent / f"{project.folder.name}-recorder"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(RECORDER)
@@ -38,7 +38,7 @@ def record(project: Project) -> None:
 
 
 def cut(project: Project, since: float, rng: random.Random) -> int:
-    """Damage what was written after `since` (seconds since the epoch) and not fsynced; how many files that were."""
+    """Damage the files written after the time `since` and not fsynced. Returns their number."""
     lines = Path(project.extra_env["TRIS_FSYNC_LOG"]).read_text().splitlines()
     synced = {tuple(map(int, line.split())) for line in lines}
     damaged = 0
@@ -47,9 +47,9 @@ def cut(project: Project, since: float, rng: random.Random) -> int:
             names_synced = _stamp(Path(folder)) in synced
             for path in (Path(folder) / name for name in names):
                 stamp = _stamp(path)
-                if stamp[1] < since * 1e9 or (
-                    stamp in synced and (names_synced or rng.random() < 0.5)
-                ):
+                if stamp[1] < since * 1e9:
+                    continue
+                if stamp in synced and (names_synced or rng.random() < 0.5):
                     continue
                 damaged += 1
                 _damage(path, rng, gone=stamp in synced)
@@ -57,7 +57,7 @@ def cut(project: Project, since: float, rng: random.Random) -> int:
 
 
 def written_places(project: Project) -> list[Path]:
-    """Folders that a run writes: outputs, scratch, and DVC's cache without the databases that look after themselves."""
+    """Folders that a run writes: outputs, scratch, and DVC's cache without its databases."""
     inside = ("data", "models", "metrics", ".dvc/cache/files")
     return [*(project.folder / name for name in inside), project.scratch]
 

@@ -1,4 +1,7 @@
-"""Stages one after the other in each of torchrun's processes: `torchrun -m tests.pipeline.ranks FOLDER STAGE ...`."""
+"""Run stages one after the other under torchrun.
+
+torchrun -m tests.pipeline.ranks FOLDER STAGE ...
+"""
 
 import os
 import sys

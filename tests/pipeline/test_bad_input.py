@@ -1,4 +1,4 @@
-"""What a stage does with input it cannot use: a plain message, exit code 1, nothing written. And with photographs: it runs."""
+"""Stages refuse unusable input: one line of explanation, exit code 1, nothing written."""
 
 import importlib
 import pickle
@@ -8,37 +8,45 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 import stages.index
 import stages.pack_images
 import stages.prepare_clip
+from stages._artifacts import open_images
+from stages._stage import PARAMS, Run
 from tests.support.closure import ROOT
-from tests.support.tiny_refer import TinyRefer
+from tests.support.in_process import run, write_params
+from tests.support.tiny_refer import TinyRefer, dataset_params
+from tris_core.data.packed import PackedImages
+from tris_core.runtime.errors import InputError
+from tris_core.runtime.params import read_params
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder with a small real-layout data set beside it, and parameters that name it."""
+    """An empty working directory, beside it a tiny data set that params.yaml names."""
     tiny = TinyRefer()
     tiny.write(tmp_path / "root")
     folder = tmp_path / "work"
     folder.mkdir()
-    content = YAML().load(ROOT / "presets" / "shapes.yaml")
-    content["dataset"] = {
-        "name": "refcocog",
-        "split_by": "umd",
-        "root": str(tmp_path / "root"),
-        "annotations": "refer/refcocog",
-    }
-    YAML().dump(content, folder / "params.yaml")
     monkeypatch.chdir(folder)
+    write_params({"dataset": dataset_params(tmp_path / "root")})
     return folder
 
 
+def set_params(section: str, **values: object) -> None:
+    content = YAML().load(Path("params.yaml"))
+    content[section].update(values)
+    YAML().dump(content, Path("params.yaml"))
+
+
 def refuse(module: object, *words: str) -> None:
+    """Run a stage, which must fail with these words and write nothing."""
     result = CliRunner().invoke(module.app, [])  # type: ignore[attr-defined]
     assert result.exit_code == 1, result.output
     assert "Traceback" not in result.output
@@ -48,8 +56,8 @@ def refuse(module: object, *words: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_death_wish(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test process must not ask to end with its parent."""
+def outlive_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages must not make the test process end with its parent."""
     monkeypatch.setattr("stages._stage.end_with_parent", lambda: None)
 
 
@@ -84,16 +92,12 @@ def test_a_pickle_that_would_execute_code(place: Path, tmp_path: Path) -> None:
 def test_a_parameter_of_any_stage_stops_the_first_one(
     place: Path, section: str, key: str, value: float, word: str
 ) -> None:
-    content = YAML().load(place / "params.yaml")
-    content[section][key] = value
-    YAML().dump(content, place / "params.yaml")
+    set_params(section, **{key: value})
     refuse(stages.index, "params.yaml", word)
 
 
-def test_a_clip_folder_that_is_not_there(place: Path) -> None:
-    content = YAML().load(place / "params.yaml")
-    content["prepare_clip"]["scorer"] = "nowhere"
-    YAML().dump(content, place / "params.yaml")
+def test_a_missing_clip_folder(place: Path) -> None:
+    set_params("prepare_clip", scorer="nowhere")
     assert CliRunner().invoke(stages.index.app, []).exit_code == 0
     result = CliRunner().invoke(stages.prepare_clip.app, [])
     assert result.exit_code == 1
@@ -101,48 +105,47 @@ def test_a_clip_folder_that_is_not_there(place: Path) -> None:
     assert not Path("models").exists()
 
 
-def test_an_image_that_changed_after_packing(
-    place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.fixture
+def packed(place: Path) -> PackedImages:
+    """The images of the tiny data set after the stages `index` and `pack_images`."""
+    run(stages.index)
+    run(stages.pack_images)
+    return opened()
+
+
+def opened() -> PackedImages:
+    return open_images(Run(read_params(PARAMS)))[1]
+
+
+def test_another_machine_packs_the_same_pixels_again(
+    packed: PackedImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import pandas as pd
-    from PIL import Image
-
-    from stages._artifacts import open_images
-    from stages._stage import PARAMS, Run
-    from tris_core.runtime.errors import InputError
-    from tris_core.runtime.params import read_params
-
-    assert CliRunner().invoke(stages.index.app, []).exit_code == 0
-    result = CliRunner().invoke(stages.pack_images.app, [])
-    assert result.exit_code == 0, result.output
-    _, packed = open_images(Run(read_params(PARAMS)))
-    assert packed[pd.Series([0, 1]).to_numpy()].shape == (2, 3, packed.size, packed.size)
+    rows = np.array([0, 1])
+    assert packed[rows].shape == (2, 3, packed.size, packed.size)
     monkeypatch.setenv("TRIS_SCRATCH", str(tmp_path / "another machine"))
-    again = open_images(Run(read_params(PARAMS)))[1]
-    assert (again[pd.Series([1]).to_numpy()] == packed[pd.Series([1]).to_numpy()]).all()
-    Image.new("RGB", (60, 40), "red").save(place.parent / "root" / "train2014" / "b.jpg")
-    monkeypatch.setenv("TRIS_SCRATCH", str(tmp_path / "a third"))
-    with pytest.raises(
-        InputError, match=r"b\.jpg: is not the image that was packed.*dvc repro -f pack_images"
-    ):
-        open_images(Run(read_params(PARAMS)))
+    assert (opened()[rows] == packed[rows]).all()
+
+
+@pytest.mark.usefixtures("packed")
+def test_an_image_that_changed_after_packing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (60, 40), "red").save(tmp_path / "root" / "train2014" / "b.jpg")
+    monkeypatch.setenv("TRIS_SCRATCH", str(tmp_path / "another machine"))
+    message = r"b\.jpg: is not the image that was packed.*dvc repro -f pack_images"
+    with pytest.raises(InputError, match=message):
+        opened()
 
 
 def test_the_exit_code_reaches_the_shell(place: Path) -> None:
     (place.parent / "root" / "train2014" / "b.jpg").unlink()
-    command = [sys.executable, "-m", "stages.index"]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"PYTHONPATH": str(ROOT), "PATH": ""},
-    )
+    command, env = [sys.executable, "-m", "stages.index"], {"PYTHONPATH": str(ROOT), "PATH": ""}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 1
     assert done.stderr.startswith("index: ")
 
 
-def test_every_stage_names_the_input_that_was_not_made_yet(place: Path) -> None:
+def test_every_stage_names_its_missing_input(place: Path) -> None:
     shutil.copy(ROOT / "dvc.yaml", place)
     stages_of_dvc = YAML(typ="safe").load(place / "dvc.yaml")["stages"]
     for name in stages_of_dvc.keys() - {"make_shapes", "index"}:
@@ -156,34 +159,23 @@ def test_every_stage_names_the_input_that_was_not_made_yet(place: Path) -> None:
 
 
 @pytest.mark.parametrize("role", ["backbone", "scorer"])
-def test_more_tokens_than_a_clip_reads_are_refused_where_it_is_found(
-    role: str, place: Path
-) -> None:
+def test_more_tokens_than_a_clip_reads_are_refused(role: str, place: Path) -> None:
     other = "scorer" if role == "backbone" else "backbone"
-    content = YAML().load(Path("params.yaml"))
-    content["prepare_clip"].update(
-        {"max_tokens": 33, other: "ViT-B-32-quickgelu", f"{other}_weights": "random"}
-    )
-    YAML().dump(content, Path("params.yaml"))
-    refuse(
-        stages.prepare_clip,
-        f"max_tokens = 33: the {role} demo reads 32 tokens at most; set it to 32 or less",
-    )
+    larger = {other: "ViT-B-32-quickgelu", f"{other}_weights": "random"}
+    set_params("prepare_clip", max_tokens=33, **larger)
+    message = f"max_tokens = 33: the {role} demo reads 32 tokens at most; set it to 32 or less"
+    refuse(stages.prepare_clip, message)
 
 
 @pytest.mark.parametrize(
     ("root", "words"),
     [("../root", "outside the repository"), ("mine", "not in git")],
 )
-def test_a_relative_root_that_copies_of_the_repository_would_not_find(
-    place: Path, root: str, words: str
-) -> None:
+def test_a_relative_root_must_be_tracked(place: Path, root: str, words: str) -> None:
     subprocess.run(["git", "init", "-q"], check=True)
     if not Path(root).exists():
         shutil.copytree(place.parent / "root", root)
-    content = YAML().load(Path("params.yaml"))
-    content["dataset"]["root"] = root
-    YAML().dump(content, Path("params.yaml"))
+    set_params("dataset", root=root)
     result = CliRunner().invoke(stages.index.app, [])
     assert result.exit_code == 1
     assert all(word in result.output for word in (root, words, str(Path(root).resolve())))

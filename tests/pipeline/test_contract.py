@@ -1,4 +1,4 @@
-"""dvc.yaml says the truth: deps and params are what a stage reaches and reads."""
+"""dvc.yaml declares exactly the code, parameters and data that each stage uses."""
 
 import ast
 from pathlib import Path
@@ -16,7 +16,7 @@ def paths(entries: list[str | dict[str, object]]) -> set[str]:
 
 
 def code_deps(name: str) -> set[Path]:
-    """Files and rooms of code that dvc.yaml declares for a stage."""
+    """Source files and folders that dvc.yaml declares for a stage."""
     deps = {ROOT / path for path in paths(STAGES[name]["deps"]) if "assets" not in path}
     return {
         path for path in deps if path.is_relative_to(ROOT / "tris_core") or path.suffix == ".py"
@@ -32,34 +32,34 @@ def test_every_stage_module_is_a_stage() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_reached_file_lies_under_a_declared_dependency(name: str) -> None:
-    """`stages/__init__.py` alone is not declared: it checks the installation and writes nothing."""
+def test_every_imported_file_is_declared(name: str) -> None:
+    """Except `stages/__init__.py`, which checks the installation and changes no output."""
     declared = code_deps(name) | {ROOT / "stages" / "__init__.py"}
     missed = {f for f in closure(name) if not any(f.is_relative_to(dep) for dep in declared)}
     assert not missed
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_declared_dependency_holds_a_reached_file(name: str) -> None:
+def test_every_declared_dependency_is_imported(name: str) -> None:
     reached = closure(name)
     idle = {dep for dep in code_deps(name) if not any(f.is_relative_to(dep) for f in reached)}
     assert not idle
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_params_are_the_sections_that_the_stage_reads(name: str) -> None:
-    """`runtime` changes speed alone; where `dataset.root` lies is no result of any stage but `index`."""
+def test_every_section_that_a_stage_reads_is_declared(name: str) -> None:
+    """Except `runtime`, which changes no output, and `dataset.root` outside the stage `index`."""
     declared = {entry.split(".")[0] for entry in STAGES[name].get("params", [])}
     files = {f for f in closure(name) if f.parent.name == "stages" and f.stem.startswith("_")}
     shared = set().union(*map(sections_read, files)) - {"dataset"}
     assert declared == (shared | sections_read(ROOT / "stages" / f"{name}.py")) - {"runtime"}
 
 
-def test_code_that_is_imported_by_name_is_known() -> None:
-    """An import that the source does not show would escape the tests above.
+def test_dynamic_imports_are_known() -> None:
+    """The tests above cannot see dynamic imports.
 
-    `sections` imports every `params.py`: it validates sections that the stage does not read, which
-    can stop the stage but not change its outputs. `open_log` imports other people's packages.
+    `sections` imports every `params.py` to validate all sections. This can stop a stage but does
+    not change its outputs. `open_log` imports third-party packages.
     """
     files = {
         str(file.relative_to(ROOT))
@@ -73,8 +73,8 @@ def test_code_that_is_imported_by_name_is_known() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_files_are_those_of_the_help_text(name: str) -> None:
-    """Whoever reads --help learns of every data file that DVC knows of, braces like {a,b} written out."""
+def test_the_help_text_names_every_declared_file(name: str) -> None:
+    """The help text of a stage names every data file that dvc.yaml declares for it."""
     declared = {
         p for key in ("deps", "outs", "metrics", "plots") for p in paths(STAGES[name].get(key, []))
     }
@@ -87,9 +87,8 @@ def test_files_are_those_of_the_help_text(name: str) -> None:
         if path.endswith(".py") or path.startswith(("$", "tris_core")):
             continue
         place, stem = str(Path(path).parent), Path(path).stem
-        assert path in text or (place in text and stem in text), (
-            f"--help of {name} does not name {path}"
-        )
+        named = path in text or (place in text and stem in text)
+        assert named, f"--help of {name} does not name {path}"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -100,7 +99,7 @@ def test_help_states_inputs_outputs_and_steps(name: str) -> None:
     assert all(word in result.output for word in ("Input", "Output", "1. "))
 
 
-def test_only_evaluation_opens_the_truth() -> None:
+def test_only_evaluation_reads_the_ground_truth() -> None:
     readers = {n for n in NAMES if "data/truth.parquet" in paths(STAGES[n]["deps"])}
     assert readers == {"evaluate_step1", "evaluate_labels", "evaluate_step2", "draw_sheets"}
     for name in set(NAMES) - readers - {"evaluate_prms"}:
@@ -111,7 +110,7 @@ OPEN_CLIP = {"baselines.py", "bpe.py", "towers.py", "sources.py", "train_clip.py
              "scorer.py", "scores.py", "training.py"}  # fmt: skip
 
 
-def test_library_knows_nothing_of_the_pipeline() -> None:
+def test_the_library_does_not_depend_on_the_pipeline() -> None:
     for file in (ROOT / "tris_core").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
@@ -123,7 +122,7 @@ def test_library_knows_nothing_of_the_pipeline() -> None:
             assert file.name in OPEN_CLIP or "open_clip" not in roots, file
 
 
-def test_params_are_the_shapes_preset() -> None:
+def test_params_yaml_is_the_shapes_preset() -> None:
     assert (ROOT / "params.yaml").read_text() == (ROOT / "presets" / "shapes.yaml").read_text()
 
 

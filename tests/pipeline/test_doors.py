@@ -1,4 +1,4 @@
-"""Results made elsewhere in the place of a stage's own: checked, copied, and what they make unnecessary is passed over."""
+"""Supplied results replace those of a stage. They are checked and copied; unneeded stages skip."""
 
 import shutil
 from collections.abc import Callable
@@ -21,10 +21,9 @@ import stages.train_irn
 import stages.train_step1
 import stages.train_step2
 from stages._artifacts import read_clip
-from tests.support.closure import ROOT
 from tests.support.hub import put
-from tests.support.in_process import run
-from tests.support.tiny_refer import TinyRefer
+from tests.support.in_process import enter, run, write_params
+from tests.support.tiny_refer import TinyRefer, dataset_params
 from tests.support.tiny_released import BUILDERS, released, small
 from tris_core.clip.towers import pyramid_channels, stage_channels
 from tris_core.data.rle import encode
@@ -40,24 +39,15 @@ TRAINED = {
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder with the index, the packed images and the CLIPs of a tiny data set."""
+    """A working directory with the index, the packed images and the CLIPs of a tiny data set."""
     base = tmp_path_factory.mktemp("doors")
     TinyRefer().write(base / "root")
     folder = base / "work"
     folder.mkdir()
-    content = YAML().load(ROOT / "presets" / "shapes.yaml")
-    content["dataset"] = {
-        "name": "refcocog",
-        "split_by": "umd",
-        "root": str(base / "root"),
-        "annotations": "refer/refcocog",
-    }
-    content["pack_images"]["size"] = 64
-    YAML().dump(content, folder / "params.yaml")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stages._stage.end_with_parent", lambda: None)
+        enter(patch, folder)
         patch.setenv("TRIS_SCRATCH", str(base / "scratch"))
-        patch.chdir(folder)
+        write_params({"dataset": dataset_params(base / "root"), "pack_images": {"size": 64}})
         for module in (stages.index, stages.pack_images, stages.prepare_clip):
             run(module)
     return folder
@@ -65,7 +55,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it to work in."""
+    """A copy of the prepared working directory."""
     monkeypatch.setattr("stages._stage.end_with_parent", lambda: None)
     shutil.copytree(prepared, tmp_path / "work")
     monkeypatch.chdir(tmp_path / "work")
@@ -80,6 +70,7 @@ def set_param(parameter: str, value: object) -> None:
 
 
 def refuse(module: Any, *words: str) -> None:
+    """Run a stage, which must fail with these words."""
     result = CliRunner().invoke(module.app, [])
     assert result.exit_code == 1, result.output
     assert "Traceback" not in result.output
@@ -88,21 +79,18 @@ def refuse(module: Any, *words: str) -> None:
 
 
 def responses() -> pd.DataFrame:
-    """Maps of the six sentences of the tiny data set, not in the index's order."""
+    """Maps of the six sentences of the tiny data set, in another order than the index."""
     rng = np.random.default_rng(0)
     maps = [rng.normal(size=6).astype(np.float32) for _ in range(6)]
     return pd.DataFrame({"expression_id": [5, 0, 4, 3, 2, 1], "height": 2, "width": 3, "map": maps})
 
 
 def labels() -> pd.DataFrame:
-    """Pseudo-labels of the two training refs (images of 40 x 60 pixels)."""
+    """Pseudo-labels of the two training refs, on an image of 40 x 60 pixels."""
     masks = {11: np.arange(2400).reshape(40, 60) % 7 == 0, 10: np.ones((40, 60), bool)}
-    return pd.DataFrame(
-        [
-            {"ref_id": i, "height": 40, "width": 60, "counts": encode(mask)}
-            for i, mask in masks.items()
-        ]
-    )
+    size = {"height": 40, "width": 60}
+    rows = [{"ref_id": i, **size, "counts": encode(mask)} for i, mask in masks.items()]
+    return pd.DataFrame(rows)
 
 
 def test_supplied_responses_are_joined_with_the_index(place: Path) -> None:
@@ -115,14 +103,8 @@ def test_supplied_responses_are_joined_with_the_index(place: Path) -> None:
         assert np.array_equal(written.at[row.expression_id, "map"], row.map)
     assert written["ref_id"].to_dict() == {0: 10, 1: 11, 2: 11, 3: 13, 4: 12, 5: 12}
     assert written["image_id"].to_dict() == {0: 70, 1: 70, 2: 70, 3: 70, 4: 7, 5: 7}
-    assert written["split"].to_dict() == {
-        0: "train",
-        1: "train",
-        2: "train",
-        3: "testA",
-        4: "val",
-        5: "val",
-    }
+    splits = ["train", "train", "train", "testA", "val", "val"]
+    assert written["split"].to_dict() == dict(enumerate(splits))
 
 
 def with_value(column: str, row: int, value: object) -> Callable[[pd.DataFrame], pd.DataFrame]:
@@ -166,7 +148,7 @@ def with_value(column: str, row: int, value: object) -> Callable[[pd.DataFrame],
         ),
     ],
 )
-def test_responses_that_do_not_fit_are_refused(
+def test_invalid_responses_are_refused(
     place: Path, change: Callable[[pd.DataFrame], pd.DataFrame], words: list[str]
 ) -> None:
     change(responses()).to_parquet("theirs.parquet", index=False)
@@ -175,7 +157,7 @@ def test_responses_that_do_not_fit_are_refused(
     assert not Path("data/responses.parquet").exists()
 
 
-def test_a_file_that_is_no_table_is_refused(place: Path) -> None:
+def test_a_file_that_is_not_a_table_is_refused(place: Path) -> None:
     set_param("dump_responses.from", "nowhere.parquet")
     refuse(stages.dump_responses, "nowhere.parquet: no such file")
     Path("text.parquet").write_text("no table")
@@ -210,7 +192,7 @@ def test_supplied_pseudo_labels_are_copied_in_order(place: Path) -> None:
         (lambda t: t.assign(counts="text"), ["column counts is", "expected bytes"]),
     ],
 )
-def test_pseudo_labels_that_do_not_fit_are_refused(
+def test_invalid_pseudo_labels_are_refused(
     place: Path, change: Callable[[pd.DataFrame], pd.DataFrame], words: list[str]
 ) -> None:
     change(labels()).to_parquet("theirs.parquet", index=False)
@@ -219,7 +201,7 @@ def test_pseudo_labels_that_do_not_fit_are_refused(
     assert not Path("data/pseudo_labels.parquet").exists()
 
 
-def test_what_supplied_responses_make_unnecessary_leaves_a_marker(place: Path) -> None:
+def test_with_supplied_responses_step1_is_skipped(place: Path) -> None:
     set_param("dump_responses.from", "theirs.parquet")
     assert "not trained, dump_responses.from is theirs.parquet" in run(stages.train_step1)
     assert [path.name for path in Path("models/step1").iterdir()] == ["config.json"]
@@ -231,14 +213,11 @@ def test_what_supplied_responses_make_unnecessary_leaves_a_marker(place: Path) -
     )
 
 
-def test_what_supplied_pseudo_labels_make_unnecessary_leaves_markers(place: Path) -> None:
+def test_with_supplied_pseudo_labels_crf_and_irn_are_skipped(place: Path) -> None:
     set_param("refine.from", "theirs.parquet")
     run(stages.crf_seeds)
-    assert list(pd.read_parquet("data/crf_seeds.parquet").columns) == [
-        "ref_id",
-        "image_id",
-        "label",
-    ]
+    columns = ["ref_id", "image_id", "label"]
+    assert list(pd.read_parquet("data/crf_seeds.parquet").columns) == columns
     run(stages.train_irn)
     assert Path("metrics/curves/irn.csv").read_text() == "step,total\n"
     set_param("refine.from", None)
@@ -247,26 +226,21 @@ def test_what_supplied_pseudo_labels_make_unnecessary_leaves_markers(place: Path
 
 
 def trained(stage: int, size: int, folder: Path) -> Path:
-    """A model folder of random weights with the demo CLIP."""
+    """A model folder with random weights and the demo CLIP."""
     clip = read_clip()["backbone"]
     channels = stage_channels(clip["config"])
     of_clip = {
         1: {"visual_channels": channels[-1], "text_channels": 128},
         2: {"stage_channels": list(pyramid_channels(clip)[1:])},
     }
-    text = {"max_tokens": 20, "overflow": "cut"}
-    config = {
-        "clip": clip,
-        "text": text,
-        "size": size,
-        "model": {**TRAINED[stage], **of_clip[stage]},
-    }
+    text, model = {"max_tokens": 20, "overflow": "cut"}, {**TRAINED[stage], **of_clip[stage]}
+    config = {"clip": clip, "text": text, "size": size, "model": model}
     save_model(folder, BUILDERS[stage](config).state_dict(), config)
     return folder
 
 
 @pytest.mark.parametrize(("stage", "module"), [(1, stages.train_step1), (2, stages.train_step2)])
-def test_weights_trained_elsewhere_are_copied(place: Path, stage: int, module: Any) -> None:
+def test_supplied_weights_are_copied(place: Path, stage: int, module: Any) -> None:
     theirs = trained(stage, 64, Path("theirs"))
     set_param(f"train_step{stage}.weights", "theirs")
     assert "not trained" in run(module)
@@ -291,7 +265,7 @@ def test_weights_of_another_size_or_step_are_refused(place: Path) -> None:
     assert not Path("models/step1").exists()
 
 
-def test_weights_of_the_hub_come_from_its_cache(
+def test_weights_from_the_hub_come_from_its_cache(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -304,7 +278,7 @@ def test_weights_of_the_hub_come_from_its_cache(
         refuse(module, f"{location}: trained on squares of 320 pixels, not 64")
 
 
-def test_random_weights_are_warned_of(place: Path) -> None:
+def test_random_clip_weights_cause_a_warning(place: Path) -> None:
     set_param("prepare_clip.backbone", "convnext_tiny")
     set_param("prepare_clip.backbone_weights", "random")
     assert "WARNING: the backbone's weights are random" in run(stages.prepare_clip)

@@ -1,4 +1,4 @@
-"""docs/experiments.md and the script that queues its tables: every line names parameters and stages that exist."""
+"""docs/experiments.md and its queue script name only parameters and stages that exist."""
 
 import os
 import re
@@ -23,7 +23,7 @@ NAMES = {
 
 
 def queued(tables: list[str], folder: Path) -> list[list[str]]:
-    """What the script calls `uv` with."""
+    """The arguments of every call of `uv` that the script makes."""
     calls = folder / "calls"
     (folder / "uv").write_text(
         f'#!/bin/sh\nfor word; do printf "%s\\n" "$word"; done >> {calls}\necho ---- >> {calls}\n'
@@ -35,7 +35,7 @@ def queued(tables: list[str], folder: Path) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("table", NAMES)
-def test_a_table_is_queued_as_written(table: str, tmp_path: Path) -> None:
+def test_a_table_is_queued_completely(table: str, tmp_path: Path) -> None:
     calls = queued([table], tmp_path)
     assert [call[call.index("-n") + 1] for call in calls] == NAMES[table]
     for call in calls:
@@ -43,23 +43,21 @@ def test_a_table_is_queued_as_written(table: str, tmp_path: Path) -> None:
         assert "train_step1.seed=0,1,2" in call
 
 
-def test_tables_together(tmp_path: Path) -> None:
+def test_several_tables_can_be_queued_together(tmp_path: Path) -> None:
     assert len(queued(list(NAMES), tmp_path)) == sum(map(len, NAMES.values()))
 
 
-def test_no_table_is_refused() -> None:
-    done = subprocess.run(
-        ["bash", ROOT / "docs" / "queue_tables.sh"], capture_output=True, text=True
-    )
+def test_the_script_asks_for_a_table() -> None:
+    command = ["bash", ROOT / "docs" / "queue_tables.sh"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode != 0
     assert "which tables" in done.stderr
 
 
 def test_parameters_and_stages_exist(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "experiments.md").read_text()
-    single = [
-        shlex.split(line) for line in re.findall(r"^uv run (?:dvc exp run .*)$", text, re.MULTILINE)
-    ]
+    lines = re.findall(r"^uv run (?:dvc exp run .*)$", text, re.MULTILINE)
+    single = [shlex.split(line) for line in lines]
     for call in [*queued(list(NAMES), tmp_path), *(call[1:] for call in single)]:
         assignments = [word for before, word in pairwise(call) if before == "-S"]
         for path in (assignment.split("=")[0] for assignment in assignments):

@@ -1,18 +1,19 @@
-"""Disturbed in the middle (killed, out of disk, bytes flipped, a loss gone wrong), a run ends where it would have ended.
+"""A disturbed run (killed, disk full, a flipped bit, a NaN loss) recovers to the same results.
 
-`python -m tests.pipeline.kill` kills at random, as often as one likes; here are three of its blows.
+Three fixed kills. `python -m tests.pipeline.kill` kills at random times, any number of times.
 """
 
 import hashlib
 import shutil
 import signal
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 import torch
 from ruamel.yaml import YAML
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 import stages.index
 import stages.pack_images
@@ -24,8 +25,7 @@ from tests.support.closure import ROOT
 from tests.support.full_disk import at_most
 from tests.support.in_process import enter, run, write_params
 from tests.support.project import Project
-from tests.support.tiny_refer import TinyRefer
-from tris_core.runtime.files import sha256_of_file
+from tests.support.tiny_refer import TinyRefer, dataset_params
 
 pytestmark = pytest.mark.timeout(1800)
 KILLED = {
@@ -37,7 +37,7 @@ KILLED = {
 
 @pytest.fixture
 def without_run_cache(project: Project, clean: None) -> Iterator[None]:
-    """DVC remembers no earlier run while a test lasts; the tests that count on its memory find it as it was."""
+    """Hide DVC's run-cache during a test and restore it afterwards."""
     runs, aside = project.folder / ".dvc/cache/runs", project.folder / ".dvc/cache/aside"
     runs.rename(aside)
     yield
@@ -47,21 +47,21 @@ def without_run_cache(project: Project, clean: None) -> Iterator[None]:
 
 @pytest.mark.usefixtures("without_run_cache")
 @pytest.mark.parametrize("stage", KILLED)
-def test_a_killed_stage_is_made_again_to_the_same_bytes(project: Project, stage: str) -> None:
+def test_a_killed_stage_reruns_to_the_same_bytes(project: Project, stage: str) -> None:
     undisturbed = outputs(project), names(project)
-    for _ in range(10):  # workers live for 0.2 s: a blow may fall when their work is done
+    for _ in range(10):  # workers live for 0.2 s, so a kill may come too late
         forget(project, stage)
         if not strike(project, KILLED[stage], "-s", stage):
             break
         check(project, undisturbed)
     else:
-        pytest.fail("it was done before it could be killed, ten times")
+        pytest.fail("ten times the stage finished before it was killed")
     assert stage in project.repro()
     check(project, undisturbed)
 
 
 def forget(project: Project, stage: str) -> None:
-    """Take a stage out of dvc.lock, its outputs out of DVC's cache, and what DVC remembers of runs since the test began."""
+    """Remove a stage from dvc.lock, its outputs from DVC's cache, and the run-cache."""
     shutil.rmtree(project.folder / ".dvc/cache/runs", ignore_errors=True)
     lock = project.folder / "dvc.lock"
     content = YAML(typ="safe").load(lock)
@@ -71,44 +71,48 @@ def forget(project: Project, stage: str) -> None:
     YAML(typ="safe").dump(content, lock)
 
 
-def test_a_flipped_byte_of_an_output_is_noticed_and_one_of_the_cache_is_mended(
-    tmp_path: Path,
-) -> None:
-    project = Project(tmp_path / "project")
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy of the project in which DVC has run the stage `index`."""
+    project = Project(tmp_path_factory.mktemp("indexed") / "project")
     project.repro("index")
-    undisturbed, refs = (
-        (outputs(project), names(project)),
-        project.folder / "data/index/refs.parquet",
-    )
+    return project
+
+
+def test_a_flipped_bit_in_an_output_is_noticed(indexed: Project) -> None:
+    refs = indexed.folder / "data/index/refs.parquet"
     good = refs.read_bytes()
     flip(refs)
-    assert "data/index/refs.parquet" in project.run("dvc", "status", "index")
-    project.repro("index")
+    assert "data/index/refs.parquet" in indexed.run("dvc", "status", "index")
+    indexed.repro("index")
     assert refs.read_bytes() == good
+
+
+def test_a_flipped_bit_in_the_cache_is_repaired_by_the_script(indexed: Project) -> None:
+    undisturbed = outputs(indexed), names(indexed)
+    refs = indexed.folder / "data/index/refs.parquet"
+    good = refs.read_bytes()
     digest = hashlib.md5(good).hexdigest()
-    flip(project.folder / ".dvc/cache/files/md5" / digest[:2] / digest[2:])
+    flip(indexed.folder / ".dvc/cache/files/md5" / digest[:2] / digest[2:])
     refs.unlink()
-    project.repro("index")
-    assert refs.read_bytes() != good, "DVC has learnt to notice: docs/mend_cache.sh can go"
-    assert digest[2:] in project.run("bash", str(ROOT / "docs/mend_cache.sh"))
-    assert project.repro("index") == {"index"}
+    indexed.repro("index")
+    assert refs.read_bytes() != good, "DVC now notices it: docs/mend_cache.sh is not needed"
+    assert digest[2:] in indexed.run("bash", str(ROOT / "docs/mend_cache.sh"))
+    assert indexed.repro("index") == {"index"}
     assert refs.read_bytes() == good
-    check(project, undisturbed)
+    check(indexed, undisturbed)
 
 
-def test_dvc_goes_on_when_its_list_of_locks_that_was_cut_off_is_deleted(
-    project: Project, clean: None
-) -> None:
+def test_deleting_a_truncated_lock_file_lets_dvc_continue(project: Project, clean: None) -> None:
     (project.folder / ".dvc/tmp/rwlock").write_text("")
-    assert "'.dvc/tmp/rwlock'" in project.run("dvc", "repro", check=False), (
-        "DVC writes it whole: `mend_lock` can go"
-    )
+    said = project.run("dvc", "repro", check=False)
+    assert "'.dvc/tmp/rwlock'" in said, "DVC no longer stops: `mend_lock` is not needed"
     mend_lock(project)
     assert project.repro() == set()
 
 
 def flip(path: Path) -> None:
-    """Change one bit of a file, write-protected or not, as a failing disk does."""
+    """Flip one bit of a file, even a write-protected one, as a failing disk does."""
     mode, content = path.stat().st_mode, bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.chmod(0o644)
@@ -118,19 +122,14 @@ def flip(path: Path) -> None:
 
 @pytest.fixture
 def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with a tiny data set that was indexed."""
+    """A working directory with the index of a tiny data set."""
     TinyRefer().write(tmp_path / "root")
     folder = tmp_path / "work"
     folder.mkdir()
     enter(monkeypatch, folder)
     write_params(
         {
-            "dataset": {
-                "name": "refcocog",
-                "split_by": "umd",
-                "root": str(tmp_path / "root"),
-                "annotations": "refer/refcocog",
-            },
+            "dataset": dataset_params(tmp_path / "root"),
             "pack_images": {"size": 64},
             "train_step1": {"steps": 20, "batch": 2, "hidden": 8},
             "runtime": {"checkpoint_seconds": 0.0, "device": "cpu", "workers": 1, "threads": 1},
@@ -140,7 +139,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_full_disk_is_said_plainly_and_leaves_nothing_half_written(prepared: Path) -> None:
+def test_a_full_disk_leaves_no_partial_files(prepared: Path) -> None:
     before = {path: path.read_bytes() for path in Path("data").rglob("*.parquet")}
     for stage in (stages.index, stages.pack_images):
         with at_most(1000):
@@ -153,34 +152,45 @@ def test_a_full_disk_is_said_plainly_and_leaves_nothing_half_written(prepared: P
     assert not list(Path("scratch/images").glob("packing/*"))
 
 
-def test_a_loss_that_is_no_number_stops_with_its_refs_and_the_run_goes_on_to_the_same_bytes(
-    prepared: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run(stages.pack_images)
-    run(stages.prepare_clip)
-    run(stages.train_step1)
-    undisturbed, curve = (
-        sha256_of_file(Path("models/step1/model.safetensors")),
-        Path("metrics/curves/step1.csv").read_bytes(),
-    )
-    shutil.rmtree("models/step1")
-    honest, called = tris_core.step1.training.classification_loss, []
+def train_with_nan_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Result:
+    """Run train_step1 with a classification loss that is NaN at one step (from 1)."""
+    original, steps = tris_core.step1.training.classification_loss, count(1)
 
     def faulty(*arguments: torch.Tensor) -> torch.Tensor:
-        called.append(1)
-        return honest(*arguments) * (float("nan") if len(called) == 13 else 1.0)
+        return original(*arguments) * (float("nan") if next(steps) == step else 1.0)
 
     with monkeypatch.context() as patch:
         patch.setattr(tris_core.step1.training, "classification_loss", faulty)
-        result = CliRunner().invoke(stages.train_step1.app, [])
+        return CliRunner().invoke(stages.train_step1.app, [])
+
+
+@pytest.fixture
+def trainable(prepared: Path) -> Path:
+    """A working directory in which everything before train_step1 has run."""
+    run(stages.pack_images)
+    run(stages.prepare_clip)
+    return prepared
+
+
+@pytest.mark.usefixtures("trainable")
+def test_a_nan_loss_stops_the_training_and_names_its_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = train_with_nan_at(13, monkeypatch)
     assert result.exit_code == 1
-    assert (
-        "train_step1: Step-1: loss not finite at step 13: total nan, cls nan, pos" in result.output
-    )
+    assert "train_step1: Step-1: loss not finite at step 13: total nan, cls nan" in result.output
     assert "its batch: ref_id 1" in result.output
     assert "kept is the checkpoint of step 10" in result.output
     assert "Traceback" not in result.output
     assert not Path("models/step1").exists()
+
+
+@pytest.mark.usefixtures("trainable")
+def test_a_training_resumes_after_a_nan_loss_to_the_same_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, curve = Path("models/step1/model.safetensors"), Path("metrics/curves/step1.csv")
+    run(stages.train_step1)
+    undisturbed = model.read_bytes(), curve.read_bytes()
+    shutil.rmtree("models/step1")
+    assert train_with_nan_at(13, monkeypatch).exit_code == 1
     assert "continuing from step 10" in run(stages.train_step1)
-    assert sha256_of_file(Path("models/step1/model.safetensors")) == undisturbed
-    assert Path("metrics/curves/step1.csv").read_bytes() == curve
+    assert (model.read_bytes(), curve.read_bytes()) == undisturbed

@@ -1,4 +1,4 @@
-"""Two branches that both ran are merged: results of either side are restored, not computed again."""
+"""After merging two branches that both ran, their results are restored, not recomputed."""
 
 import pytest
 
@@ -9,7 +9,7 @@ pytestmark = [pytest.mark.timeout(1800), pytest.mark.usefixtures("clean")]
 
 
 def branch(project: Project, name: str, parameter: str, value: float) -> str:
-    """Run with a changed parameter on a branch of its own; its dvc.lock."""
+    """Run with a changed parameter on a new branch and return its dvc.lock."""
     project.run("git", "checkout", "-qb", name, "main")
     project.run("dvc", "checkout", "-q", "-f")
     project.set(parameter, value)
@@ -18,7 +18,7 @@ def branch(project: Project, name: str, parameter: str, value: float) -> str:
     return (project.folder / "dvc.lock").read_text()
 
 
-def test_merging_two_runs_restores_both_and_runs_only_what_neither_has(project: Project) -> None:
+def test_merging_two_runs_restores_the_results_of_both(project: Project) -> None:
     branch(project, "walk", "refine.exp_times", 2)
     branch(project, "metric", "evaluate_step1.threshold", 0.4)
     merged = project.run("git", "merge", "walk", check=False)
@@ -32,7 +32,7 @@ def test_merging_two_runs_restores_both_and_runs_only_what_neither_has(project: 
     assert "<<<<" not in (project.folder / "dvc.lock").read_text()
 
 
-def test_a_conflict_elsewhere_is_left_to_people(project: Project) -> None:
+def test_other_conflicts_are_left_to_the_user(project: Project) -> None:
     branch(project, "fewer", "refine.exp_times", 2)
     branch(project, "more", "refine.exp_times", 1)
     project.run("git", "merge", "fewer", check=False)

@@ -1,5 +1,6 @@
-"""Pseudo-labels by every refiner, and responses by every baseline, through the stages on a tiny data set."""
+"""Every refiner and every baseline, run through the stages on a tiny data set."""
 
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,12 @@ import torch
 
 import stages.crf_seeds
 import stages.dump_responses
-import stages.index
-import stages.pack_images
-import stages.prepare_clip
 import stages.refine
 import stages.train_irn
 import stages.train_step1
 from stages._artifacts import read_clip
 from tests.support.in_process import enter, run, write_params
-from tests.support.tiny_refer import TinyRefer
+from tests.support.tiny_refer import TinyRefer, dataset_params
 from tests.support.tiny_sam import write_sam
 from tris_core.baselines import BASELINES
 from tris_core.clip.sources import load_clip
@@ -31,13 +29,12 @@ from tris_core.refinement.sam import load_sam, segment
 from tris_core.responses.selected import SelectedMaps
 from tris_core.runtime.parquet import write_table
 
-DATASET = {"name": "refcocog", "split_by": "umd", "root": "root", "annotations": "refer/refcocog"}
 SIZE = 64
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Index, packed images, CLIPs, responses with a blob each, and a selection."""
+    """A working directory with index, packed images, CLIPs, random responses and a PRMS choice."""
     folder = tmp_path_factory.mktemp("refiners")
     TinyRefer().write(folder / "root")
     rng = np.random.default_rng(0)
@@ -48,13 +45,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         enter(patch, folder)
         settings({"dump_responses": {"from": "theirs.parquet"}})
-        for module in (
-            stages.index,
-            stages.pack_images,
-            stages.prepare_clip,
-            stages.dump_responses,
-        ):
-            run(module)
+        for name in ("index", "pack_images", "prepare_clip", "dump_responses"):
+            run(import_module(f"stages.{name}"))
         prms = pd.read_parquet("data/responses.parquet", columns=["ref_id", "expression_id"])
         prms["selected"] = ~prms["ref_id"].duplicated()
         write_table(Path("data/prms.parquet"), prms)
@@ -67,11 +59,11 @@ def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def settings(changes: dict[str, dict[str, object]]) -> None:
-    write_params({"dataset": DATASET, "pack_images": {"size": SIZE}, **changes})
+    write_params({"dataset": dataset_params("root"), "pack_images": {"size": SIZE}, **changes})
 
 
 def refined(changes: dict[str, object]) -> dict[int, np.ndarray]:
-    """Pseudo-labels by ref, the stages before `refine` having nothing to do."""
+    """Pseudo-labels by ref. The stages between PRMS and `refine` have nothing to do."""
     settings({"refine": changes})
     assert f"no seeds, refine.method is {changes['method']}" in run(stages.crf_seeds)
     assert f"not trained, refine.method is {changes['method']}" in run(stages.train_irn)
@@ -107,9 +99,8 @@ def test_crf() -> None:
     labels = refined({"method": "crf", "threshold": 0.35, "crf": {"gt_prob": 0.6, "iterations": 4}})
     image, refs, maps = selected()
     for ref_id, response in zip(refs, maps, strict=True):
-        assert np.array_equal(
-            labels[ref_id], BinaryCRF(image)(response > 0.35, iterations=4, gt_prob=0.6)
-        )
+        expected = BinaryCRF(image)(response > 0.35, iterations=4, gt_prob=0.6)
+        assert np.array_equal(labels[ref_id], expected)
 
 
 def test_sam(place: Path) -> None:
@@ -123,7 +114,7 @@ def test_sam(place: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["dense_clip", "grad_cam"])
-def test_baselines_take_the_place_of_step1(method: str, place: Path) -> None:
+def test_baselines_replace_step1(method: str, place: Path) -> None:
     settings({"dump_responses": {"method": method}})
     assert f"not trained, dump_responses.method is {method}" in run(stages.train_step1)
     before = Path("data/responses.parquet").read_bytes()
@@ -133,26 +124,21 @@ def test_baselines_take_the_place_of_step1(method: str, place: Path) -> None:
     finally:
         Path("data/responses.parquet").write_bytes(before)
     clip = read_clip()
-    images, expressions = (
-        pd.read_parquet("data/index/images.parquet"),
-        pd.read_parquet("data/index/expressions.parquet"),
-    )
-    image_of = expressions.merge(pd.read_parquet("data/index/refs.parquet"), on="ref_id")[
-        "image_id"
-    ]
+    images = pd.read_parquet("data/index/images.parquet")
+    refs = pd.read_parquet("data/index/refs.parquet")
+    expressions = pd.read_parquet("data/index/expressions.parquet")
+    image_of = expressions.merge(refs, on="ref_id")["image_id"]
     packed = PackedImages(
         Path("data/packed.json"), images, Path("root/train2014"), place / "scratch", workers=1
     )
     network = BASELINES[method](load_clip(clip["backbone"]), "demo").eval()
     tokenizer = Tokenizer(clip["backbone"]["vocabulary"])
-    for row, (expression_id, text) in enumerate(
-        expressions[["expression_id", "text"]].itertuples(index=False)
-    ):
-        number = images.index[images["image_id"] == image_of[row]].to_numpy()
+    for expression, image_id in zip(expressions.itertuples(), image_of, strict=True):
+        number = images.index[images["image_id"] == image_id].to_numpy()
+        tokens = tokenizer([expression.text], 20)
         with torch.no_grad():
             vis = network.encode_image(normalise(packed[number]))
-            response = network.respond_pairs(vis, network.encode_text(tokenizer([text], 20)))[0]
+            response = network.respond_pairs(vis, network.encode_text(tokens))[0]
         assert response.std() > 0
-        np.testing.assert_allclose(
-            made[expression_id], response.flatten().numpy(), rtol=1e-3, atol=1e-5
-        )
+        written, expected = made[expression.expression_id], response.flatten().numpy()
+        np.testing.assert_allclose(written, expected, rtol=1e-3, atol=1e-5)

@@ -1,4 +1,4 @@
-"""No command reaches for the network unasked: every stage and `tris predict` run where each attempt fails and is counted."""
+"""Importing any stage and running `tris predict` attempts no network connection."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from tests.support.stages import NAMES
 from tests.support.tiny_models import write_tiny_models
 from tests.support.tiny_refer import TinyRefer
 
-# sitecustomize is imported by Python itself before anything else, in the process and in every Python process it starts.
+# Python imports sitecustomize first, in this process and in every Python process it starts.
 WATCH = """
 import os, socket
 def refuse(*arguments, **options):
@@ -24,6 +24,7 @@ socket.getaddrinfo = socket.gethostbyname = socket.create_connection = refuse
 
 
 def python(folder: Path, *arguments: str) -> str:
+    """Run Python in `folder`, where every attempt to connect fails and is logged in `attempts`."""
     env = {
         **os.environ,
         "ATTEMPTS": str(folder / "attempts"),
@@ -31,14 +32,8 @@ def python(folder: Path, *arguments: str) -> str:
     }
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         env.pop(name, None)
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -47,30 +42,14 @@ def test_stages_and_predict_attempt_no_connection(tmp_path: Path) -> None:
     (tmp_path / "watch").mkdir()
     (tmp_path / "watch" / "sitecustomize.py").write_text(WATCH)
     attempts = tmp_path / "attempts"
-    assert (
-        python(
-            tmp_path,
-            "-c",
-            "import socket, contextlib\nwith contextlib.suppress(OSError): socket.create_connection('x')",
-        )
-        == ""
-    )
-    assert len(attempts.read_text().splitlines()) == 1, "the watch must see an attempt"
+    connect = "with contextlib.suppress(OSError): socket.create_connection('x')"
+    python(tmp_path, "-c", f"import socket, contextlib\n{connect}")
+    assert len(attempts.read_text().splitlines()) == 1, "an attempt must be noticed"
     attempts.unlink()
     photo = TinyRefer().write(tmp_path / "root") / "train2014" / "b.jpg"
     one, two = write_tiny_models(tmp_path)
-    options = [
-        "--image",
-        str(photo),
-        "--text",
-        "left man",
-        "--step1",
-        str(one),
-        "--step2",
-        str(two),
-        "--out",
-        "out",
-    ]
+    options = ["--image", str(photo), "--text", "left man", "--out", "out"]
+    options += ["--step1", str(one), "--step2", str(two)]
     lines = [
         *(f"import stages.{name}" for name in NAMES),
         "from tris_core.cli.main import app",

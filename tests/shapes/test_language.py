@@ -1,4 +1,4 @@
-"""Expressions and captions are read back from their text by a second, naive reader and checked against the scene."""
+"""A second, naive reader parses expressions and captions and checks them against the scene."""
 
 from itertools import permutations
 
@@ -28,7 +28,8 @@ def named(words: str, thing: Thing) -> bool:
     return set(words.split()) <= facts
 
 
-def lies(relation: str, a: Thing, b: Thing) -> bool:
+def related(relation: str, a: Thing, b: Thing) -> bool:
+    """Whether thing `a` has a relation to thing `b`."""
     dx, dy = a.x - b.x, a.y - b.y
     return {
         "to the left of": dx < 0 and -dx > abs(dy),
@@ -39,7 +40,7 @@ def lies(relation: str, a: Thing, b: Thing) -> bool:
 
 
 def most(place: str, scene: Scene, fitting: list[int]) -> list[int]:
-    """Of the things named, the one furthest to a side, if it lies in that half of the picture."""
+    """The fitting thing furthest to a side, if it is in that half of the picture."""
     rank = {
         "on the left": lambda i: scene.width / 2 - scene.things[i].x,
         "on the right": lambda i: scene.things[i].x - scene.width / 2,
@@ -51,7 +52,7 @@ def most(place: str, scene: Scene, fitting: list[int]) -> list[int]:
 
 
 def read(text: str, scene: Scene) -> list[int]:
-    """Indices of the things that a sentence can mean."""
+    """Indices of the things that a sentence can refer to."""
     everything = range(len(scene.things))
     for relation in RELATIONS:
         head, found, landmark = text.partition(f" {relation} the ")
@@ -59,42 +60,28 @@ def read(text: str, scene: Scene) -> list[int]:
             landmarks = [j for j in everything if named(landmark, scene.things[j])]
             assert len(landmarks) == 1, f"{text!r}: {len(landmarks)} landmarks"
             other = scene.things[landmarks[0]]
-            return [
-                i
-                for i in everything
-                if named(head, scene.things[i]) and lies(relation, scene.things[i], other)
-            ]
+            fitting = [i for i in everything if named(head, scene.things[i])]
+            return [i for i in fitting if related(relation, scene.things[i], other)]
     for place in PLACES:
         if text.endswith(f" {place}"):
-            return most(
-                place,
-                scene,
-                [i for i in everything if named(text.removesuffix(place), scene.things[i])],
-            )
+            phrase = text.removesuffix(place)
+            return most(place, scene, [i for i in everything if named(phrase, scene.things[i])])
     return [i for i in everything if named(text, scene.things[i])]
 
 
 @st.composite
 def scenes(draw: st.DrawFn) -> tuple[Scene, np.random.Generator]:
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    few = (
-        tuple(COLORS)[:2],
-        PATTERNS[:2],
-    )  # a small palette makes look-alikes, which need qualifiers
-    palette = (SHAPES[:2], *few) if draw(st.booleans()) else (SHAPES, tuple(COLORS), PATTERNS)
-    return sample_scene(
-        rng,
-        draw(st.integers(184, 216)),
-        draw(st.integers(168, 200)),
-        draw(st.integers(1, 5)),
-        SIZES,
-        palette,
-    ), rng
+    palette = (SHAPES, tuple(COLORS), PATTERNS)
+    if draw(st.booleans()):  # a small palette makes look-alikes, which need qualifiers
+        palette = (SHAPES[:2], tuple(COLORS)[:2], PATTERNS[:2])
+    width, height = draw(st.integers(184, 216)), draw(st.integers(168, 200))
+    return sample_scene(rng, width, height, draw(st.integers(1, 5)), SIZES, palette), rng
 
 
 @settings(max_examples=150, deadline=None)
 @given(scenes())
-def test_every_expression_means_exactly_its_target(
+def test_every_expression_refers_to_its_target_only(
     drawn: tuple[Scene, np.random.Generator],
 ) -> None:
     scene, rng = drawn
@@ -107,6 +94,7 @@ def test_every_expression_means_exactly_its_target(
 
 
 def phrase_holds(part: str, thing: Thing, scene: Scene) -> bool:
+    """Whether a part of a caption, with its place if it names one, is true of a thing."""
     for place in PLACES:
         if part.endswith(f" {place}"):
             half = {
@@ -121,18 +109,18 @@ def phrase_holds(part: str, thing: Thing, scene: Scene) -> bool:
 
 @settings(max_examples=200, deadline=None)
 @given(scenes())
-def test_a_caption_names_only_what_is_there(drawn: tuple[Scene, np.random.Generator]) -> None:
+def test_captions_are_true(drawn: tuple[Scene, np.random.Generator]) -> None:
     scene, rng = drawn
     caption = draw_caption(rng, scene)
     relation = next((relation for relation in RELATIONS if f" {relation} " in caption), "")
     parts = caption.split(f" {relation} ") if relation else caption.split(" and ")
     assert len(scene.things) - 1 <= len(parts) <= len(scene.things)
     assert set(caption.split()) <= set(WORDS)
-    readings = [  # every way to give each part a thing of its own
+    readings = [  # every way to assign a different thing to each part
         things
         for things in permutations(scene.things, len(parts))
         if all(phrase_holds(part, thing, scene) for part, thing in zip(parts, things, strict=True))
-        and (not relation or lies(relation, things[0], things[1]))
+        and (not relation or related(relation, things[0], things[1]))
     ]
     assert readings, caption
 
@@ -141,22 +129,19 @@ def thing(x: float, y: float, color: str = "red", size: float = 70) -> Thing:
     return Thing("star", color, "plain", x, y, size, "", 0.0)
 
 
-def test_a_near_tie_identifies_nothing() -> None:
-    star = Phrase("", "", "", "star")
-    left = Expression(star, place="on the left")
-    assert identifies(Scene(200, 200, (thing(50, 50), thing(150, 50)), 0), left, 0)
-    assert not identifies(
-        Scene(200, 200, (thing(50, 50), thing(60, 150)), 0), left, 0
-    )  # nearly as far left
-    assert not identifies(
-        Scene(200, 200, (thing(95, 50), thing(190, 50)), 0), left, 0
-    )  # nearly in the middle
+def test_near_ties_identify_nothing() -> None:
+    left = Expression(Phrase("", "", "", "star"), place="on the left")
+    clear = Scene(200, 200, (thing(50, 50), thing(150, 50)), 0)
+    nearly_as_far_left = Scene(200, 200, (thing(50, 50), thing(60, 150)), 0)
+    nearly_in_the_middle = Scene(200, 200, (thing(95, 50), thing(190, 50)), 0)
+    assert identifies(clear, left, 0)
+    assert not identifies(nearly_as_far_left, left, 0)
+    assert not identifies(nearly_in_the_middle, left, 0)
 
 
-def test_a_relation_needs_one_landmark() -> None:
-    above = Expression(
-        Phrase("", "", "red", ""), relation="above", landmark=Phrase("", "", "blue", "")
-    )
+def test_a_relation_needs_exactly_one_landmark() -> None:
+    red, blue = Phrase("", "", "red", ""), Phrase("", "", "blue", "")
+    above = Expression(red, relation="above", landmark=blue)
     one = Scene(200, 200, (thing(50, 40), thing(50, 150, "blue")), 0)
     two = Scene(200, 200, (*one.things, thing(150, 150, "blue")), 0)
     assert identifies(one, above, 0)

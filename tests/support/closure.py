@@ -1,4 +1,4 @@
-"""What a stage reaches, read from the source: project modules, and sections of params.yaml."""
+"""Modules and sections of params.yaml that a stage uses, found in the source code."""
 
 import ast
 from pathlib import Path
@@ -8,7 +8,7 @@ PACKAGES = ("stages", "tris_core")
 
 
 def _files_of(module: str) -> set[Path]:
-    """The file of a module and the `__init__.py` of every package it is in, empty ones left out."""
+    """The file of a module and the non-empty `__init__.py` files of its packages."""
     parts = module.split(".")
     places = [ROOT.joinpath(*parts[: n + 1]) for n in range(len(parts))]
     files = [place / "__init__.py" for place in places] + [places[-1].with_suffix(".py")]
@@ -16,7 +16,7 @@ def _files_of(module: str) -> set[Path]:
 
 
 def imports_of(file: Path) -> set[Path]:
-    """Project files that a file imports, at its top or inside a function."""
+    """Project files that a file imports, at module level or inside functions."""
     found: set[Path] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -32,7 +32,7 @@ def imports_of(file: Path) -> set[Path]:
 
 
 def closure(stage: str) -> set[Path]:
-    """The stage's own file and every project file it reaches by imports."""
+    """The stage's own file and all project files that it imports, directly or indirectly."""
     reached, waiting = set(), [ROOT / "stages" / f"{stage}.py"]
     while waiting:
         file = waiting.pop()
@@ -43,7 +43,7 @@ def closure(stage: str) -> set[Path]:
 
 
 def sections_read(file: Path) -> set[str]:
-    """Keys of the sections whose class the file passes to `run.params[...]`."""
+    """Keys of the sections that the file reads as `run.params[...]`."""
     classes = {
         node.slice.id
         for node in ast.walk(ast.parse(file.read_text()))

@@ -1,4 +1,4 @@
-"""A disk that is full after so many bytes of any file, for this process: what needs no root and no disk."""
+"""Simulate a full disk for this process by a limit on the size of its files."""
 
 import resource
 import signal
@@ -8,11 +8,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def at_most(size: int) -> Iterator[None]:
-    """Writing a file beyond `size` bytes fails with EFBIG while the block runs."""
-    before, (_, hard) = (
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
-        resource.getrlimit(resource.RLIMIT_FSIZE),
-    )
+    """While the block runs, writing a file beyond `size` bytes fails with EFBIG."""
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
         yield

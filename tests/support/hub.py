@@ -1,4 +1,4 @@
-"""The Hugging Face hub on one machine: its cache as it lies on disk, and as much of its server as a download asks for."""
+"""A local stand-in for the Hugging Face hub: its cache on disk, and a server for downloads."""
 
 import hashlib
 import os
@@ -23,7 +23,10 @@ def put(
     commit: str = MAIN,
     ref: str | None = "main",
 ) -> Path:
-    """A file in a hub's cache as huggingface_hub lays it out: blobs by digest, a link per snapshot, refs that name commits."""
+    """Put a file into a hub cache with the layout of huggingface_hub.
+
+    Blobs are named by digest, snapshots link to blobs, and refs name commits. Returns the link.
+    """
     folder = cache / f"models--{repository.replace('/', '--')}"
     blob = folder / "blobs" / hashlib.sha256(content).hexdigest()
     link = folder / "snapshots" / commit / file
@@ -39,16 +42,19 @@ def put(
 
 @contextmanager
 def serve(files: Mapping[str, tuple[str, bytes]]) -> Iterator[str]:
-    """A server on the loopback address that has the commit and the content of every path. Gives its address."""
+    """Serve `files`, {path: (commit, content)}, on the loopback address and yield its URL."""
 
     class Hub(BaseHTTPRequestHandler):
         def _answer(self, *, body: bool) -> None:
             commit, content = files.get(self.path, (None, b""))
             self.send_response(200 if commit else 404)
-            for name, value in (
-                ("X-Repo-Commit", commit), ("ETag", f'"{hashlib.sha256(content).hexdigest()}"'),
-                ("X-Error-Code", None if commit else "EntryNotFound"), ("Content-Length", str(len(content))),
-            ):  # fmt: skip
+            headers = {
+                "X-Repo-Commit": commit,
+                "X-Error-Code": None if commit else "EntryNotFound",
+                "ETag": f'"{hashlib.sha256(content).hexdigest()}"',
+                "Content-Length": str(len(content)),
+            }
+            for name, value in headers.items():
                 if value is not None:
                     self.send_header(name, value)
             self.end_headers()
@@ -76,7 +82,7 @@ def serve(files: Mapping[str, tuple[str, bytes]]) -> Iterator[str]:
 def run_fetch(
     location: str, endpoint: str, cache: Path, *, offline: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """`tris fetch` in a process of its own: huggingface_hub reads these settings when it is imported."""
+    """Run `tris fetch` in a new process: huggingface_hub reads these settings on import."""
     place = {
         "HF_ENDPOINT": endpoint,
         "HF_HUB_CACHE": str(cache),

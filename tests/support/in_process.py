@@ -1,4 +1,4 @@
-"""Stages run inside the test's own process, in a folder of its own: no DVC, and no start-up per stage."""
+"""Run stages in the test's own process, without DVC and without start-up time."""
 
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +12,7 @@ from tests.support.closure import ROOT
 
 
 def enter(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Make `folder` the one that stages run in, its scratch folder inside it."""
+    """Make `folder` the working directory of stages, with a scratch folder inside it."""
     patch.setattr("stages._stage.end_with_parent", lambda: None)
     patch.setenv("TRIS_SCRATCH", str(folder / "scratch"))
     patch.chdir(folder)
@@ -21,7 +21,7 @@ def enter(patch: pytest.MonkeyPatch, folder: Path) -> None:
 def write_params(
     changes: dict[str, dict[str, Any]], *, preset: str = "shapes", folder: Path = Path()
 ) -> dict[str, Any]:
-    """`folder`/params.yaml: the preset with some values of some sections changed. Returns its content."""
+    """Write `folder`/params.yaml, a preset with some values changed, and return its content."""
     params = YAML().load(ROOT / "presets" / f"{preset}.yaml")
     for section, values in changes.items():
         params[section].update(values)
@@ -31,7 +31,7 @@ def write_params(
 
 
 def run(stage: ModuleType) -> str:
-    """What a module of `stages` says; it must end well."""
+    """Run a module of `stages`, which must succeed, and return its output."""
     result = CliRunner().invoke(stage.app, [], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output

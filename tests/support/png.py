@@ -1,4 +1,4 @@
-"""TODO."""
+"""Tiny PNG files whose header may claim any size."""
 
 import struct
 import zlib
@@ -9,7 +9,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png(width: int, height: int) -> bytes:
-    """A greyscale PNG of a few hundred bytes whose header says whatever is asked, and whose pixels are zeros."""
+    """A greyscale PNG of a few hundred bytes whose header claims `width` x `height` pixels."""
     pixels = zlib.compress(bytes(1 << 16), 9)
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return (

@@ -1,4 +1,4 @@
-"""A copy of the project in a folder of its own, with parameters that finish in seconds."""
+"""A copy of the project in its own folder, with parameters that finish in seconds."""
 
 import os
 import shutil
@@ -34,7 +34,7 @@ TINY: dict[str, dict[str, Any]] = {
 
 
 class Project:
-    """Runs commands in the copy; remembers where its scratch folder is."""
+    """The copy, a git repository. Its scratch folder is beside it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.scratch = folder, folder.parent / f"{folder.name}-scratch"
@@ -56,11 +56,8 @@ class Project:
     @property
     def env(self) -> dict[str, str]:
         bin_folder = str(Path(sys.executable).parent)
-        names = {
-            f"GIT_{who}_{what}": "tris"
-            for who in ("AUTHOR", "COMMITTER")
-            for what in ("NAME", "EMAIL")
-        }
+        roles, fields = ("AUTHOR", "COMMITTER"), ("NAME", "EMAIL")
+        names = {f"GIT_{role}_{field}": "tris" for role in roles for field in fields}
         own = {
             "PATH": f"{bin_folder}:{os.environ['PATH']}",
             "TRIS_SCRATCH": str(self.scratch),
@@ -73,13 +70,12 @@ class Project:
             command, cwd=self.folder, env=self.env, capture_output=True, text=True, check=False
         )
         if check and done.returncode:
-            raise AssertionError(
-                f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
-            )
+            status = f"{' '.join(command)} exited with {done.returncode}"
+            raise AssertionError(f"{status}\n{done.stdout}\n{done.stderr}")
         return done.stdout + done.stderr
 
     def repro(self, *arguments: str) -> set[str]:
-        """`dvc repro`; returns the stages that ran."""
+        """Run `dvc repro` and return the stages that ran."""
         return ran(self.run("dvc", "repro", *arguments))
 
     def set(self, parameter: str, value: Any) -> None:
@@ -98,7 +94,6 @@ class Project:
 
 
 def ran(output: str) -> set[str]:
-    """Names of the stages that a DVC command ran (not those it took from the cache)."""
-    return {
-        line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")
-    }
+    """Names of the stages that a DVC command ran. Stages restored from the cache do not count."""
+    lines = output.splitlines()
+    return {line.split("'")[1] for line in lines if line.startswith("Running stage '")}

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The stages as dvc.yaml declares them."""
 
 from ruamel.yaml import YAML
 

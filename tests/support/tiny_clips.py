@@ -1,4 +1,4 @@
-"""TODO."""
+"""Configurations of tiny CLIPs, one per kind of image tower."""
 
 from typing import Any
 

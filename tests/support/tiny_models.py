@@ -1,4 +1,4 @@
-"""Step-1 and Step-2 of a few thousand random weights, in folders as training writes them."""
+"""Step-1 and Step-2 with a few thousand random weights, in the model folders of training."""
 
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def _configs() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def write_tiny_models(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[Path, Path]:
-    """`folder`/step1 and `folder`/step2. Batch statistics are random too, so that maps differ from place to place."""
+    """Write `folder`/step1 and `folder`/step2 and return their paths."""
     one, two = _configs()
     for name, model, config in (("step1", build_step1(one), one), ("step2", build_step2(two), two)):
         _roughen(model)
@@ -55,9 +55,8 @@ def write_tiny_models(folder: Path, dtype: torch.dtype = torch.float32) -> tuple
 
 
 def _roughen(model: nn.Module) -> None:
-    generator = torch.Generator().manual_seed(
-        3
-    )  # maps of either step are neither all zero nor flat
+    """Add noise to all matrices, so that the maps of both steps are neither zero nor flat."""
+    generator = torch.Generator().manual_seed(3)
     for parameter in model.parameters():
         if parameter.ndim > 1:
             with torch.no_grad():

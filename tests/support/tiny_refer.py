@@ -1,4 +1,4 @@
-"""A tiny data set in refer's layout, small enough to know by heart, and easily broken."""
+"""A tiny data set in refer's layout. Tests change its rows before writing it."""
 
 import json
 import pickle
@@ -44,9 +44,15 @@ def annotation(ann_id: int, image_id: int, segmentation: Any) -> Row:
     }
 
 
+def dataset_params(root: Path | str) -> dict[str, str]:
+    """The section `dataset` of params.yaml for a `TinyRefer` written to `root`."""
+    annotations = "refer/refcocog"
+    return {"name": "refcocog", "split_by": "umd", "root": str(root), "annotations": annotations}
+
+
 @dataclass
 class TinyRefer:
-    """Three images (one greyscale, one that no ref uses), four refs, six sentences. Change the rows, then `write`."""
+    """Three images (one greyscale, one without refs), four refs, six sentences."""
 
     images: list[Row] = field(
         default_factory=lambda: [
@@ -82,10 +88,8 @@ class TinyRefer:
         rng = np.random.default_rng(0)
         for row in TinyRefer().images:
             pixels = rng.integers(0, 255, (row["height"], row["width"], 3), dtype=np.uint8)
-            image = Image.fromarray(pixels).convert(
-                "L" if row["file_name"] == "grey.jpg" else "RGB"
-            )
-            image.save(photos / row["file_name"])
+            mode = "L" if row["file_name"] == "grey.jpg" else "RGB"
+            Image.fromarray(pixels).convert(mode).save(photos / row["file_name"])
         instances = {
             "images": self.images,
             "annotations": self.annotations,

@@ -1,4 +1,4 @@
-"""TODO."""
+"""A tiny data set in ReferIt's layout. Tests change its rows before writing it."""
 
 import pickle
 from pathlib import Path
@@ -14,6 +14,7 @@ FOLDER = "referit/annotations"
 
 
 def runs(*area: slice) -> dict[str, Any]:
+    """An RLE mask with at most one rectangle."""
     mask = np.zeros((HEIGHT, WIDTH), bool)
     if area:
         mask[area] = True
@@ -32,7 +33,7 @@ def row(image_id: str, query: str, sen_id: int, *segmentation: dict[str, Any]) -
 
 
 class Tiny:
-    """Two images and three annotations to train on, one of which lies on an image of the test split, and one to test."""
+    """Two images, three training annotations (one on a test image) and one test annotation."""
 
     def __init__(self) -> None:
         square = runs(slice(2, 6), slice(3, 9))

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Tiny checkpoints in the format of the authors' release."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ STEP2 = {"stage_channels": [32, 64, 128, 256], "text_width": 64, "width": 8}
 
 
 def released(state: dict[str, Tensor], path: Path, *, prefix: str = "") -> Path:
-    """Save weights as the authors' training script does."""
+    """Save weights in the format of the authors' training script."""
     groups = [
         {"lr": 1e-7, "initial_lr": 5e-6, "weight_decay": 0.01, "params": [0, 1, 2]},
         {"lr": 1e-6, "initial_lr": 5e-5, "weight_decay": 0.01, "params": [3]},
@@ -49,6 +49,7 @@ def released(state: dict[str, Tensor], path: Path, *, prefix: str = "") -> Path:
 
 
 def formula_state(which: str) -> dict[str, Tensor]:
+    """Full-size weights of a released network, computed by formula."""
     named = weights({f"{which}.{key}": shape for key, shape in SHAPES[which].items()})
     return {
         key.removeprefix(f"{which}."): torch.from_numpy(np.asarray(value))
@@ -57,17 +58,19 @@ def formula_state(which: str) -> dict[str, Tensor]:
 
 
 def small(stage: int) -> dict[str, Tensor]:
-    model = build_step1({"clip": {"config": CLIP}, "model": STEP1}) if stage == 1 else None
-    return (model or build_step2({"clip": {"config": CLIP}, "model": STEP2})).state_dict()
+    """Random weights of a tiny Step-1 (`stage` 1) or Step-2 (`stage` 2)."""
+    model = {1: STEP1, 2: STEP2}[stage]
+    return BUILDERS[stage]({"clip": {"config": CLIP}, "model": model}).state_dict()
 
 
 def imported(file: Path, out: Path, *options: str) -> str:
+    """Run `tris import-weights`, which must succeed, and return its output."""
     result = CliRunner().invoke(app, ["import-weights", str(file), "--out", str(out), *options])
     assert result.exit_code == 0, result.output
     return result.output
 
 
 def folder_config(**changes: Any) -> dict[str, Any]:
-    """`config.json` of a Step-1 folder of this network."""
+    """config.json of a model folder with this Step-1."""
     clip, text = {"config": CLIP, "vocabulary": None}, {"max_tokens": 9, "overflow": "keep_eot"}
     return {"clip": clip, "text": text, "size": 96, "model": STEP1, **changes}
