@@ -1,10 +1,11 @@
-"""The whole pipeline under DVC, on tiny data: it runs, repeats, resumes, and reruns exactly what a change invalidates."""
+"""The whole pipeline under DVC on tiny data: it runs, resumes, and reruns only what changed."""
 
 import json
 import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -18,51 +19,57 @@ TRAININGS = {"train_step1", "train_irn", "train_step2"}
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.usefixtures("clean")]
 
 
-def test_first_run_made_everything(project: Project) -> None:
-    index = {
-        name: pd.read_parquet(project.folder / f"data/index/{name}.parquet")
-        for name in ("refs", "expressions")
-    }
-    predictions = pd.read_parquet(project.folder / "data/predictions.parquet")
-    responses = pd.read_parquet(project.folder / "data/responses.parquet")
-    everything = set(index["expressions"]["expression_id"])
-    assert set(predictions["expression_id"]) == set(responses["expression_id"]) == everything
-    prms = pd.read_parquet(project.folder / "data/prms.parquet")
-    assert prms.groupby("ref_id")["selected"].sum().eq(1).all()
-    assert set(prms["expression_id"]) == everything
-    labels = pd.read_parquet(project.folder / "data/pseudo_labels.parquet")
-    train = index["refs"].query("split == 'train'")["ref_id"]
-    assert sorted(labels["ref_id"]) == sorted(train)
-    for name in ("step1", "step2"):
-        metrics = json.loads((project.folder / f"metrics/{name}.json").read_text())
-        assert list(metrics) == ["train", "val", "test"]
-        assert all(0 <= value <= 1 for split in metrics.values() for value in split.values())
-        records = pd.read_parquet(project.folder / f"data/evaluation/{name}/records.parquet")
-        val = records[records["split"] == "val"]
-        assert metrics["val"]["mIoU"] == pytest.approx(
-            (val["intersection"] / val["union"].clip(lower=1)).mean(), abs=1e-4
-        )
+def table(project: Project, name: str) -> pd.DataFrame:
+    return pd.read_parquet(project.folder / f"data/{name}.parquet")
+
+
+@pytest.mark.parametrize("name", ["responses", "prms", "predictions"])
+def test_every_expression_has_a_row(name: str, project: Project) -> None:
+    everything = table(project, "index/expressions")["expression_id"]
+    assert sorted(table(project, name)["expression_id"]) == sorted(everything)
+
+
+def test_prms_selects_one_expression_per_ref(project: Project) -> None:
+    assert table(project, "prms").groupby("ref_id")["selected"].sum().eq(1).all()
+
+
+def test_every_training_ref_has_a_pseudo_label(project: Project) -> None:
+    train = table(project, "index/refs").query("split == 'train'")["ref_id"]
+    assert sorted(table(project, "pseudo_labels")["ref_id"]) == sorted(train)
+
+
+@pytest.mark.parametrize("step", ["step1", "step2"])
+def test_metrics_are_those_of_the_records(step: str, project: Project) -> None:
+    metrics = json.loads((project.folder / f"metrics/{step}.json").read_text())
+    assert list(metrics) == ["train", "val", "test"]
+    assert all(0 <= value <= 1 for split in metrics.values() for value in split.values())
+    val = table(project, f"evaluation/{step}/records").query("split == 'val'")
+    miou = (val["intersection"] / val["union"].clip(lower=1)).mean()
+    assert metrics["val"]["mIoU"] == pytest.approx(miou, abs=1e-4)
+
+
+def test_every_split_has_a_sheet(project: Project) -> None:
     sheets = {path.name for path in (project.folder / "metrics/sheets").iterdir()}
     assert sheets == {"train.png", "val.png", "test.png"}
-    assert not list((project.scratch / "training").glob("*/checkpoint.pt")), (
-        "resume state goes when a stage is done"
-    )
 
 
-def test_nothing_to_do_the_second_time(project: Project) -> None:
+def test_finished_trainings_leave_no_checkpoints(project: Project) -> None:
+    assert not list((project.scratch / "training").glob("*/checkpoint.pt"))
+
+
+def test_a_second_run_has_nothing_to_do(project: Project) -> None:
     assert project.repro() == set()
     assert "up to date" in project.run("dvc", "status")
 
 
-def test_walk_threshold_reruns_refinement_and_what_follows_and_going_back_nothing(
-    project: Project,
-) -> None:
+def test_a_walk_threshold_reruns_refinement_onwards(project: Project) -> None:
     project.set("refine.threshold", 0.4)
     assert project.repro() == {
-        "refine", "evaluate_labels", "train_step2", "predict_step2", "evaluate_step2", "draw_sheets",
+        "refine", "evaluate_labels",
+        "train_step2", "predict_step2", "evaluate_step2", "draw_sheets",
     }  # fmt: skip
     project.set("refine.threshold", 0.5)
-    assert project.repro() == set()
+    assert project.repro() == set(), "the first value is in the run-cache"
 
 
 @pytest.mark.parametrize(
@@ -76,7 +83,7 @@ def test_walk_threshold_reruns_refinement_and_what_follows_and_going_back_nothin
         ("evaluate_step2.min_box_fraction", 0.05, {"evaluate_step2"}),
     ],
 )
-def test_what_only_speed_truth_or_metrics_use_reruns_no_training(
+def test_parameters_of_speed_and_evaluation_rerun_no_training(
     project: Project, parameter: str, value: object, reruns: set[str]
 ) -> None:
     project.set(parameter, value)
@@ -85,16 +92,14 @@ def test_what_only_speed_truth_or_metrics_use_reruns_no_training(
     assert not again & TRAININGS
 
 
-def test_moved_data_are_indexed_again_and_nothing_else_runs(
-    project: Project, tmp_path: Path
-) -> None:
+def test_moved_data_rerun_only_the_index(project: Project, tmp_path: Path) -> None:
     shutil.copytree(project.folder / "data/shapes", tmp_path / "elsewhere")
     project.set("dataset.root", str(tmp_path / "elsewhere"))
     assert project.repro() == {"index"}
     assert "train_step1" not in project.run("dvc", "status")
 
 
-def test_another_scorer_mask_reruns_from_prms_on(project: Project) -> None:
+def test_another_scorer_mask_reruns_prms_onwards(project: Project) -> None:
     project.set("score_prms.mask", "sigmoid")
     planned = project.run("dvc", "status")
     assert "score_prms" in planned
@@ -102,76 +107,86 @@ def test_another_scorer_mask_reruns_from_prms_on(project: Project) -> None:
     assert "dump_responses" not in planned
 
 
-def test_experiments_leave_the_workspace_alone(project: Project) -> None:
-    out = project.run(
-        "dvc", "exp", "run", "--temp", "-n", "higher", "-S", "predict_step2.threshold=1.5"
-    )
-    assert ran(out) == {"predict_step2", "evaluate_step2", "draw_sheets"}
-    project.run("dvc", "exp", "run", "--queue", "-n", "lower", "-S", "predict_step2.threshold=-1.5")
-    project.run("dvc", "queue", "start")
-    deadline = time.monotonic() + 120
-    while (
-        "Success" not in (status := project.run("dvc", "queue", "status"))
-        and time.monotonic() < deadline
-    ):
+def wait_for_queue(project: Project, seconds: float = 120) -> None:
+    """Wait until a queued experiment has succeeded, at most `seconds`."""
+    deadline = time.monotonic() + seconds
+    while "Success" not in (status := project.run("dvc", "queue", "status")):
         assert "Failed" not in status, project.run("dvc", "queue", "logs", "lower")
+        assert time.monotonic() < deadline, status
         time.sleep(1)
+
+
+def test_experiments_leave_the_workspace_unchanged(project: Project) -> None:
+    experiment, threshold = ["dvc", "exp", "run"], "predict_step2.threshold"
+    out = project.run(*experiment, "--temp", "-n", "higher", "-S", f"{threshold}=1.5")
+    assert ran(out) == {"predict_step2", "evaluate_step2", "draw_sheets"}
+    project.run(*experiment, "--queue", "-n", "lower", "-S", f"{threshold}=-1.5")
+    project.run("dvc", "queue", "start")
+    wait_for_queue(project)
     shown = project.run("dvc", "exp", "show", "--csv")
     assert "higher" in shown
     assert "lower" in shown
     assert project.repro() == set()
 
 
-def test_metrics_read_well_and_compare_between_branches(project: Project) -> None:
-    table = project.run("dvc", "metrics", "show", "--md")
+def test_dvc_shows_the_metrics_of_every_stage(project: Project) -> None:
+    shown = project.run("dvc", "metrics", "show", "--md")
     for name in ("step1", "step2", "prms", "pseudo_labels"):
-        assert f"metrics/{name}.json" in table.replace("\\", "/")
-    assert "val.PointM" in table
+        assert f"metrics/{name}.json" in shown.replace("\\", "/")
+    assert "val.PointM" in shown
+
+
+@pytest.fixture
+def other(project: Project) -> Iterator[dict[str, float]]:
+    """A branch `other` with another Step-1 threshold, checked out; its val metrics in full."""
     project.run("git", "checkout", "-qb", "other")
     project.set("evaluate_step1.threshold", 0.5)
     project.repro()
     project.commit("another threshold")
+    full = json.loads((project.folder / "data/evaluation/step1/metrics.json").read_text())
+    yield full["metrics"]["val"]
+    project.run("git", "checkout", "-qf", "main")
+    project.run("git", "branch", "-qD", "other")
+
+
+@pytest.mark.usefixtures("other")
+def test_dvc_compares_the_metrics_of_branches(project: Project) -> None:
     diff = project.run("dvc", "metrics", "diff", "main", "other", "--md")
-    assert "metrics/step1.json" in diff
-    assert "val.mIoU" in diff
-    assert "Change" in diff
+    assert all(words in diff for words in ("metrics/step1.json", "val.mIoU", "Change"))
     assert max(len(line) for line in diff.splitlines()) < 120
-    check_report(project)
 
 
-def check_report(project: Project) -> None:
-    """`tris report` reads both branches from the cache, whatever is checked out."""
-    full = json.loads((project.folder / "data/evaluation/step1/metrics.json").read_text())[
-        "metrics"
-    ]["val"]
-    said = project.run(
-        "tris", "report", "half=other", "any=main", "--table", "3", "--out", "report.html"
-    )
+def test_a_report_compares_branches(project: Project, other: dict[str, float]) -> None:
+    report = ["tris", "report", "half=other", "any=main"]
+    said = project.run(*report, "--table", "3", "--out", "report.html")
     assert "<table>" in (project.folder / "report.html").read_text()
-    head, _, *rows = said.splitlines()
-    half, any_ = (dict(zip(head.split("|"), row.split("|"), strict=True)) for row in rows)
-    shown = {key.strip(): value.strip() for key, value in half.items()}
-    assert (shown["run"], shown["mIoU"]) == ("half", f"{100 * full['mIoU']:.1f}")
-    assert "[" in next(value for key, value in any_.items() if key.strip() == "mIoU - half")
-    table1 = project.run("tris", "report", "half=other,other", "--table", "1")
-    assert f"{100 * full['mIoU']:.2f} ± 0.00" in table1
-    assert "LAVT's oIoU" in table1
-    written = project.run(
-        "tris", "report", "any=main", "other", "--step", "1", "--html", "page.html"
-    )
-    assert "page.html: " in written
-    page = (project.folder / "page.html").read_text()
-    for words in (
-        "another threshold",
-        "first run",
-        "evaluate_step1.threshold",
-        "Expressions of each kind",
-        "Lost: ",
-    ):
-        assert words in page
+    head, _, *rows = ([cell.strip() for cell in line.split("|")] for line in said.splitlines())
+    half, any_ = (dict(zip(head, row, strict=True)) for row in rows)
+    assert (half["run"], half["mIoU"]) == ("half", f"{100 * other['mIoU']:.1f}")
+    assert "[" in any_["mIoU - half"]
+
+
+def test_a_report_gives_the_spread_over_runs(project: Project, other: dict[str, float]) -> None:
+    said = project.run("tris", "report", "half=other,other", "--table", "1")
+    assert f"{100 * other['mIoU']:.2f} ± 0.00" in said
+    assert "LAVT's oIoU" in said
+
+
+@pytest.mark.usefixtures("other")
+def test_a_report_shows_prms(project: Project) -> None:
     prms = json.loads((project.folder / "metrics/prms.json").read_text())["val"]
-    table4 = project.run("tris", "report", "half=other", "--table", "4")
-    assert all(f"{100 * prms[column]:.2f}" in table4 for column in ("without", "with"))
+    said = project.run("tris", "report", "half=other", "--table", "4")
+    assert all(f"{100 * prms[column]:.2f}" in said for column in ("without", "with"))
+
+
+@pytest.mark.usefixtures("other")
+def test_a_report_page_names_commits_changes_and_losses(project: Project) -> None:
+    report = ["tris", "report", "any=main", "other", "--step", "1", "--html", "page.html"]
+    assert "page.html: " in project.run(*report)
+    page = (project.folder / "page.html").read_text()
+    assert all(words in page for words in ("another threshold", "first run"))
+    assert all(words in page for words in ("evaluate_step1.threshold", "Expressions of each kind"))
+    assert "Lost: " in page
 
 
 def test_a_colleague_pulls_and_reruns_nothing(project: Project, tmp_path: Path) -> None:
@@ -183,29 +198,21 @@ def test_a_colleague_pulls_and_reruns_nothing(project: Project, tmp_path: Path) 
     env = {**project.env, "TRIS_SCRATCH": str(tmp_path / "scratch")}
 
     def dvc(*arguments: str) -> str:
-        done = subprocess.run(
-            ["dvc", *arguments], cwd=clone, env=env, capture_output=True, text=True, check=True
-        )
-        return done.stdout + done.stderr
+        command = ["dvc", *arguments]
+        return subprocess.check_output(command, cwd=clone, env=env, text=True)
 
     dvc("remote", "add", "--local", "-d", "store", str(store))
     dvc("pull", "-q")
     assert ran(dvc("repro")) == set()
-    assert (clone / "models/step2/model.safetensors").read_bytes() == (
-        project.folder / "models/step2/model.safetensors"
-    ).read_bytes()
+    model = "models/step2/model.safetensors"
+    assert (clone / model).read_bytes() == (project.folder / model).read_bytes()
 
 
 def test_plots_show_curves_and_pictures(project: Project) -> None:
     project.run("dvc", "plots", "show", "-o", "page")
     page = (project.folder / "page" / "index.html").read_text()
-    for title in (
-        "Step-1 loss",
-        "Boundary network loss",
-        "Step-2 loss",
-        "Step-1 mIoU against threshold",
-    ):
-        assert title in page
+    assert all(f"{name} loss" in page for name in ("Step-1", "Boundary network", "Step-2"))
+    assert "Step-1 mIoU against threshold" in page
     assert "val.png" in page
     project.run("rm", "-r", "page")
 
@@ -213,14 +220,12 @@ def test_plots_show_curves_and_pictures(project: Project) -> None:
 @pytest.mark.parametrize(
     ("victim", "how", "seed"), [("dvc", signal.SIGKILL, 7), ("stage", signal.SIGTERM, 8)]
 )
-def test_a_killed_training_goes_on_to_the_same_bytes(
+def test_a_killed_training_resumes_to_the_same_bytes(
     project: Project, victim: str, how: signal.Signals, seed: int
 ) -> None:
-    project.set("train_step1.seed", seed)  # never run before: no run-cache can answer
-    checkpoints, model = (
-        project.scratch / "training",
-        project.folder / "models/step1/model.safetensors",
-    )
+    project.set("train_step1.seed", seed)  # a new value, so the run-cache has no result
+    checkpoints = project.scratch / "training"
+    model = project.folder / "models/step1/model.safetensors"
     process = subprocess.Popen(
         ["dvc", "repro", "train_step1"], cwd=project.folder, env=project.env,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -242,16 +247,10 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
     assert not list(checkpoints.glob("*/checkpoint.pt"))
 
 
-def test_a_flipped_bit_in_any_artifact_is_found_by_its_reader(
-    project: Project, tmp_path: Path
-) -> None:
+def test_readers_find_a_flipped_bit_in_any_artifact(project: Project, tmp_path: Path) -> None:
     for name in ("data", "models"):
         shutil.copytree(project.folder / name, tmp_path / name)
     results = bits.attack(tmp_path, times=5, seed=0)
-    assert {
-        "data/truth.parquet",
-        "data/responses.parquet",
-        "models/irn/config.json",
-        "checkpoint.pt",
-    } <= results.keys()
+    data = {"data/truth.parquet", "data/responses.parquet"}
+    assert data | {"models/irn/config.json", "checkpoint.pt"} <= results.keys()
     assert all(tried == found for tried, found in results.values()), results
