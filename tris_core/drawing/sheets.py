@@ -21,7 +21,7 @@ from tris_core.runtime.files import replacing
 
 TITLES = ("image", "response map", "pseudo-label", "prediction", "truth")
 DPI = 100
-BAND = 2**20  # pixels
+BAND = 2**17  # pixels
 PANEL, GAP, MARGIN, HEADER, LINE, ROW_GAP = 280, 10, 18, 36, 25, 16  # pixels
 WIDTH = 2 * MARGIN + len(TITLES) * (PANEL + GAP) - GAP
 SENTENCE_FONT = FontProperties(family="DejaVu Sans", size=12.5)
