@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from tests.fuzz.targets import Target, only_input_errors, targets
 
 NAMES = ("pickle", "refer", "referit", "list", "rle", "masks", "params",
-         "checkpoint", "script", "legacy", "safetensors", "model", "released")  # fmt: skip
+         "checkpoint", "script", "legacy", "safetensors", "model", "released",
+         "list_table", "masks_table", "responses_table", "labels_table")  # fmt: skip
 Made = dict[str, tuple[Target, list[bytes]]]
 
 

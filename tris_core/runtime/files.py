@@ -68,6 +68,21 @@ def check_folder(folder: Path) -> None:
         raise _cannot_create(folder, error) from error
 
 
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """An empty sibling of `path` that only this process uses, removed at the end.
+
+    Siblings of killed processes are removed first.
+    """
+    _sweep(path)
+    folder = _sibling(path)
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        _remove(folder)
+
+
 def _prefix(path: Path) -> str:
     """How siblings of `path` that processes of this host write begin; short enough for any file system."""
     name = path.name.encode(errors="replace")[:100].decode(errors="ignore")
