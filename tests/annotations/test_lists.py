@@ -315,6 +315,27 @@ def test_a_file_that_is_no_list_is_named(
         build_index(tmp_path, "list", "none", name)
 
 
+@pytest.mark.parametrize("which", ["all", "in the schema", "in the chunks"])
+def test_a_parquet_file_whose_names_are_damaged_is_named(which: str, tmp_path: Path) -> None:
+    path = tmp_path / "my.parquet"
+    pq.write_table(pa.table({"image": ["a.png"], "sentence": ["cup"]}), path, store_schema=False)
+    start, *rest = path.read_bytes().split(b"sentence")
+    assert len(rest) >= 2
+    damaged = {
+        "all": [*range(len(rest))],
+        "in the schema": [0],
+        "in the chunks": [*range(1, len(rest))],
+    }[which]
+    names = [b"sent\xffnce" if number in damaged else b"sentence" for number in range(len(rest))]
+    path.write_bytes(
+        start + b"".join(part for pair in zip(names, rest, strict=True) for part in pair)
+    )
+    with pytest.raises(
+        InputError, match=re.escape("my.parquet: ") if which != "in the chunks" else "a.png"
+    ):
+        build_index(tmp_path, "list", "none", "my.parquet")
+
+
 def test_an_unreadable_image_is_named_by_its_first_row(tmp_path: Path) -> None:
     root = write(tmp_path, ROWS)
     (root / "sub/a.png").write_bytes(b"no image")

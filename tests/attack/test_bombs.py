@@ -22,5 +22,12 @@ def test_a_bomb_ends_in_an_error_message(name: str) -> None:
     assert survived(name, result), result
 
 
+def test_the_largest_image_takes_a_few_bytes_per_pixel() -> None:
+    """0.1 GB for the image, 0.1 GB for the models, and at most two more maps or images at a time."""
+    result = attempt("predict: the largest image of mode RGB")
+    assert result["end"] == "read", result
+    assert result["bytes"] < 0.6e9, result
+
+
 def test_the_chosen_bombs_exist() -> None:
     assert set(QUICK) < set(bombs())

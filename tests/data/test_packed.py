@@ -2,10 +2,11 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 import tris_core.data.file_hashes
+import tris_core.data.packed
 from tests.attack import files as attack
 from tests.support.tiny_refer import TinyRefer, annotation, ref, square
 from tris_core.annotations.index import build_index
@@ -258,6 +260,49 @@ def test_processes_that_pack_and_repair_at_once_all_get_their_pictures(data: Dat
         shard.write_bytes(b"")
     with ProcessPoolExecutor(3, mp_context=get_context("fork")) as pool:
         assert list(pool.map(open_it, [data.folder] * 6, lists * 2)) == [True] * 6
+
+
+def test_shards_that_another_process_replaces_are_not_taken_for_its_own(
+    data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after somebody deleted the scratch folder, and its locks with it: a second run packs where the first one does."""
+    real = tris_core.data.packed.map_in_processes
+
+    def meddled(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        for number, result in enumerate(real(*args, **kwargs)):
+            if number == SHARD - 1:
+                (shard,) = data.scratch.rglob("shard-000.npy")
+                shard.unlink()
+                np.save(shard, np.zeros((SHARD, SIZE, SIZE, 3), np.uint8))
+            yield result
+
+    monkeypatch.setattr(tris_core.data.packed, "map_in_processes", meddled)
+    manifest = data.pack([4, 5, 6, 7])
+    monkeypatch.undo()
+    assert data.right(manifest, [4, 5, 6, 7])
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "another run"])
+def test_packing_ends_in_words_when_the_scratch_folder_is_deleted(
+    meanwhile: str, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = tris_core.data.packed.map_in_processes
+
+    def meddled(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        for number, result in enumerate(real(*args, **kwargs)):
+            if number == SHARD - 1:
+                shutil.rmtree(data.scratch)
+                if meanwhile == "another run":
+                    monkeypatch.setattr(tris_core.data.packed, "map_in_processes", real)
+                    others.append(data.pack([8, 9]))
+            yield result
+
+    others: list[Path] = []
+    monkeypatch.setattr(tris_core.data.packed, "map_in_processes", meddled)
+    with pytest.raises(InputError, match="deleted"):
+        data.pack([4, 5, 6, 7])
+    monkeypatch.undo()
+    assert all(data.right(other, [8, 9]) for other in others)
 
 
 @pytest.mark.parametrize("broken", [False, True])

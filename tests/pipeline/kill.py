@@ -199,7 +199,8 @@ def main(
     struck = runs = 0
     while struck < times:
         runs += 1
-        project, done, here = Project(base / f"run{runs}"), False, 0
+        # a copy of the calm run's code: the repository may be edited meanwhile
+        project, done, here = Project(base / f"run{runs}", calm.folder), False, 0
         if power_cuts:
             power.record(project)
         while not done and here < per_run and struck < times:

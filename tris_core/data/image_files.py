@@ -27,15 +27,6 @@ MOST_PIXELS = (
 MOST_SIDE = 2**16 - 1  # JPEG's; resizing takes memory in proportion to the longer side
 UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 ORIENTATION = 0x0112
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # what displays a picture of that EXIF orientation upright
 
 
 def readable_formats() -> list[str]:
@@ -83,7 +74,7 @@ def orientation(read: Callable[[], Image.Exif]) -> int:
     """The orientation in EXIF data, 1 to 8. EXIF data that are damaged turn nothing, as in every viewer."""
     try:
         found = read().get(ORIENTATION)
-        return int(found) if found in TURNS else 1
+        return int(found) if found is not None and found in range(1, 9) else 1
     except Exception:  # PIL's reader of EXIF raises whatever the bytes lead it to
         return 1
 

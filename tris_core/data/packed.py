@@ -6,12 +6,11 @@ and of every image file: what was damaged or is missing is made again from the i
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -23,7 +22,7 @@ from tris_core.data.file_hashes import Hashed, file_hashes, hash_file, keep_hash
 from tris_core.data.images import read_image
 from tris_core.data.transforms import resize_square, to_tensor
 from tris_core.runtime.errors import InputError
-from tris_core.runtime.files import plain_when_full, read_sealed_json, replacing, sha256_of_file
+from tris_core.runtime.files import plain_when_full, read_sealed_json, replacing, temporary_folder
 from tris_core.runtime.locks import hold
 from tris_core.runtime.processes import map_in_processes
 from tris_core.runtime.progress import progress
@@ -53,15 +52,23 @@ def pack_images(
 
 @contextmanager
 def _packing(scratch: Path) -> Iterator[Path]:
-    """An empty folder to pack in, which is gone afterwards. One process at a time has it."""
-    folder = scratch / "images" / "packing"
-    with hold(folder.with_name("packing.lock"), "another run that packs images"):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+    """An empty folder to pack in, removed afterwards. One process packs at a time.
+
+    The folder is this process's own all the same: if the scratch folder is deleted, its locks are deleted too.
+    """
+    place = scratch / "images" / "packing"
+    with (
+        hold(place.with_suffix(".lock"), "another run that packs images"),
+        temporary_folder(place) as folder,
+    ):
         try:
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        except FileNotFoundError as error:
+            if folder.exists():
+                raise
+            raise InputError(
+                f"{scratch}: was deleted while images were packed there; run it again"
+            ) from error
 
 
 def _pack(
@@ -111,12 +118,25 @@ def _write_shards(
                 plain_when_full(target),
                 target.open("wb") as file,
             ):  # a memory map would die of SIGBUS on a full disk
-                np.lib.format.write_array_header_1_0(file, header)
+                written = _Written(file)
+                np.lib.format.write_array_header_1_0(written, header)
                 for path in paths:
                     square, hashed[path] = next(squares)
-                    file.write(square.tobytes())
+                    written.write(square.tobytes())
                     bar.update()
-            yield {"file": target.name, "rows": len(paths), "sha256": sha256_of_file(target)}
+            yield {"file": target.name, "rows": len(paths), "sha256": written.sha256.hexdigest()}
+
+
+class _Written:
+    """A file to write to, and the SHA-256 of what was written, whatever the disk made of it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.sha256 = hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self.sha256.update(data)
 
 
 def _square(row: tuple[str, int, int], root: Path, size: int) -> tuple[NDArray[np.uint8], Hashed]:

@@ -69,8 +69,7 @@ class Lock:
         """
         found = {name: ["not in dvc.lock"] for name in self._missing}
         for name, entry in self.stages.items():
-            inputs = [dep["path"] for dep in entry.get("deps", []) if self._differs(dep)]
-            reasons = [f"read another {path}" for path in inputs] + _redeclared(
+            reasons = _changes(entry, self.md5, "read another {}") + _redeclared(
                 entry, self._declared.get(name, {})
             )
             for file, recorded in entry.get("params", {}).items():
@@ -79,25 +78,21 @@ class Lock:
                 found[name] = reasons
         return found
 
-    def _differs(self, dep: Mapping[str, Any]) -> bool:
-        made = self.md5(dep["path"])
-        return made is not None and dep.get("md5") not in (None, made)
-
     def changed_inputs(self, digest: Callable[[str], str | None]) -> Reasons:
         """Code and data that no stage makes whose MD5, as `digest` takes it, is not the recorded one; by stage.
 
         What is not there (`digest` returns None) is not held against the stage: data may be kept elsewhere, and a module
         cannot go without a change in those that imported it.
         """
-        found: Reasons = {}
-        for name, entry in self.stages.items():
-            for dep in entry.get("deps", []):
-                if self.stage_of(dep["path"]) is None and digest(dep["path"]) not in (
-                    None,
-                    dep.get("md5"),
-                ):
-                    found.setdefault(name, []).append(f"{dep['path']} changed since")
-        return found
+
+        def of_input(path: str) -> str | None:
+            return digest(path) if self.stage_of(path) is None else None
+
+        found = {
+            name: _changes(entry, of_input, "{} changed since")
+            for name, entry in self.stages.items()
+        }
+        return {name: why for name, why in found.items() if why}
 
     def inputs(self) -> set[str]:
         """Paths of the code and data that stages read and no stage makes."""
@@ -171,9 +166,16 @@ def _changed_params(
         before, now = flat({key: value}), flat({key: _at(present, key)})
         for leaf in dict.fromkeys([*before, *now]):
             one, other = before.get(leaf, MISSING), now.get(leaf, MISSING)
-            if one != other:
+            if not _same(one, other):
                 reasons.append(f"{leaf}: {shown(one)} in dvc.lock, {shown(other)} in {file}")
     return reasons
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether parameters are the same to whoever reads them: 1 and 1.0 are, 1 and True are not, which Python calls equal."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _at(content: Any, key: str) -> Any:
@@ -186,6 +188,20 @@ def _at(content: Any, key: str) -> Any:
 
 def _upwards(path: str) -> Iterable[str]:
     return (str(place) for place in (PurePosixPath(path), *PurePosixPath(path).parents))
+
+
+def _changes(entry: Mapping[str, Any], md5: Callable[[str], str | None], words: str) -> list[str]:
+    """`words` about every dependency whose MD5 now, if it is known, is not the one in dvc.lock; also where that has none."""
+    found = []
+    for dep in entry.get("deps", []):
+        now = md5(dep["path"])
+        if now is not None and dep.get("md5") != now:
+            found.append(
+                words.format(dep["path"])
+                if "md5" in dep
+                else f"{dep['path']} has no MD5 in dvc.lock"
+            )
+    return found
 
 
 def _redeclared(locked: Mapping[str, Any], declared: Mapping[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,6 +57,30 @@ def replacing(path: Path) -> Iterator[Path]:
         raise _cannot_create(path, error) from error
     finally:
         _remove(temporary)
+
+
+def check_folder(folder: Path) -> None:
+    """Make a folder if there is none, and raise `InputError` unless files can be created in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise _cannot_create(folder, error) from error
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """An empty sibling of `path` that only this process uses, removed at the end.
+
+    Siblings of killed processes are removed first.
+    """
+    _sweep(path)
+    folder = _sibling(path)
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        _remove(folder)
 
 
 def _prefix(path: Path) -> str:
