@@ -23,7 +23,7 @@ def test_a_bomb_ends_in_an_error_message(name: str) -> None:
 
 
 def test_the_largest_image_takes_a_few_bytes_per_pixel() -> None:
-    """0.1 GB for the image, 0.1 GB for the models, and at most two more maps or images at a time."""
+    """0.1 GB for the image, 0.1 GB for the models, at most two more maps or images at a time."""
     result = attempt("predict: the largest image of mode RGB")
     assert result["end"] == "read", result
     assert result["bytes"] < 0.6e9, result
