@@ -1,6 +1,7 @@
-"""Attacks on the page of `tris demo`, over loopback only: `python -m tests.attack page` starts a server and tries them all.
+"""Attacks on the page of `tris demo`, over loopback only.
 
-An attack is a function that fails (`AssertionError`) if it gets through. tests/security/test_page.py runs the same ones.
+`python -m tests.attack page` starts a server and tries them all; tests/security/test_page.py runs
+the same attacks. An attack is a function that raises `AssertionError` if it succeeds.
 """
 
 import sys
@@ -17,7 +18,7 @@ ATTACKS = [*page_paths.ATTACKS, *page_requests.ATTACKS, *page_loads.ATTACKS]
 
 
 def main() -> None:
-    """Print what was tried and what survived, per group. Exits 1 if an attack got through."""
+    """Print how many attacks were tried and survived per group. Exit code 1 if one succeeds."""
     counts: dict[str, list[int]] = {}
     with (
         tempfile.TemporaryDirectory(prefix="tris-attack-") as folder,
@@ -31,14 +32,8 @@ def main() -> None:
                 counted[1] += 1
             except (AssertionError, OSError, LookupError, ValueError, httpx.HTTPError) as error:
                 print(f"{attack.group}: {attack.name}: {error!r}"[:300], file=sys.stderr)
-        counts["traceback or warning on the server's stderr"] = [
-            1,
-            int(server.errors.read_text() == ""),
-        ]
-    print(
-        tabulate(
-            [[group, *each] for group, each in counts.items()],
-            headers=["attacks on the page", "tried", "survived"],
-        )
-    )
+        silent = server.errors.read_text() == ""
+        counts["traceback or warning on the server's stderr"] = [1, int(silent)]
+    rows = [[group, *each] for group, each in counts.items()]
+    print(tabulate(rows, headers=["attacks on the page", "tried", "survived"]))
     sys.exit(any(tried > survived for tried, survived in counts.values()))

@@ -1,4 +1,4 @@
-"""Attacks on the page: uploads, crowds, and requests that are large or never end."""
+"""Attacks on the page: uploads, many visitors, and requests that are large or never end."""
 
 import concurrent.futures
 import socket
@@ -9,19 +9,18 @@ from pathlib import Path
 from tests.attack.page_server import LIMITS, Attack, Server, image, picture_of, refused, until
 from tests.support.png import png
 
+FORM = "Content-Type: multipart/form-data; boundary=b"
+
 
 def many_files(server: Server) -> None:
     before = server.uploaded()
-    refused(
-        server.client.post(
-            "/gradio_api/upload", files=[("files", (f"{n}.png", b"x%d" % n)) for n in range(1500)]
-        )
-    )
+    files = [("files", (f"{n}.png", b"x%d" % n)) for n in range(1500)]
+    refused(server.client.post("/gradio_api/upload", files=files))
     assert server.uploaded() == before
 
 
 def quota(server: Server) -> None:
-    """A visitor uploads without end: the disk holds no more than it may, and has room again soon after."""
+    """Endless uploads stay within the disk quota, and there is room again soon after."""
     statuses = [server.upload(bytes([n]) * (15 << 20), f"{n}.png").status_code for n in range(6)]
     assert 507 in statuses
     assert sum(path.stat().st_size for path in server.uploaded()) <= LIMITS.disk_bytes
@@ -29,18 +28,17 @@ def quota(server: Server) -> None:
 
 
 def many_small(server: Server) -> None:
-    statuses = {
-        server.upload(image(noise=n), f"{n}.png").status_code for n in range(LIMITS.files + 5)
-    }
-    assert statuses <= {200, 507}
+    answers = [server.upload(image(noise=n), f"{n}.png") for n in range(LIMITS.files + 5)]
+    assert {answer.status_code for answer in answers} <= {200, 507}
     assert len(server.uploaded()) <= LIMITS.files
     server.give(image())  # there is room again
 
 
 def claimed(server: Server, header: str, status: bytes, to: str = "upload") -> None:
-    """A body of this length, or of none that is told, is refused before it is sent."""
-    headers = f"Host: {server.netloc}\r\nOrigin: {server.address}\r\nContent-Type: multipart/form-data; boundary=b"
-    answer = server.raw(f"POST /gradio_api/{to} HTTP/1.1\r\n{headers}\r\n{header}\r\n\r\n")
+    """A body of forbidden or unknown length is refused before it is sent."""
+    sender = f"Host: {server.netloc}\r\nOrigin: {server.address}"
+    request = f"POST /gradio_api/{to} HTTP/1.1\r\n{sender}\r\n{FORM}\r\n{header}\r\n\r\n"
+    answer = server.raw(request)
     assert answer.split(b" ")[1] == status
 
 
@@ -48,18 +46,16 @@ def odd_name(server: Server, name: str) -> None:
     answer = server.upload_with_room(image(), name)
     assert answer.status_code in (200, 400), answer.text
     paths = answer.json() if answer.status_code == 200 else []
-    assert all(
-        Path(path).resolve().is_relative_to(server.folder) and Path(path).is_file()
-        for path in paths
-    )
+    for path in map(Path, paths):
+        assert path.is_file()
+        assert path.resolve().is_relative_to(server.folder)
     assert not list(server.outside.glob("evil*"))
 
 
 def script(server: Server, name: str) -> None:
-    """What a visitor uploads never runs as a page of this server, not even after the page has shown it."""
-    path = server.give(
-        b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", name
-    )
+    """An uploaded script never runs as a page of this server, even after the page has shown it."""
+    content = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+    path = server.give(content, name)
     server.event("check", [picture_of(path)])
     assert "sandbox" in ", ".join(server.file(path).headers.get_list("content-security-policy"))
 
@@ -73,7 +69,7 @@ def bad_picture(server: Server, content: bytes) -> None:
 
 
 def gone(server: Server) -> None:
-    """An upload stays as long as its page is open, and no longer."""
+    """An upload is kept while its page is open, and deleted afterwards."""
     with server.client.stream("GET", "/gradio_api/heartbeat/leaving") as page:
         lines = page.iter_lines()
         next(lines)
@@ -86,7 +82,7 @@ def gone(server: Server) -> None:
 
 
 def crowd(server: Server) -> None:
-    """More pages than may be open are turned away; one that closes makes room."""
+    """Pages beyond the limit are refused. A page that closes makes room."""
     with ExitStack() as pages:
         asked = [
             server.client.stream("GET", f"/gradio_api/heartbeat/crowd{n}")
@@ -98,7 +94,7 @@ def crowd(server: Server) -> None:
 
 
 def slow(server: Server, beginning: str, connections: int) -> None:
-    """Requests that never end are ended, and others are answered meanwhile."""
+    """Requests that never end are dropped, and others are answered meanwhile."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(server.connection()) for _ in range(connections)]
         for each in sockets:
@@ -106,14 +102,12 @@ def slow(server: Server, beginning: str, connections: int) -> None:
         assert server.client.get("/config").status_code == 200
         for each in sockets:
             with suppress(ConnectionResetError):
-                while each.recv(
-                    65536
-                ):  # ends in TimeoutError where the server keeps the connection
+                while each.recv(65536):  # TimeoutError if the server keeps the connection
                     pass
 
 
 def deaf(server: Server) -> None:
-    """Clients that ask for much and read nothing are dropped."""
+    """Clients that send many requests and never read are dropped."""
     asked = f"GET /config HTTP/1.1\r\nHost: {server.netloc}\r\n\r\n".encode() * 2000
     with ExitStack() as stack:
         for each in [stack.enter_context(server.connection()) for _ in range(10)]:
@@ -136,7 +130,7 @@ def long_request(server: Server, request: str) -> None:
 
 
 def questions(server: Server) -> None:
-    """Thirty at once: each is answered or told to wait."""
+    """Thirty questions at once: each is answered, or told to wait."""
     path = server.give(image(200))
     with concurrent.futures.ThreadPoolExecutor(30) as pool:
         answers = list(
@@ -147,37 +141,61 @@ def questions(server: Server) -> None:
 
 
 HALF_HEADER = "POST /gradio_api/upload HTTP/1.1\r\nHost: {0}\r\n"
-HALF_BODY = (
-    HALF_HEADER
-    + "Origin: http://{0}\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000\r\n\r\n-"
-)
-BOTH = "Content-Length: 10\r\nTransfer-Encoding: chunked"  # HTTP lets the second win
-SLOTHS = {
-    "50 uploads of one byte": (HALF_BODY, 50),
-    "50 half headers": (HALF_HEADER, 50),
-    "50 connections without a word": ("", 50),
+HALF_BODY = f"{HALF_HEADER}Origin: http://{{0}}\r\n{FORM}\r\nContent-Length: 1000\r\n\r\n-"
+BOTH = "Content-Length: 10\r\nTransfer-Encoding: chunked"  # HTTP gives precedence to the second
+CLAIMED = {
+    "a body of 100 MB": partial(claimed, header="Content-Length: 100000000", status=b"413"),
+    "a body of unknown length": partial(
+        claimed, header="Transfer-Encoding: chunked", status=b"411"
+    ),
+    **{
+        f"a chunked body with a length, {to}": partial(claimed, header=BOTH, status=b"411", to=to)
+        for to in ("upload", "run/predict", "queue/join")
+    },
 }
+ODD_NAMES = (
+    "../../outside/evil.png", "/etc/evil", "..", ".", "a" * 3000, "evil\0.png", "%2e%2e%2fevil",
+    "..\\evil",
+)  # fmt: skip
+SCRIPTS = ("a.svg", "a.html", "a.png", "a.xhtml")
+PICTURES = {
+    "50,000 x 50,000": png(50_000, 50_000),
+    "6,000 x 6,000": png(6_000, 6_000),
+    "text": b"text",
+    "nothing": b"",
+    "SVG": b"<svg/>",
+    "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\nshowpage\n",
+}
+ENDLESS = {
+    "50 uploads of one byte": partial(slow, beginning=HALF_BODY, connections=50),
+    "50 half headers": partial(slow, beginning=HALF_HEADER, connections=50),
+    "50 silent connections": partial(slow, beginning="", connections=50),
+    "clients that do not read": deaf,
+}
+HUGE_HEADER = f"GET / HTTP/1.1\r\nX: {'x' * 20_000_000}"
 ATTACKS = [
     Attack("uploads", "1,500 files at once", many_files),
     Attack("uploads", "90 MB", quota),
     Attack("uploads", "more files than fit", many_small),
-    Attack("uploads", "a body of 100 MB", partial(claimed, header="Content-Length: 100000000", status=b"413")),
-    Attack("uploads", "a body of unknown length", partial(claimed, header="Transfer-Encoding: chunked", status=b"411")),
-    *(Attack("uploads", f"a chunked body with a length, {to}", partial(claimed, header=BOTH, status=b"411", to=to))
-      for to in ("upload", "run/predict", "queue/join")),
-    *(Attack("uploads", f"name {name[:40]!r}", partial(odd_name, name=name))
-      for name in ("../../outside/evil.png", "/etc/evil", "..", ".", "a" * 3000, "evil\0.png", "%2e%2e%2fevil", "..\\evil")),
-    *(Attack("uploads", f"a script in {name}", partial(script, name=name)) for name in ("a.svg", "a.html", "a.png", "a.xhtml")),
+    *(Attack("uploads", what, run) for what, run in CLAIMED.items()),
+    *(Attack("uploads", f"name {name[:40]!r}", partial(odd_name, name=name)) for name in ODD_NAMES),
+    *(Attack("uploads", f"a script in {name}", partial(script, name=name)) for name in SCRIPTS),
     Attack("uploads", "kept after the page was closed", gone),
-    *(Attack("pictures", what, partial(bad_picture, content=content)) for what, content in {
-        "50,000 x 50,000": png(50_000, 50_000), "6,000 x 6,000": png(6_000, 6_000), "text": b"text", "nothing": b"",
-        "SVG": b"<svg/>", "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\nshowpage\n"}.items()),
-    *(Attack("slow and large requests", what, partial(slow, beginning=beginning, connections=connections))
-      for what, (beginning, connections) in SLOTHS.items()),
-    Attack("slow and large requests", "clients that do not read", deaf),
-    Attack("slow and large requests", "a header of 20 MB",
-           partial(long_request, request=f"GET / HTTP/1.1\r\nX: {'x' * 20_000_000}")),
-    Attack("slow and large requests", "an address of 1 MB", partial(long_request, request="GET /" + "x" * 1_000_000)),
+    *(
+        Attack("pictures", what, partial(bad_picture, content=content))
+        for what, content in PICTURES.items()
+    ),
+    *(Attack("slow and large requests", what, run) for what, run in ENDLESS.items()),
+    Attack(
+        "slow and large requests",
+        "a header of 20 MB",
+        partial(long_request, request=HUGE_HEADER),
+    ),
+    Attack(
+        "slow and large requests",
+        "an address of 1 MB",
+        partial(long_request, request="GET /" + "x" * 1_000_000),
+    ),
     Attack("crowds", "more pages than fit", crowd),
     Attack("crowds", "30 questions at once", questions),
-]  # fmt: skip
+]

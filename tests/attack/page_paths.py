@@ -1,4 +1,4 @@
-"""Attacks on the page: files that it was not given, and addresses that it should fetch."""
+"""Attacks on the page: files that were not uploaded, and URLs that the server should fetch."""
 
 import socket
 import threading
@@ -52,26 +52,19 @@ def foreign_file(server: Server, path: Callable[[Server], str]) -> None:
 
 
 def theft(server: Server) -> None:
-    """Have Gradio copy a file to the upload folder, learn the copy's name from a deep link, and fetch it."""
-    server.event(
-        "mark",
-        [picture_of(server.outside / "secret.txt"), "x", 0.5],
-        to="queue/join",
-        session_hash="thief",
-    )
+    """Make Gradio copy a file to its uploads, read the copy's name from a deep link, fetch it."""
+    values = [picture_of(server.outside / "secret.txt"), "x", 0.5]
+    server.event("mark", values, to="queue/join", session_hash="thief")
     made = server.client.get("/gradio_api/deep_link", params={"session_hash": "thief"})
     config = server.client.get("/config", params={"deep_link": made.text.strip('"')})
     refused(made)
     refused(config)
-    assert not [
-        path
-        for path in server.folder.rglob("*.txt")
-        if not path.is_symlink() and SECRET in path.read_text()
-    ]
+    copies = [path for path in server.folder.rglob("*.txt") if not path.is_symlink()]
+    assert not any(SECRET in path.read_text() for path in copies)
 
 
 def fetched(server: Server, attempt: Callable[[Server, str], None]) -> None:
-    """The server must not open a connection to an address that a visitor names."""
+    """The server must not connect to an address that a visitor gives."""
     calls: list[object] = []
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(1)
@@ -107,9 +100,18 @@ URLS: dict[str, Callable[[Server, str], None]] = {
 }
 
 ATTACKS = [
-    *(Attack("foreign paths", f"{what} by {how}", partial(foreign, path=path, asked=asked))
-      for what, path in FOREIGN.items() for how, asked in ASKED.items()),
-    *(Attack("foreign paths", f"{what} by file=", partial(foreign_file, path=path)) for what, path in FOREIGN.items()),
+    *(
+        Attack("foreign paths", f"{what} by {how}", partial(foreign, path=path, asked=asked))
+        for what, path in FOREIGN.items()
+        for how, asked in ASKED.items()
+    ),
+    *(
+        Attack("foreign paths", f"{what} by file=", partial(foreign_file, path=path))
+        for what, path in FOREIGN.items()
+    ),
     Attack("foreign paths", "theft in four steps", theft),
-    *(Attack("addresses to fetch", what, partial(fetched, attempt=attempt)) for what, attempt in URLS.items()),
-]  # fmt: skip
+    *(
+        Attack("addresses to fetch", what, partial(fetched, attempt=attempt))
+        for what, attempt in URLS.items()
+    ),
+]

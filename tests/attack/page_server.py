@@ -1,4 +1,4 @@
-"""A running `tris demo` with small models and tight limits, and the requests that its page makes."""
+"""A running `tris demo` with small models and tight limits, and the requests of its page."""
 
 import io
 import json
@@ -32,27 +32,29 @@ with listen(host, 0) as listening:
     serve(listening, Path(one), Path(two), browser=False, say=say, limits={LIMITS!r})
 """
 SECRET = "TOP SECRET TEXT"
-WAIT_S = 60  # for an answer, on a busy machine
+WAIT_S = 60  # seconds to wait for an answer; the machine may be busy
 
 
 @dataclass
 class Server:
-    """`folder` is where uploads go, `outside` a folder with a secret text and a picture, `errors` what the server printed."""
+    """A running server.
+
+    Uploads go to `folder`. `outside` is a folder with a secret text and image. `errors` is the
+    server's stderr.
+    """
 
     address: str
     folder: Path
     outside: Path
     errors: Path
-    numbers: dict[str, int] = field(default_factory=dict)  # of the page's functions
+    numbers: dict[str, int] = field(default_factory=dict)  # ids of the page's functions
 
     def __post_init__(self) -> None:
         self.client = httpx.Client(
             base_url=self.address, headers={"Origin": self.address}, timeout=WAIT_S
         )
-        self.numbers = {
-            each["api_name"]: each["id"]
-            for each in self.client.get("/config").json()["dependencies"]
-        }
+        functions = self.client.get("/config").json()["dependencies"]
+        self.numbers = {each["api_name"]: each["id"] for each in functions}
 
     @property
     def netloc(self) -> str:
@@ -61,21 +63,14 @@ class Server:
     def event(
         self, name: str, data: Any, *, to: str = "run/predict", **fields: Any
     ) -> httpx.Response:
-        body = {
-            "fn_index": self.numbers[name],
-            "session_hash": "attack",
-            "data": data,
-            "event_data": None,
-            **fields,
-        }
-        return self.client.post(
-            f"/gradio_api/{to}",
-            content=json.dumps(body),
-            headers={"Content-Type": "application/json"},
-        )
+        """Send an event of the page, with any field of its body replaced."""
+        body = {"fn_index": self.numbers[name], "data": data}
+        body |= {"session_hash": "attack", "event_data": None, **fields}
+        headers = {"Content-Type": "application/json"}
+        return self.client.post(f"/gradio_api/{to}", content=json.dumps(body), headers=headers)
 
     def mark(self, picture: Any, text: str = "red dog", session: str = "attack") -> str:
-        """The answer to a question, as the queue gives it; the refusal, where it is refused."""
+        """Ask the page to mark a picture; return the queue's answer, or the refusal."""
         asked = self.event("mark", [picture, text, 0.5], to="queue/join", session_hash=session)
         if asked.status_code != 200:
             return asked.text
@@ -91,14 +86,14 @@ class Server:
         return self.client.post("/gradio_api/upload", files={"files": (name, content)})
 
     def upload_with_room(self, content: bytes, name: str = "photo.png") -> httpx.Response:
-        """The answer to an upload, once it is not that the disk is full."""
+        """Upload a file; repeat it while the server answers that its disk is full."""
         end = time.monotonic() + WAIT_S
         while (answer := self.upload(content, name)).status_code == 507 and time.monotonic() < end:
             time.sleep(0.2)
         return answer
 
     def give(self, content: bytes, name: str = "photo.png") -> str:
-        """Path of a new upload."""
+        """Upload a file, which must succeed, and return its path."""
         answer = self.upload_with_room(content, name)
         assert answer.status_code == 200, answer.text
         return answer.json()[0]
@@ -107,7 +102,7 @@ class Server:
         return self.client.get(f"/gradio_api/file={path}")
 
     def raw(self, request: str | bytes) -> bytes:
-        """Send bytes as they are and read to the end."""
+        """Send raw bytes and read until the server closes the connection."""
         with self.connection() as connection:
             connection.sendall(request.encode() if isinstance(request, str) else request)
             parts = []
@@ -131,14 +126,14 @@ class Attack:
 
 
 def image(side: int = 32, noise: int = 0) -> bytes:
-    """A PNG of `side` x `side` pixels; another one for another `noise`."""
+    """A PNG of `side` x `side` pixels. Another `noise` gives other bytes."""
     file = io.BytesIO()
     Image.effect_noise((side, side), 50 + noise).save(file, "PNG")
     return file.getvalue()
 
 
 def refused(answer: httpx.Response) -> None:
-    """In words, and without telling what is in a file or in the program."""
+    """Assert a refusal in words, which reveals nothing about files or the program."""
     assert 400 <= answer.status_code < 500, f"{answer.status_code} {answer.text[:200]}"
     assert answer.json()["detail"]
     for word in (SECRET, "Traceback", "Errno", "Error:"):
@@ -146,12 +141,12 @@ def refused(answer: httpx.Response) -> None:
 
 
 def picture_of(path: str | Path, **fields: Any) -> dict[str, Any]:
-    """What the browser sends for an upload."""
+    """The value that a browser sends for an uploaded file."""
     return {"path": str(path), "meta": {"_type": "gradio.FileData"}, **fields}
 
 
 def loopback() -> str:
-    """IPv6 where the machine has it: its addresses are the harder ones to check."""
+    """The loopback address: IPv6 if available, because its addresses are harder to check."""
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
@@ -160,7 +155,7 @@ def loopback() -> str:
 
 
 def secrets(folder: Path) -> Path:
-    """A folder with files that the page was never given."""
+    """A folder with files that were never uploaded."""
     folder.mkdir()
     (folder / "secret.txt").write_text(SECRET)
     Image.new("RGB", (64, 48), "red").save(folder / "secret.png")
@@ -170,7 +165,7 @@ def secrets(folder: Path) -> Path:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Server]:
-    """Start the server in a process of its own, and stop it; `folder` is for all files."""
+    """Run the server in a new process. All its files are in `folder`."""
     models = write_tiny_models(folder / "models")
     temporary = folder / "temporary"
     temporary.mkdir()
@@ -189,13 +184,13 @@ def running(folder: Path) -> Iterator[Server]:
             yield Server(address, uploads, secrets(folder / "outside"), folder / "errors")
             process.terminate()
             assert process.wait(WAIT_S) == 0
-            assert not list(temporary.iterdir()), "uploads were left behind"
+            assert not list(temporary.iterdir()), "uploads remain"
         finally:
             process.kill()
 
 
 def until(true: Any, seconds: float = WAIT_S) -> bool:
-    """Ask again and again whether `true()` is."""
+    """Wait until `true()` holds, at most `seconds`. Returns whether it does."""
     end = time.monotonic() + seconds
     while not true():
         if time.monotonic() > end:

@@ -1,4 +1,4 @@
-"""Attacks on `tris demo`, against a live server on loopback: none gets through, and the server prints no error."""
+"""Attacks on a running `tris demo`, over loopback: none succeeds, the server prints no error."""
 
 import os
 import signal
@@ -35,26 +35,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     ATTACKS,
     ids=lambda attack: f"{attack.group}: {attack.name}"[:80].encode("unicode_escape").decode(),
 )
-def test_no_attack_gets_through(attack: Attack, server: Server) -> None:
+def test_no_attack_succeeds(attack: Attack, server: Server) -> None:
     attack.run(server)
     assert server.client.get("/nothing").status_code == 404  # it still answers
     assert server.errors.read_text() == ""
 
 
-def test_a_page_is_answered_under_every_name_of_this_machine(server: Server) -> None:
+def test_the_server_answers_to_every_name_of_this_machine(server: Server) -> None:
     port = server.netloc.rpartition(":")[2]
     for name in ("localhost", "127.0.0.1", "[::1]", "LOCALHOST"):
         for host in (name, f"{name}:{port}"):
-            assert (
-                server.client.get(
-                    "/config", headers={"Host": host, "Origin": f"http://{host}"}
-                ).status_code
-                == 200
-            )
+            headers = {"Host": host, "Origin": f"http://{host}"}
+            assert server.client.get("/config", headers=headers).status_code == 200
 
 
 def test_an_upload_of_the_page_is_marked(server: Server) -> None:
-    """The attacks fail for a reason: the same requests with a file that was uploaded are answered."""
+    """Control for the attacks: the same requests with an uploaded file are answered."""
     uploaded = image(64)
     path = server.give(uploaded)
     assert server.event("check", [picture_of(path)]).json()["data"][1] == ""
@@ -82,13 +78,13 @@ def test_addresses_to_listen_on(host: str, reached: list[str]) -> None:
             socket.create_connection((address, listening.getsockname()[1]), timeout=10).close()
 
 
-def test_any_name_is_fine_where_the_network_is_let_in() -> None:
+def test_host_names_are_not_checked_on_a_public_address() -> None:
     check_host(Headers({"host": "box.example.org"}), None)
     with pytest.raises(HTTPException):
         check_host(Headers({"host": "box.example.org"}), {"localhost"})
 
 
-def test_the_folder_of_a_killed_server_is_swept_and_that_of_a_running_one_is_not(
+def test_a_server_deletes_only_the_folder_of_a_killed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -116,7 +112,7 @@ def test_the_folder_of_a_killed_server_is_swept_and_that_of_a_running_one_is_not
         assert (tmp_path / "elsewhere").exists()
 
 
-def test_servers_that_start_at_once_do_not_sweep_each_other(
+def test_servers_that_start_together_keep_their_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -137,7 +133,7 @@ def test_servers_that_start_at_once_do_not_sweep_each_other(
     assert lost == []
 
 
-def test_uploads_on_their_way_count(tmp_path: Path) -> None:
+def test_uploads_in_progress_count(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path, Limits(disk_bytes=100))
     with uploads.room(60):
         with pytest.raises(Full), uploads.room(41):
@@ -149,14 +145,14 @@ def test_uploads_on_their_way_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_an_upload_may_vanish_while_the_folder_is_looked_at(
+def test_an_upload_may_vanish_during_a_scan_of_the_folder(
     before: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Gradio's threads move and delete files; neither an upload beside it nor the sweep ends in an error."""
+    """Gradio's threads move and delete files, which must not fail another upload or the sweep."""
     uploads, stat, photo = Uploads(tmp_path, Limits(grace_s=0)), os.stat, tmp_path / "photo.png"
 
     def vanishing(path: Any, **how: Any) -> os.stat_result:
-        """The file goes right before or after it is looked at."""
+        """The file vanishes just before or after its stat."""
         found = None if before and path == photo else stat(path, **how)
         if path == photo:
             photo.unlink(missing_ok=True)
@@ -181,6 +177,6 @@ def test_an_upload_may_vanish_while_the_folder_is_looked_at(
         ("192.168.1.2", ["http://192.168.1.2:80 (Ctrl-C ends it)", "Anyone"]),
     ],
 )
-def test_letting_the_network_in_is_said_in_one_line(host: str, lines: list[str]) -> None:
+def test_a_public_address_is_announced_in_one_line(host: str, lines: list[str]) -> None:
     said = announcement(host, 80)
     assert [line if line.startswith("http") else line.split()[0] for line in said] == lines
