@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from itertools import chain
 from pathlib import Path
 
 import typer
@@ -14,6 +13,7 @@ from ruamel.yaml import YAML
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main as torchrun
 
+from tris_core.declared import maker_of, makers
 from tris_core.runtime import distributed
 from tris_core.runtime.errors import InputError, visible
 from tris_core.runtime.params import RuntimeParams, load_section
@@ -47,23 +47,18 @@ def stage(name: str) -> Iterator[Callable[[str], None]]:
         if not isinstance(error.filename, str) or Path(error.filename).is_absolute():
             raise
         typer.echo(
-            f"{name}: {error.filename}: not made yet; run `dvc repro{_producer(error.filename)}`",
-            err=True,
+            f"{name}: {error.filename}: not made yet; run {remake(error.filename)}", err=True
         )
         raise typer.Exit(1) from None
     done = f"{'; '.join(map(visible, clauses))} ({time.monotonic() - started:.1f} s, {peak_memory():.2f} GB at most)"
     typer.echo(f"{name}: {done}")
 
 
-def _producer(missing: str) -> str:
-    """A blank and the stage of dvc.yaml that writes a file, if one does."""
+def remake(path: str | Path) -> str:
+    """The command that makes a file: `dvc repro`, with the stage of dvc.yaml that writes it if one does."""
     stages = YAML(typ="safe").load(DVC)["stages"] if DVC.is_file() else {}
-    for name, content in stages.items():
-        outs = [content.get(kind, []) for kind in ("outs", "metrics", "plots")]
-        paths = [out if isinstance(out, str) else next(iter(out)) for out in chain(*outs)]
-        if any(Path(missing).is_relative_to(path) for path in paths):
-            return f" {name}"
-    return ""
+    maker = maker_of(str(path), makers(stages))
+    return f"`dvc repro {maker}`" if maker else "`dvc repro`"
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from stages._artifacts import (
     RESPONSES,
     checked_image_folder,
 )
+from stages._keys import check_keys
 from stages._stage import PARAMS, spread_stage, stage_app
 from tris_core.crf.params import IrnLabelsParams
 from tris_core.crf.seeds import crf_labels, encode_label
@@ -24,6 +25,7 @@ from tris_core.data.packed import packed_size
 from tris_core.refinement.params import RefineParams
 from tris_core.responses.selected import Selected, SelectedMaps
 from tris_core.runtime.distributed import rank, size, spread
+from tris_core.runtime.errors import counted
 from tris_core.runtime.params import RuntimeParams, load_section
 from tris_core.runtime.parquet import read_table, write_table
 from tris_core.runtime.processes import map_in_processes
@@ -45,7 +47,7 @@ def seed(selected: Selected, folder: Path, crf: dict[str, Any]) -> list[dict[str
 def main() -> None:
     """Turn the selected response map of every training ref into seeds with a dense CRF at two confidences.
 
-    Inputs: data/index/{images,refs}.parquet, the image files, data/responses.parquet, data/prms.parquet,
+    Inputs: data/index/{images,refs,expressions}.parquet, the image files, data/responses.parquet, data/prms.parquet,
     data/packed.json (the training size), params irn_labels, refine.method and refine.from. Output: data/irn_labels.parquet
     (ref_id, image_id, label: PNG of 0 background, 1 foreground, 255 ignore, at the image's own size); without rows where the
     pseudo-labels come from elsewhere.
@@ -60,6 +62,7 @@ def main() -> None:
             write_labels([])
             say(f"{IRN_LABELS}: no seeds, {instead}")
             return
+        check_keys(RESPONSES, PRMS)
         images, refs = read_table(IMAGES), read_table(REFS)
         train = refs.loc[refs["split"] == "train", "ref_id"]
         maps = SelectedMaps(RESPONSES, read_table(PRMS), train, images, size=packed_size(PACKED))
@@ -85,7 +88,7 @@ def main() -> None:
                 rows += part
                 bar.update(len(part))
         write_labels(rows)
-        say(f"{IRN_LABELS}: seeds for {len(rows)} refs")
+        say(f"{IRN_LABELS}: seeds for {counted(len(rows), 'ref')}")
 
 
 def write_labels(rows: list[dict[str, object]]) -> None:

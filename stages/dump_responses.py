@@ -21,6 +21,7 @@ from tris_core.responses.file import raw_maps, write_responses
 from tris_core.responses.supplied import supplied_responses
 from tris_core.runtime.device import pick_device, place
 from tris_core.runtime.distributed import rank
+from tris_core.runtime.errors import counted
 from tris_core.runtime.params import RuntimeParams, load_section
 from tris_core.runtime.parquet import read_table
 from tris_core.runtime.progress import progress
@@ -54,7 +55,7 @@ def main() -> None:
             with write_responses(RESPONSES) as write:
                 for rows in RowsByImage(image_of, GROUP):
                     write(columns.iloc[rows], raw_maps(maps.iloc[rows]).numpy())
-            say(f"{RESPONSES}: {len(maps)} maps taken from {params.source}")
+            say(f"{RESPONSES}: {counted(len(maps), 'map')} taken from {params.source}")
             return
         device = pick_device(load_section(PARAMS, RuntimeParams))
         _, packed = open_images()
@@ -71,9 +72,8 @@ def main() -> None:
             for rows, part in maps:
                 write(columns.iloc[rows], part)
                 bar.update(len(rows))
-        say(
-            f"{RESPONSES}: {len(table)} maps of {part.shape[1]} x {part.shape[2]}, {RESPONSES.stat().st_size / 1e6:.1f} MB"
-        )
+        size = f"{part.shape[1]} x {part.shape[2]}, {RESPONSES.stat().st_size / 1e6:.1f} MB"
+        say(f"{RESPONSES}: {counted(len(table), 'map')} of {size}")
 
 
 def responder(params: DumpResponsesParams) -> tuple[Any, dict[str, Any], dict[str, Any]]:

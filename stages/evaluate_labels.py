@@ -3,6 +3,7 @@
 import numpy as np
 
 from stages._artifacts import METRICS, PACKED, PRMS, PSEUDO_LABELS, RESPONSES, TRUTH
+from stages._keys import check_keys
 from stages._stage import PARAMS, stage, stage_app
 from tris_core.data.packed import packed_size
 from tris_core.evaluation.outputs import unmeasured
@@ -20,13 +21,15 @@ app = stage_app()
 def main() -> None:
     """Measure what refinement gains on the training refs.
 
-    Inputs: data/prms.parquet, data/responses.parquet, data/pseudo_labels.parquet, data/index/truth.parquet, data/packed.json
-    (the training size). Output: metrics/pseudo_labels.json, mIoU on train of the selected maps at the single threshold that
+    Inputs: data/prms.parquet, data/responses.parquet, data/pseudo_labels.parquet, data/packed.json (the training
+    size), data/index/{images,refs,expressions,truth}.parquet.
+    Output: metrics/pseudo_labels.json, mIoU on train of the selected maps at the single threshold that
     suits them best, and of the pseudo-labels.
 
     1. Sweep the threshold over the selected maps. 2. Compare the pseudo-labels. Refs without a true mask are not measured.
     """
     with stage("evaluate_labels") as say:
+        check_keys(PRMS, RESPONSES, PSEUDO_LABELS)
         truth = read_table(TRUTH).set_index("ref_id")
         labels = read_table(PSEUDO_LABELS).set_index("ref_id")
         measured = labels[labels.index.isin(truth.index)]
@@ -45,7 +48,7 @@ def main() -> None:
             say(f"train: maps at their best threshold ({curve.idxmax():.2f}) {curve.max():.3f}")
             say(f"pseudo-labels {train['train']['pseudo_mIoU']:.3f}")
         write_json(METRICS / "pseudo_labels.json", train)
-        for clause in unmeasured(len(labels), len(measured), "refs"):
+        for clause in unmeasured(len(labels), len(measured), "ref"):
             say(clause)
 
 

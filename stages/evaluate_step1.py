@@ -1,6 +1,16 @@
 """Judge Step-1's response maps."""
 
-from stages._artifacts import CURVES, EVALUATION, EXPRESSIONS, METRICS, PACKED, RESPONSES, TRUTH
+from stages._artifacts import (
+    CURVES,
+    EVALUATION,
+    EXPRESSIONS,
+    METRICS,
+    PACKED,
+    RESPONSES,
+    TOKENS,
+    TRUTH,
+)
+from stages._keys import check_keys
 from stages._stage import PARAMS, stage, stage_app
 from tris_core.data.packed import packed_size
 from tris_core.evaluation.outputs import unmeasured, write_evaluation
@@ -30,6 +40,7 @@ def main() -> None:
     with stage("evaluate_step1") as say:
         params = load_section(PARAMS, EvaluateStep1Params)
         size = packed_size(PACKED)
+        check_keys(RESPONSES, TOKENS)
         truth = read_table(TRUTH).set_index("ref_id")
         set_threads(load_section(PARAMS, RuntimeParams))
         expressions = read_table(EXPRESSIONS)

@@ -16,11 +16,13 @@ from stages._artifacts import (
     RESPONSES,
     SHEETS,
     STEP2,
+    TOKENS,
     TRUTH,
     expressions_with_images,
     image_folder,
     open_images,
 )
+from stages._keys import check_keys
 from stages._stage import PARAMS, spread_stage, stage_app
 from tris_core.clip.tokenizer import tokenize
 from tris_core.data.images import read_image
@@ -66,6 +68,7 @@ def main() -> None:
         params = load_section(PARAMS, EvaluateStep2Params)
         images, packed = open_images()
         table, image_of = expressions_with_images(images)
+        check_keys(RESPONSES, PSEUDO_LABELS, TOKENS)
         truth = read_table(TRUTH).set_index("ref_id")
         predictions = predict(params, table, image_of, images.set_index("image_id"), packed)
         if predictions is None:

@@ -6,6 +6,7 @@ from stages._artifacts import INDEX
 from stages._stage import PARAMS, stage, stage_app
 from tris_core.annotations.index import build_index, drop_summary, write_index
 from tris_core.annotations.params import IndexParams
+from tris_core.runtime.errors import counted
 from tris_core.runtime.params import DatasetParams, load_section
 
 app = stage_app()
@@ -32,12 +33,15 @@ def main() -> None:
             **params.model_dump(),
         )
         write_index(index, INDEX)
-        say(
-            f"{INDEX}: {len(index.images)} images, {len(index.refs)} refs, {len(index.expressions)} expressions"
-        )
+        sizes = {
+            "image": len(index.images),
+            "ref": len(index.refs),
+            "expression": len(index.expressions),
+        }
+        say(f"{INDEX}: {', '.join(counted(number, noun) for noun, number in sizes.items())}")
         if len(index.truth) < len(index.refs):
             say(
-                f"{len(index.refs) - len(index.truth)} refs without a mask, which evaluation will not measure"
+                f"{counted(len(index.refs) - len(index.truth), 'ref')} without a mask, which evaluation will not measure"
             )
         say(f"left out or mended: {drop_summary(index)}")
         for remark in index.remarks:

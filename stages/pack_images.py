@@ -4,6 +4,7 @@ from stages._artifacts import IMAGES, PACKED, image_folder
 from stages._stage import PARAMS, stage, stage_app
 from tris_core.data.packed import pack_images, shard_folder
 from tris_core.data.params import PackImagesParams
+from tris_core.runtime.errors import counted
 from tris_core.runtime.files import write_sealed_json
 from tris_core.runtime.params import RuntimeParams, load_section
 from tris_core.runtime.parquet import read_table
@@ -31,8 +32,9 @@ def main() -> None:
             images, image_folder(), params.size, scratch_root(), workers=runtime.workers
         )
         write_sealed_json(PACKED, manifest)
+        gigabytes = len(images) * params.size**2 * 3 / 1e9
         say(
-            f"{shard_folder(scratch_root(), manifest)}: {len(images)} images, {len(images) * params.size**2 * 3 / 1e9:.2f} GB"
+            f"{shard_folder(scratch_root(), manifest)}: {counted(len(images), 'image')}, {gigabytes:.2f} GB"
         )
 
 

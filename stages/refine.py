@@ -14,6 +14,7 @@ from stages._artifacts import (
     RESPONSES,
     checked_image_folder,
 )
+from stages._keys import check_keys
 from stages._stage import PARAMS, spread_stage, stage_app
 from tris_core.data.images import read_image
 from tris_core.data.packed import packed_size
@@ -24,6 +25,7 @@ from tris_core.responses.selected import Selected, SelectedMaps
 from tris_core.responses.supplied import supplied_labels
 from tris_core.runtime.device import pick_device
 from tris_core.runtime.distributed import rank, spread
+from tris_core.runtime.errors import counted
 from tris_core.runtime.params import RuntimeParams, load_section
 from tris_core.runtime.parquet import read_table, write_table
 from tris_core.runtime.progress import progress
@@ -36,9 +38,10 @@ Label = tuple[int, int, int, bytes]  # ref_id, height, width, counts
 def main() -> None:
     """Make a pseudo-label of every selected map, as released by a walk along the boundaries of its image.
 
-    Inputs: data/index/{images,refs}.parquet, the image files, data/responses.parquet, data/prms.parquet, models/irn,
-    data/packed.json (the training size), params refine. Output: data/pseudo_labels.parquet (ref_id, height, width, counts: COCO
-    run-length code), one row per training ref. With refine.from pseudo-labels made elsewhere are checked and copied instead.
+    Inputs: data/index/{images,refs,expressions}.parquet, the image files, data/responses.parquet, data/prms.parquet,
+    models/irn, data/packed.json (the training size), params refine. Output: data/pseudo_labels.parquet (ref_id, height,
+    width, counts: COCO run-length code), one row per training ref. With refine.from pseudo-labels made elsewhere are checked
+    and copied instead.
 
     1. Take the selected maps to the image's size. 2. Refine all maps of an image together (tris_core/refinement/refiners.py).
     """
@@ -49,6 +52,7 @@ def main() -> None:
             write_labels(supplied_labels(Path(params.source), refs, images))
             say(f"{PSEUDO_LABELS}: taken from {params.source}")
             return
+        check_keys(RESPONSES, PRMS)
         device = pick_device(load_section(PARAMS, RuntimeParams))
         refiner = REFINERS[params.method](params, device, IRN)
         train = refs.loc[refs["split"] == "train", "ref_id"]
@@ -72,7 +76,7 @@ def main() -> None:
                 rows += labels
                 bar.update(len(labels))
         write_labels(pd.DataFrame(rows, columns=["ref_id", "height", "width", "counts"]))
-        say(f"{PSEUDO_LABELS}: {len(rows)} pseudo-labels by {params.method}")
+        say(f"{PSEUDO_LABELS}: {counted(len(rows), 'pseudo-label')} by {params.method}")
 
 
 def write_labels(table: pd.DataFrame) -> None:

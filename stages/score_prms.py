@@ -5,6 +5,7 @@ import pandas as pd
 import torch
 
 from stages._artifacts import PRMS, RESPONSES, expressions_with_images, open_images, read_clip
+from stages._keys import check_keys
 from stages._stage import PARAMS, spread_stage, stage_app
 from tris_core.clip.sources import load_clip
 from tris_core.clip.tokenizer import tokenize
@@ -14,6 +15,7 @@ from tris_core.prms.scores import cumulative_scores, masked_by_responses, simila
 from tris_core.responses.file import ResponseFile, raw_maps
 from tris_core.runtime.device import pick_device, place
 from tris_core.runtime.distributed import rank, spread
+from tris_core.runtime.errors import counted
 from tris_core.runtime.params import RuntimeParams, load_section
 from tris_core.runtime.parquet import write_table
 from tris_core.runtime.progress import progress
@@ -36,6 +38,7 @@ def main() -> None:
         params = load_section(PARAMS, ScorePrmsParams)
         device = pick_device(load_section(PARAMS, RuntimeParams))
         images, packed = open_images()
+        check_keys(RESPONSES)
         table, image_of = expressions_with_images(images)
         clip = read_clip()
         scorer = place(load_clip(clip["scorer"]).eval(), device)
@@ -68,7 +71,9 @@ def main() -> None:
         best = made.groupby("ref_id")["score"].transform("idxmax")  # the first of equals
         made["selected"] = made.index == best
         write_table(PRMS, made)
-        say(f"{PRMS}: one map for each of {made['ref_id'].nunique()} refs, out of {len(table)}")
+        say(
+            f"{PRMS}: one map for each of {counted(made['ref_id'].nunique(), 'ref')}, out of {len(table)}"
+        )
         say(sentences.describe())
 
 

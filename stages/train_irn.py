@@ -1,6 +1,7 @@
 """Train the boundary network."""
 
 from stages._artifacts import CLIP, IMAGES, IRN, IRN_LABELS, checked_image_folder, read_clip
+from stages._keys import check_keys
 from stages._stage import PARAMS, spread_stage, stage_app
 from stages._training import keep, skip_training
 from tris_core.clip.sources import load_clip
@@ -25,7 +26,7 @@ app = stage_app()
 def main() -> None:
     """Train the boundary and displacement branches of IRN on the seeds; the backbone stays frozen.
 
-    Inputs: data/index/images.parquet, the image files, data/packed.json (their hashes), data/irn_labels.parquet,
+    Inputs: data/index/{images,refs}.parquet, the image files, data/packed.json (their hashes), data/irn_labels.parquet,
     models/clip.json, params train_irn, refine.method and refine.from. Outputs: models/irn, metrics/curves/irn.csv. Where
     the pseudo-labels come from elsewhere, nothing is trained.
 
@@ -42,11 +43,13 @@ def main() -> None:
         seed_everything(params.seed)
         images, clip = read_table(IMAGES), read_clip()
         folder = checked_image_folder(images)
-        labels = read_table(IRN_LABELS).merge(images[["image_id", "path"]], on="image_id")
+        labels = read_table(IRN_LABELS)
         if labels.empty:
             raise InputError(
                 f"{IRN_LABELS}: no seeds, as refine.method or refine.from was another when it was made; run `dvc repro`"
             )
+        check_keys(IRN_LABELS)
+        labels = labels.merge(images[["image_id", "path"]], on="image_id")
         config = {
             "clip": clip["backbone"],
             "model": {"channels": list(pyramid_channels(clip["backbone"]))},

@@ -18,6 +18,7 @@ from tris_core.clip.tokenizer import tokenize
 from tris_core.clip.towers import at_image_size, stage_channels
 from tris_core.runtime.device import pick_device, place
 from tris_core.runtime.distributed import synchronise_batch_norm
+from tris_core.runtime.errors import counted
 from tris_core.runtime.params import RuntimeParams, load_section
 from tris_core.runtime.parquet import read_table
 from tris_core.step1.network import build_step1
@@ -100,7 +101,7 @@ def main() -> None:
                 batch=lambda step: refs.describe(step, params.batch, params.seed),
             )  # fmt: skip
             keep(model, config, STEP1, history, "step1")
-        say(f"{STEP1}: {steps} steps of {params.batch} on {len(refs.image)} refs")
+        say(f"{STEP1}: {steps} steps of {params.batch} on {counted(len(refs.image), 'ref')}")
         say(sentences.describe())
         if len(history):
             say(f"loss {history['total'].iloc[-1]:.3f}")

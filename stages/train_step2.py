@@ -14,6 +14,7 @@ from stages._artifacts import (
     read_clip,
     read_refs,
 )
+from stages._keys import check_keys
 from stages._stage import PARAMS, spread_stage, stage_app
 from stages._training import keep, take_weights, validation
 from tris_core.clip.sources import load_clip
@@ -21,6 +22,7 @@ from tris_core.clip.tokenizer import tokenize
 from tris_core.clip.towers import pyramid_channels
 from tris_core.runtime.device import pick_device
 from tris_core.runtime.distributed import synchronise_batch_norm
+from tris_core.runtime.errors import counted
 from tris_core.runtime.params import RuntimeParams, load_section
 from tris_core.runtime.parquet import read_table
 from tris_core.step2.network import build_step2
@@ -60,6 +62,7 @@ def main() -> None:
         images, packed = open_images()
         expressions, clip = read_table(EXPRESSIONS), read_clip()
         refs = TrainingRefs.from_index(images, read_refs(), expressions, "train")
+        check_keys(PSEUDO_LABELS)
         labels = read_table(PSEUDO_LABELS).set_index("ref_id")
         network = {
             "stage_channels": list(pyramid_channels(clip["backbone"])[1:]),
@@ -98,7 +101,7 @@ def main() -> None:
                 batch=lambda step: refs.describe(step, params.batch, params.seed),
             )  # fmt: skip
             keep(model, config, STEP2, history, "step2")
-        say(f"{STEP2}: {steps} steps of {params.batch} on {len(refs.image)} refs")
+        say(f"{STEP2}: {steps} steps of {params.batch} on {counted(len(refs.image), 'ref')}")
         if len(history):
             say(f"loss {history['total'].iloc[-1]:.3f}")
 

@@ -70,7 +70,7 @@ def test_only_evaluation_depends_on_the_truth() -> None:
         for name, stage in STAGES.items()
         if "data/index/truth.parquet" in paths(stage.get("deps", []))
     }
-    assert readers == {"evaluate_step1", "evaluate_labels", "evaluate_step2"}
+    assert readers == {"evaluate_step1", "evaluate_prms", "evaluate_labels", "evaluate_step2"}
     for name in NAMES:
         if not name.startswith(("evaluate", "index")):
             assert ROOT / "tris_core" / "evaluation.py" not in closure(name)

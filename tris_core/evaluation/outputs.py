@@ -8,6 +8,7 @@ import pandas as pd
 from stages._artifacts import EXPRESSIONS, REFS, TOKENS, TRUTH
 from tris_core.evaluation.breakdowns import break_down, describe
 from tris_core.evaluation.records import digests, report
+from tris_core.runtime.errors import counted
 from tris_core.runtime.files import replacing, write_json
 from tris_core.runtime.parquet import read_table, write_table
 
@@ -55,8 +56,12 @@ def write_evaluation(
     return full
 
 
-def unmeasured(total: int, measured: int, what: str = "expressions") -> list[str]:
-    """What the closing line says of expressions (or refs) that no mask is known for."""
+def unmeasured(total: int, measured: int, what: str = "expression") -> list[str]:
+    """What the closing line says of expressions (or refs, by `what`) that no mask is known for."""
     if not measured:
         return ["no truth: nothing was measured"]
-    return [f"{total - measured} {what} without truth not measured"] if measured < total else []
+    return (
+        [f"{counted(total - measured, what)} without truth not measured"]
+        if measured < total
+        else []
+    )
