@@ -149,7 +149,7 @@ def test_what_is_odd_but_not_wrong_is_said(tmp_path: Path) -> None:
     assert build(tmp_path, ROWS).remarks == ()
     repeated = build(tmp_path, [*ROWS, ROWS[0], ROWS[4]])
     assert len(repeated.expressions) == 7
-    assert "2 rows repeat an earlier one" in " ".join(repeated.remarks)
+    assert "2 rows kept that repeat an earlier one" in " ".join(repeated.remarks)
     alone = build(tmp_path, [{"image": "b.png", "sentence": "cup"}])
     assert "all refs of train are on one picture: there are no negatives" in " ".join(alone.remarks)
 
@@ -171,6 +171,11 @@ FAULTS: dict[str, tuple[list[Row], str]] = {
     "only blanks": ([{"image": "b.png", "sentence": " "}], "no ref is left, all lack a sentence or a mask pixel; correct"),
     "no image": ([ROWS[0], {**ROWS[0], "image": " "}], "row 2: image is empty; name a file"),
     "missing image": ([ROWS[0], {"image": "d.png", "sentence": "x"}], "d.png is missing; put it there"),
+    "another case": ([{"image": "B.PNG", "sentence": "x"}], "B.PNG is missing; did you mean 'b.png'? else put it there"),
+    "another extension": ([{"image": "sub/a.jpg", "sentence": "x"}], "sub/a.jpg is missing; did you mean 'a.png'? else put"),
+    "NUL": ([ROWS[0], {"image": "b.png", "sentence": "a\0b"}], "row 2: sentence is 'a\\x00b', which has a NUL"),
+    "NaN as mask": ([ROWS[0], {**OBJECT, "mask": "nan"}], "row 2: mask 'nan': is a word for an empty cell; leave the cell"),
+    "file as mask": ([{**OBJECT, "mask": "m/1.PNG"}], "row 1: mask 'm/1.PNG': is the name of a file, but a list takes run l"),
     "leaving": ([ROWS[0], {"image": "../b.png", "sentence": "x"}], "row 2: file name '../b.png' leaves the image folder"),
     "absolute": ([{"image": "/b.png", "sentence": "x"}], "row 1: file name '/b.png' leaves the image folder"),
     "three numbers": ([{**OBJECT, "mask": RUNS, "box": "1 2 3"}], "row 1: box is '1 2 3', expected four numbers"),

@@ -37,13 +37,14 @@ def check_image(path: Path) -> None:
         raise InputError(f"{path}: cannot be read as an image ({error})") from error
 
 
-def read_image(path: Path) -> Pixels:
+def read_image(path: Path, content: bytes | None = None) -> Pixels:
     """RGB pixels (H, W, 3) of the first frame, as `as_displayed` gives them. Every part of the program reads this way.
 
-    Raises `InputError` for a file that is missing, broken or no image.
+    `content` holds the bytes of the file where they were read already. Raises `InputError` for a file that is missing,
+    broken or no image.
     """
     try:
-        with open_image(path) as image:
+        with open_image(path, content) as image:
             return as_displayed(image)
     except FileNotFoundError as error:
         raise InputError(f"{path}: not found; name an image file") from error

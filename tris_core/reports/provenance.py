@@ -5,9 +5,11 @@ commit it started from. The entries themselves tell: each records the MD5 of wha
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
+
+from tris_core.runtime.declared import OUTPUTS, declared, maker_of, makers, upwards
 
 Stages = Mapping[str, Any]  # the `stages` of a dvc.lock or dvc.yaml
 Reasons = dict[str, list[str]]  # by stage
@@ -34,11 +36,7 @@ class Lock:
         self.outs = {
             out["path"]: out for entry in self.stages.values() for out in entry.get("outs", [])
         }
-        self._makers = {
-            path: name
-            for name, entry in declared.items()
-            for path in _declared(entry, "outs", "metrics", "plots")
-        }
+        self._makers = makers(declared)
         self._makers |= {
             out["path"]: name
             for name, entry in self.stages.items()
@@ -47,13 +45,11 @@ class Lock:
 
     def stage_of(self, path: str) -> str | None:
         """The stage whose output `path` is, or is part of; None for what no stage makes, code for one."""
-        return next(
-            (self._makers[place] for place in _upwards(path) if place in self._makers), None
-        )
+        return maker_of(path, self._makers)
 
     def md5(self, path: str) -> str | None:
         """MD5 of an output or of a part of it, as recorded; None if that is not known."""
-        place = next((place for place in _upwards(path) if place in self.outs), None)
+        place = next((place for place in upwards(path) if place in self.outs), None)
         if place is None:
             return None
         whole: str | None = self.outs[place].get("md5")
@@ -186,47 +182,31 @@ def _at(content: Any, key: str) -> Any:
     return content
 
 
-def _upwards(path: str) -> Iterable[str]:
-    return (str(place) for place in (PurePosixPath(path), *PurePosixPath(path).parents))
-
-
 def _changes(entry: Mapping[str, Any], md5: Callable[[str], str | None], words: str) -> list[str]:
-    """`words` about every dependency whose MD5 now, if it is known, is not the one in dvc.lock; also where that has none."""
+    """`words` about every dependency whose MD5 is known now and is not the one in dvc.lock."""
     found = []
     for dep in entry.get("deps", []):
         now = md5(dep["path"])
         if now is not None and dep.get("md5") != now:
-            found.append(
-                words.format(dep["path"])
-                if "md5" in dep
-                else f"{dep['path']} has no MD5 in dvc.lock"
-            )
+            without = f"{dep['path']} has no MD5 in dvc.lock"
+            found.append(words.format(dep["path"]) if "md5" in dep else without)
     return found
 
 
-def _redeclared(locked: Mapping[str, Any], declared: Mapping[str, Any]) -> list[str]:
+def _redeclared(locked: Mapping[str, Any], described: Mapping[str, Any]) -> list[str]:
     """What dvc.yaml says of a stage and dvc.lock does not; commands and paths with `${...}` in them are not compared."""
     made = {out["path"] for out in locked.get("outs", [])}
-    cmd = declared.get("cmd", locked.get("cmd"))
+    cmd = described.get("cmd", locked.get("cmd"))
     reasons = ["ran another command"] if "${" not in str(cmd) and cmd != locked.get("cmd") else []
     reasons += [
-        f"did not make {path}"
-        for path in _declared(declared, "outs", "metrics", "plots")
-        if path not in made
+        f"did not make {path}" for path in declared(described, *OUTPUTS) if path not in made
     ]
     read = {dep["path"] for dep in locked.get("deps", [])}
-    reasons += [f"did not read {path}" for path in _declared(declared, "deps") if path not in read]
+    reasons += [f"did not read {path}" for path in declared(described, "deps") if path not in read]
     known = {key for recorded in locked.get("params", {}).values() for key in recorded}
     plain = {
-        "params": [entry for entry in declared.get("params", []) if isinstance(entry, str)]
+        "params": [entry for entry in described.get("params", []) if isinstance(entry, str)]
     }  # not those of other files
     return reasons + [
-        f"did not know {key}" for key in _declared(plain, "params") if key not in known
+        f"did not know {key}" for key in declared(plain, "params") if key not in known
     ]
-
-
-def _declared(stage: Mapping[str, Any], *kinds: str) -> list[str]:
-    """Names that a stage of dvc.yaml lists, those with `${...}` in them left out."""
-    entries = [entry for kind in kinds for entry in stage.get(kind, [])]
-    names = [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
-    return [name for name in names if "${" not in name]
