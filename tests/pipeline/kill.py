@@ -10,7 +10,7 @@ After every kill no process may remain. At the end of a run
 - there must be no other files than in the undisturbed run,
 - every object in DVC's cache must match its name, which is its hash.
 With --power all processes are killed at once, and files that were not fsynced are damaged
-(`tests.pipeline.power`). docs/mend_cache.sh then repairs DVC's cache, as users are told to do.
+(`tests.pipeline.power`). docs/mend_cache.sh then repairs DVC's cache, as docs/operations.md says.
 
 Stops with exit code 1 at the first failure and keeps the folder of that run.
 """
@@ -99,7 +99,7 @@ def strike(project: Project, blow: Blow, *arguments: str) -> bool:
 
 
 def mend_lock(project: Project) -> None:
-    """Delete DVC's list of locks if a kill truncated it, as users must. DVC stops until then."""
+    """Delete DVC's list of locks if a kill truncated it, as docs/operations.md says."""
     lock = project.folder / ".dvc/tmp/rwlock"
     if lock.exists():
         try:
