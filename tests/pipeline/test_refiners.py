@@ -75,15 +75,10 @@ def refined(changes: dict[str, object]) -> dict[int, np.ndarray]:
 def selected() -> tuple[np.ndarray, list[int], np.ndarray]:
     """The one training image of the tiny data set, its refs and their maps."""
     images = pd.read_parquet("data/index/images.parquet")
-    maps = SelectedMaps(
-        Path("data/responses.parquet"),
-        pd.read_parquet("data/prms.parquet"),
-        pd.Series([10, 11]),
-        images,
-        size=SIZE,
-    )
+    prms = pd.read_parquet("data/prms.parquet")
+    maps = SelectedMaps(Path("data/responses.parquet"), prms, pd.Series([10, 11]), images)
     ((only,),) = list(maps)
-    return read_image(Path("root/train2014") / only.path), only.ref_ids, only.maps
+    return read_image(Path("root") / only.path), only.ref_ids, only.maps
 
 
 def test_threshold() -> None:
@@ -129,7 +124,7 @@ def test_baselines_replace_step1(method: str, place: Path) -> None:
     expressions = pd.read_parquet("data/index/expressions.parquet")
     image_of = expressions.merge(refs, on="ref_id")["image_id"]
     packed = PackedImages(
-        Path("data/packed.json"), images, Path("root/train2014"), place / "scratch", workers=1
+        Path("data/packed.json"), images, Path("root"), place / "scratch", workers=1
     )
     network = BASELINES[method](load_clip(clip["backbone"]), "demo").eval()
     tokenizer = Tokenizer(clip["backbone"]["vocabulary"])
