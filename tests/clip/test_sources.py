@@ -16,7 +16,8 @@ from torchvision.models.resnet import Bottleneck, ResNet
 
 from tests.support.hub import put
 from tests.support.tiny_clips import TEXT, TOWERS
-from tris_core.clip.sources import describe_clip, find_weights, imagenet_tower, load_clip
+from tris_core.clip.names import find_weights
+from tris_core.clip.sources import describe_clip, imagenet_tower, load_clip
 from tris_core.clip.towers import (
     at_image_size,
     build_clip,
@@ -28,6 +29,7 @@ from tris_core.irn.backbone import backbone_taps, freeze_at_stride_16
 from tris_core.runtime.errors import InputError
 from tris_core.runtime.files import sha256_of_file
 from tris_core.weights.archives import read_checkpoint
+from tris_core.weights.configs import ClipConfig, ClipSpec
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning"
@@ -52,9 +54,13 @@ def models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
+def architecture(config: dict[str, Any]) -> ClipConfig:
+    return ClipConfig.model_validate({"quick_gelu": False, **config})
+
+
 def clip_of(name: str) -> open_clip.CLIP:
     config = open_clip.get_model_config(name)
-    return build_clip({**config, "quick_gelu": config.get("quick_gelu", False)}).eval()
+    return build_clip(architecture(config)).eval()
 
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
@@ -66,7 +72,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, T
     """A TorchScript archive as OpenAI made its own, half precision and sizes included, and the weights in it."""
     config = {"embed_dim": 16, "vision_cfg": TOWERS["tiny"], "text_cfg": TEXT, "quick_gelu": True}
     torch.manual_seed(5)
-    clip = build_clip(config).eval()
+    clip = build_clip(architecture(config)).eval()
     with torch.no_grad():
         for parameter in clip.parameters():
             parameter.copy_(parameter.half())
@@ -123,7 +129,7 @@ def test_an_archive_is_a_clip_in_float32(archive: tuple[Path, dict[str, Tensor]]
     clip = load_clip(description)
     assert same(clip.state_dict(), archive[1])
     assert all(p.dtype == torch.float32 for p in clip.parameters())
-    assert description["config"]["quick_gelu"] is True
+    assert description.config.quick_gelu is True
 
 
 class Attack:
@@ -242,7 +248,7 @@ def test_weights_of_the_hub_are_read_from_its_cache(
         ref="v1",
     )
     description = describe_clip("wide", location)
-    assert (description["weights"], description["sha256"]) == (location, sha256_of_file(file))
+    assert (description.weights, description.sha256) == (location, sha256_of_file(file))
     assert same(load_clip(description).state_dict(), weights)
     with pytest.raises(InputError, match=f"`tris fetch {tower}`"):
         describe_clip("wide", location, imagenet=tower)
@@ -293,7 +299,7 @@ def test_a_file_that_changed_is_noticed_and_one_that_moved_keeps_its_hash(tmp_pa
     save_file(clip_of("tiny").state_dict(), path)
     description = describe_clip("tiny", str(path))
     moved = path.rename(tmp_path / "other.safetensors")
-    assert describe_clip("tiny", str(moved))["sha256"] == description["sha256"]
+    assert describe_clip("tiny", str(moved)).sha256 == description.sha256
     save_file(clip_of("tiny").state_dict(), path)
     with pytest.raises(InputError, match="not the file that prepare_clip saw"):
         load_clip(description)
@@ -305,7 +311,7 @@ def test_random_weights_repeat_and_draw_nothing_from_the_global_state() -> None:
     first = load_clip(description).state_dict()
     assert torch.equal(torch.get_rng_state(), before)
     assert same(first, load_clip(description).state_dict())
-    assert description["sha256"] is None
+    assert description.sha256 is None
     assert first["visual.layer4.0.conv1.weight"].std() > 0
 
 
@@ -314,7 +320,7 @@ def test_random_weights_repeat_and_draw_nothing_from_the_global_state() -> None:
     [("tiny", (4, 4, 8, 16, 32)), ("convnext", (4, 4, 8, 16, 32)), ("vit", (16,))],
 )
 def test_channels_and_strides_are_those_of_the_maps(name: str, strides: tuple[int, ...]) -> None:
-    clip, config = clip_of(name), describe_clip(name, "random")["config"]
+    clip, config = clip_of(name), describe_clip(name, "random").config
     with torch.no_grad():
         maps = stage_features(clip.visual, torch.randn(2, 3, 64, 64))
     assert tuple(m.shape for m in maps) == tuple(
@@ -332,8 +338,8 @@ def test_channels_and_strides_are_those_of_the_maps(name: str, strides: tuple[in
     ],
 )
 def test_channels_of_the_full_size(name: str, channels: tuple[int, ...]) -> None:
-    config = {"quick_gelu": False, **open_clip.get_model_config(name)}
-    assert pyramid_channels({"name": name, "config": config}) == channels
+    config = architecture(open_clip.get_model_config(name))
+    assert pyramid_channels(ClipSpec(name=name, config=config, vocabulary=None)) == channels
 
 
 def test_the_papers_backbone_at_its_own_size() -> None:
@@ -418,9 +424,7 @@ def test_a_vit_has_one_scale_only() -> None:
     with pytest.raises(InputError, match="multi-scale features"):
         pyramid_channels(describe_clip("vit", "random"))
     with pytest.raises(InputError, match="no maps are taken from a SwinTransformer tower"):
-        stage_channels(
-            {"quick_gelu": False, **open_clip.get_model_config("swin_base_patch4_window7_224")}
-        )
+        stage_channels(architecture(open_clip.get_model_config("swin_base_patch4_window7_224")))
 
 
 @pytest.fixture
@@ -442,7 +446,7 @@ def test_an_imagenet_tower_has_torchvisions_stages_and_a_random_stem(
     save_file(clip_of("wide").state_dict(), tmp_path / "clip.safetensors")
     description = describe_clip("wide", str(tmp_path / "clip.safetensors"), imagenet=str(path))
     clip = load_clip(description).eval()
-    plain = load_clip({**description, "imagenet": None})
+    plain = load_clip(description.model_copy(update={"imagenet": None}))
     x = torch.randn(2, 64, 8, 8)
     with torch.no_grad():
         torch.testing.assert_close(

@@ -12,6 +12,7 @@ from tests.golden.formula import tensor, weights
 from tris_core.clip.towers import build_clip
 from tris_core.step1.network import Step1
 from tris_core.step2.network import Step2
+from tris_core.weights.configs import ClipConfig
 
 FOLDER = Path(__file__).parent
 SHAPES = json.loads((FOLDER / "state_dict_shapes.json").read_text())
@@ -44,14 +45,13 @@ def load_formula(model: nn.Module, prefix: str, which: str) -> nn.Module:
 def clip(
     vision: dict[str, object], embed: int, text_layers_width: dict[str, object] = TEXT
 ) -> CLIP:
-    return build_clip(
-        {
-            "embed_dim": embed,
-            "vision_cfg": vision,
-            "text_cfg": text_layers_width,
-            "quick_gelu": True,
-        }
-    )
+    content = {
+        "embed_dim": embed,
+        "vision_cfg": vision,
+        "text_cfg": text_layers_width,
+        "quick_gelu": True,
+    }
+    return build_clip(ClipConfig.model_validate(content))
 
 
 def step1_model() -> Step1:

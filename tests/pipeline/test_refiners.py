@@ -143,8 +143,8 @@ def test_baselines_take_the_place_of_step1(method: str, place: Path) -> None:
     packed = PackedImages(
         Path("data/packed.json"), images, Path("root/train2014"), place / "scratch", workers=1
     )
-    network = BASELINES[method](load_clip(clip["backbone"]), "demo").eval()
-    tokenizer = Tokenizer(clip["backbone"]["vocabulary"])
+    network = BASELINES[method](load_clip(clip.backbone), "demo").eval()
+    tokenizer = Tokenizer(clip.backbone.vocabulary)
     for row, (expression_id, text) in enumerate(
         expressions[["expression_id", "text"]].itertuples(index=False)
     ):

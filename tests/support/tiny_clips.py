@@ -1,4 +1,4 @@
-"""TODO."""
+"""Towers of small CLIPs, in open_clip's terms."""
 
 from typing import Any
 

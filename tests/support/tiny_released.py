@@ -1,4 +1,4 @@
-"""TODO."""
+"""Small checkpoints in the form of the released ones."""
 
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from tests.golden.reference import SHAPES
 from tris_core.cli.main import app
 from tris_core.step1.network import build_step1
 from tris_core.step2.network import build_step2
+from tris_core.weights.configs import model_config
+from tris_core.weights.released import Builders
 
-BUILDERS = {1: build_step1, 2: build_step2}
+BUILDERS: Builders = {1: build_step1, 2: build_step2}
 CLIP = {
     "embed_dim": 16,
     "vision_cfg": {"layers": [1, 2, 1, 1], "width": 8, "image_size": 96},
@@ -57,8 +59,9 @@ def formula_state(which: str) -> dict[str, Tensor]:
 
 
 def small(stage: int) -> dict[str, Tensor]:
-    model = build_step1({"clip": {"config": CLIP}, "model": STEP1}) if stage == 1 else None
-    return (model or build_step2({"clip": {"config": CLIP}, "model": STEP2})).state_dict()
+    """Random weights of a small network of this stage."""
+    content = folder_config(model=STEP1 if stage == 1 else STEP2)
+    return BUILDERS[stage](model_config(content, Path("small"))).state_dict()
 
 
 def imported(file: Path, out: Path, *options: str) -> str:

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from tests.support.tiny_models import write_tiny_models
 from tris_core.irn.network import build_irn
-from tris_core.predict.predictor import Predictor
+from tris_core.predict import Predictor
 from tris_core.runtime.errors import InputError
 from tris_core.runtime.files import read_sealed_json, write_json, write_sealed_json
+from tris_core.weights.configs import IrnConfig
 from tris_core.weights.model_folder import load_model, save_marker, save_model
 
 Change = Callable[[Path], None]
@@ -204,12 +205,13 @@ def test_the_boundary_network_is_opened_the_same_way(
     tiny: tuple[Path, Path], tmp_path: Path
 ) -> None:
     clip = read_sealed_json(tiny[0] / "config.json")["clip"]
-    described = {"clip": clip, "model": {"channels": [4, 32, 64, 128, 256]}}
+    content = {"clip": clip, "model": {"channels": [4, 32, 64, 128, 256]}}
+    described = IrnConfig.model_validate(content)
     network = build_irn(described)
     save_model(tmp_path / "irn", network.state_dict(), described)
-    loaded, _ = load_model(tmp_path / "irn", "the boundary network", build_irn)
+    loaded, _ = load_model(tmp_path / "irn", IrnConfig, build_irn)
     assert all(
         torch.equal(value, loaded.state_dict()[key]) for key, value in network.state_dict().items()
     )
     with pytest.raises(InputError, match="step1: holds Step-1, not the boundary network"):
-        load_model(tiny[0], "the boundary network", build_irn)
+        load_model(tiny[0], IrnConfig, build_irn)
