@@ -14,7 +14,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from tests.support.closure import ROOT
-from tris_core.predict.predictor import Predictor
+from tris_core.predict import Predictor
 
 ASSETS = "tris_core/assets/"
 # Runs before anything else in the processes under test; at their end it says whose code ran.
@@ -132,7 +132,7 @@ def test_predicting_with_the_wheel_alone(installed: Path, tmp_path: Path) -> Non
 
 
 def test_what_needs_dvc_says_so_and_a_preset_comes_out(installed: Path, tmp_path: Path) -> None:
-    done = tris(installed, tmp_path, "report", "full")
+    done = tris(installed, tmp_path, "compare", "full")
     assert done.returncode == 1
     assert "DVC, which is not installed" in done.stderr
     assert "Traceback" not in done.stderr

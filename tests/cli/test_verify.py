@@ -16,7 +16,7 @@ from tris_core.annotations.index import build_index
 from tris_core.cli.main import app
 from tris_core.cli.verify import data_set_of, verify
 from tris_core.data.rle import decode
-from tris_core.predict.predictor import Predictor
+from tris_core.predict import Predictor
 from tris_core.reports.paper import REFERIT_TEST, TABLE1
 from tris_core.runtime.errors import InputError
 from tris_core.runtime.files import sha256_of_file

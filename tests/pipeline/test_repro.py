@@ -130,12 +130,12 @@ def test_metrics_read_well_and_compare_between_branches(project: Project) -> Non
 
 
 def check_report(project: Project) -> None:
-    """`tris report` reads both branches from the cache, whatever is checked out."""
+    """`tris compare` and `tris page` read both branches from the cache, whatever is checked out."""
     full = json.loads((project.folder / "data/evaluation/step1/metrics.json").read_text())[
         "metrics"
     ]["val"]
     said = project.run(
-        "tris", "report", "half=other", "any=main", "--table", "3", "--out", "report.html"
+        "tris", "compare", "half=other", "any=main", "--table", "3", "--out", "report.html"
     )
     assert "<table>" in (project.folder / "report.html").read_text()
     head, _, *rows = said.splitlines()
@@ -143,11 +143,11 @@ def check_report(project: Project) -> None:
     shown = {key.strip(): value.strip() for key, value in half.items()}
     assert (shown["run"], shown["mIoU"]) == ("half", f"{100 * full['mIoU']:.1f}")
     assert "[" in next(value for key, value in any_.items() if key.strip() == "mIoU - half")
-    table1 = project.run("tris", "report", "half=other,other", "--table", "1")
+    table1 = project.run("tris", "compare", "half=other,other", "--table", "1")
     assert f"{100 * full['mIoU']:.2f} ± 0.00" in table1
     assert "LAVT's oIoU" in table1
     written = project.run(
-        "tris", "report", "any=main", "other", "--step", "1", "--html", "page.html"
+        "tris", "page", "any=main", "other", "--step", "1", "--out", "page.html"
     )
     assert "page.html: " in written
     page = (project.folder / "page.html").read_text()
@@ -160,7 +160,7 @@ def check_report(project: Project) -> None:
     ):
         assert words in page
     prms = json.loads((project.folder / "metrics/prms.json").read_text())["val"]
-    table4 = project.run("tris", "report", "half=other", "--table", "4")
+    table4 = project.run("tris", "compare", "half=other", "--table", "4")
     assert all(f"{100 * prms[column]:.2f}" in table4 for column in ("without", "with"))
 
 

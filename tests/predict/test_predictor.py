@@ -31,6 +31,7 @@ from tris_core.step1.inference import response_maps
 from tris_core.step1.network import build_step1
 from tris_core.step2.inference import predict_by_image, to_rows
 from tris_core.step2.network import build_step2
+from tris_core.weights.configs import Step1Config, Step2Config
 from tris_core.weights.model_folder import load_model
 
 TEXTS = ["man on the left", "red dog", "a dog, right of the red man"]
@@ -67,8 +68,8 @@ def test_numbers_are_the_pipelines(folders: tuple[Path, Path], tmp_path: Path) -
     packed = PackedImages(
         tmp_path / "packed.json", images, tmp_path, tmp_path / "scratch", workers=1
     )
-    step1, config = load_model(folders[0], "Step-1", build_step1)
-    step2, _ = load_model(folders[1], "Step-2", build_step2)
+    step1, config = load_model(folders[0], Step1Config, build_step1)
+    step2, _ = load_model(folders[1], Step2Config, build_step2)
     image_of = np.repeat([0, 1], len(TEXTS))
     tokens = Tokenizer(config["clip"]["vocabulary"])(TEXTS * 2, MAX_TOKENS)
     raw = np.concatenate(

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,6 +57,15 @@ def replacing(path: Path) -> Iterator[Path]:
         raise _cannot_create(path, error) from error
     finally:
         _remove(temporary)
+
+
+def check_folder(folder: Path) -> None:
+    """Create a folder if there is none. Raises `InputError` unless files can be created in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise _cannot_create(folder, error) from error
 
 
 def _prefix(path: Path) -> str:
