@@ -7,7 +7,7 @@ from tests.support.closure import ROOT
 from tris_core.cli.parameters import page
 from tris_core.runtime.params import sections
 
-COMMAND = "typer tris_core.cli.main utils docs --name tris --title".split()
+COMMAND = ["typer", "tris_core.cli.main", "utils", "docs", "--name", "tris", "--title"]
 
 
 def test_the_reference_of_the_command_line_is_up_to_date(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_library_knows_nothing_of_the_pipeline() -> None:
             roots = {name.split(".")[0] for name in names}
             assert not roots & {"stages"}, file
             assert file.name == "experiments.py" or "dvc" not in roots, file
-            assert file.name == "cli.py" or "typer" not in roots, file
+            assert file.parent.name == "cli" or "typer" not in roots, file
             towers = (
                 "baselines.py",
                 "bpe.py",

@@ -1,4 +1,4 @@
-"""The Hugging Face hub on one machine: its cache as it lies on disk, and as much of its server as a download asks for."""
+"""The Hugging Face hub on one machine: its cache on disk, and a server for downloads."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ def put(
     commit: str = MAIN,
     ref: str | None = "main",
 ) -> Path:
-    """A file in a hub's cache as huggingface_hub lays it out: blobs by digest, a link per snapshot, refs that name commits."""
+    """Put a file into a hub cache: blobs by digest, a link per snapshot, refs that name commits."""
     folder = cache / f"models--{repository.replace('/', '--')}"
     blob = folder / "blobs" / hashlib.sha256(content).hexdigest()
     link = folder / "snapshots" / commit / file
@@ -39,7 +39,7 @@ def put(
 
 @contextmanager
 def serve(files: Mapping[str, tuple[str, bytes]]) -> Iterator[str]:
-    """A server on the loopback address that has the commit and the content of every path. Gives its address."""
+    """Serve commit and content of every path on the loopback address, which is yielded."""
 
     class Hub(BaseHTTPRequestHandler):
         def _answer(self, *, body: bool) -> None:
@@ -47,7 +47,8 @@ def serve(files: Mapping[str, tuple[str, bytes]]) -> Iterator[str]:
             self.send_response(200 if commit else 404)
             for name, value in (
                 ("X-Repo-Commit", commit), ("ETag", f'"{hashlib.sha256(content).hexdigest()}"'),
-                ("X-Error-Code", None if commit else "EntryNotFound"), ("Content-Length", str(len(content))),
+                ("X-Error-Code", None if commit else "EntryNotFound"),
+                ("Content-Length", str(len(content))),
             ):  # fmt: skip
                 if value is not None:
                     self.send_header(name, value)
@@ -76,7 +77,7 @@ def serve(files: Mapping[str, tuple[str, bytes]]) -> Iterator[str]:
 def run_fetch(
     location: str, endpoint: str, cache: Path, *, offline: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """`tris fetch` in a process of its own: huggingface_hub reads these settings when it is imported."""
+    """Run `tris fetch` in a new process: huggingface_hub reads its settings when imported."""
     place = {
         "HF_ENDPOINT": endpoint,
         "HF_HUB_CACHE": str(cache),

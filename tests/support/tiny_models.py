@@ -47,7 +47,7 @@ def _configs() -> tuple[Step1Config, Step2Config]:
 
 
 def write_tiny_models(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[Path, Path]:
-    """`folder`/step1 and `folder`/step2. Batch statistics are random too, so that maps differ from place to place."""
+    """Write `folder`/step1 and `folder`/step2, and return both."""
     one, two = _configs()
     networks: list[tuple[str, nn.Module, ModelConfig]] = [
         ("step1", build_step1(one), one),
@@ -60,9 +60,8 @@ def write_tiny_models(folder: Path, dtype: torch.dtype = torch.float32) -> tuple
 
 
 def _roughen(model: nn.Module) -> None:
-    generator = torch.Generator().manual_seed(
-        3
-    )  # maps of either step are neither all zero nor flat
+    """Add noise, so that no map is all zero or flat."""
+    generator = torch.Generator().manual_seed(3)
     for parameter in model.parameters():
         if parameter.ndim > 1:
             with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Released checkpoint files become our models: same numbers as the released implementation, nothing left over or made up."""
+"""Released checkpoints become our models, with the numbers of the released implementation."""
 
 import math
 from collections.abc import Callable
@@ -120,18 +120,21 @@ def given(key: str, value: Tensor) -> Callable[[dict[str, Any]], dict[str, Any]]
         (1, without("attn_fusion.v_proj2.0.bias"), ["missing: attn_fusion.v_proj2.0.bias"]),
         (1, renamed("attn_fusion.t_output.0.bias", "attn_fusion.t_out.0.bias"),
          ["missing: attn_fusion.t_output.0.bias", "unexpected: attn_fusion.t_out.0.bias"]),
-        (1, renamed("vis_project.weight", "vis_proj.weight"), ["vis_project.weight, which is missing"]),
+        (1, renamed("vis_project.weight", "vis_proj.weight"),
+         ["vis_project.weight, which is missing"]),
         (1, without("logit_scale"), ["logit_scale, which is missing"]),
         (1, given("pooler.weight", torch.ones(1)), ["unexpected: pooler.weight"]),
         (1, given("lan_project.bias", torch.ones(5)), ["of another shape: lan_project.bias"]),
-        (1, given("lan_project.bias", torch.full((12,), math.nan)), ["lan_project.bias holds values that are not finite"]),
+        (1, given("lan_project.bias", torch.full((12,), math.nan)),
+         ["lan_project.bias holds values that are not finite"]),
         (2, without("final_seg3.1.weight"), ["missing: final_seg3.1.weight"]),
-        (2, without("backbone.visual.layer2.1.bn3.bias"), ["missing: backbone.visual.layer2.1.bn3.bias"]),
+        (2, without("backbone.visual.layer2.1.bn3.bias"),
+         ["missing: backbone.visual.layer2.1.bn3.bias"]),
         (2, without("reduced_c2.conv.weight"), ["reduced_c2.conv.weight, which is missing"]),
         (2, given("attn_fusion.v_proj1.0.bias", torch.ones(1)), ["neither Step-1", "nor Step-2"]),
     ],
 )  # fmt: skip
-def test_a_key_that_is_not_as_released_is_named(
+def test_a_wrong_key_is_named(
     stage: int, change: Callable[[dict[str, Any]], dict[str, Any]], words: list[str], tmp_path: Path
 ) -> None:
     path = released(change(small(stage)), tmp_path / "changed.pth")
@@ -154,7 +157,7 @@ def test_half_precision_on_request(tmp_path: Path) -> None:
     )
 
 
-def test_what_is_no_checkpoint_of_that_step_is_refused(tmp_path: Path) -> None:
+def test_a_file_of_another_step_is_refused(tmp_path: Path) -> None:
     file = released(small(1), tmp_path / "r.pth")
     with pytest.raises(InputError, match="holds Step-1, not Step-2"):
         open_weights(file, {2: build_step2})
@@ -183,7 +186,7 @@ def test_a_checkpoint_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert config == expected.model_copy(update={"source": source})
 
 
-def test_a_model_folder_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_a_model_folder_is_read_unchanged(tmp_path: Path) -> None:
     content = folder_config()
     config = Step1Config.model_validate(content)
     save_model(tmp_path / "folder", small(1), config)
