@@ -67,7 +67,8 @@ def train_demo_clip(
     It learns from pictures and captions (contrastive loss; no boxes, no masks). Writes a CLIP
     folder for `prepare_clip.backbone` and `prepare_clip.scorer`.
     """
-    from tris_core.demo.train_clip import train
+    with exit_on_input_error():
+        from tris_core.demo.train_clip import train
 
-    for name, value in train(out, steps=steps, seed=seed).items():
-        typer.echo(f"{name}: {value:.3f}")
+        for name, value in train(out, steps=steps, seed=seed).items():
+            typer.echo(f"{name}: {value:.3f}")
