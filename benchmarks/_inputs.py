@@ -17,7 +17,7 @@ from tris_core.step1.network import Step1
 from tris_core.step2.network import Step2
 from tris_core.training.loop import Losses
 from tris_core.training.samples import TrainingRefs
-from tris_core.weights.configs import ClipConfig
+from tris_core.weights.clip_spec import ClipConfig
 
 TOKENS = 20
 

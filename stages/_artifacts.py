@@ -15,7 +15,7 @@ from tris_core.runtime.scratch import scratch_root
 
 if TYPE_CHECKING:  # only some stages need these, and importing torch takes seconds
     from tris_core.data.packed import PackedImages
-    from tris_core.weights.configs import ClipPair
+    from tris_core.weights.clip_spec import ClipPair
 
 SHAPES = Path("data/shapes")
 
@@ -86,7 +86,7 @@ def expressions_with_images(images: pd.DataFrame) -> tuple[pd.DataFrame, NDArray
 
 def read_clip() -> "ClipPair":
     """`models/clip.json`: backbone, scorer, text."""
-    from tris_core.weights.configs import ClipPair, validated
+    from tris_core.weights.clip_spec import ClipPair, validated
 
     fix = "make it again (`dvc repro -f prepare_clip`)"
     return validated(ClipPair, read_sealed_json(CLIP, fix), str(CLIP), fix)

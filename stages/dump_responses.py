@@ -29,7 +29,8 @@ from tris_core.runtime.progress import progress
 from tris_core.step1.inference import GROUP, response_maps
 from tris_core.step1.network import build_step1
 from tris_core.step1.params import DumpResponsesParams
-from tris_core.weights.configs import ClipSpec, Step1Config, Text
+from tris_core.weights.clip_spec import ClipSpec, Text
+from tris_core.weights.configs import Step1Config
 from tris_core.weights.model_folder import load_model
 
 app = stage_app()

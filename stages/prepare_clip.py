@@ -10,7 +10,7 @@ from tris_core.clip.tokens import write_tokens
 from tris_core.runtime.errors import InputError
 from tris_core.runtime.files import write_sealed_json
 from tris_core.runtime.parquet import read_table
-from tris_core.weights.configs import ClipPair, Text
+from tris_core.weights.clip_spec import ClipPair, Text
 
 app = stage_app()
 

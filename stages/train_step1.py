@@ -29,7 +29,8 @@ from tris_core.training.loop import Selection, fit, poly, seed_everything
 from tris_core.training.optimizers import adamw
 from tris_core.training.samples import TrainingRefs
 from tris_core.training.scratch import scratch_folder, training_digest
-from tris_core.weights.configs import ClipConfig, Step1Config, Step1Model
+from tris_core.weights.clip_spec import ClipConfig
+from tris_core.weights.configs import Step1Config, Step1Model
 
 app = stage_app()
 

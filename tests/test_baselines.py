@@ -8,7 +8,7 @@ from torch import Tensor
 from tris_core.baselines import DenseClip, GradCam
 from tris_core.clip.towers import build_clip
 from tris_core.runtime.errors import InputError
-from tris_core.weights.configs import ClipConfig
+from tris_core.weights.clip_spec import ClipConfig
 
 SIZE = 64
 TEXT = {"context_length": 8, "width": 16, "heads": 2, "layers": 1, "vocab_size": 20}

@@ -29,7 +29,7 @@ from tris_core.irn.backbone import backbone_taps, freeze_at_stride_16
 from tris_core.runtime.errors import InputError
 from tris_core.runtime.files import sha256_of_file
 from tris_core.weights.archives import read_checkpoint
-from tris_core.weights.configs import ClipConfig, ClipSpec
+from tris_core.weights.clip_spec import ClipConfig, ClipSpec
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning"

@@ -12,7 +12,7 @@ from tests.golden.formula import tensor, weights
 from tris_core.clip.towers import build_clip
 from tris_core.step1.network import Step1
 from tris_core.step2.network import Step2
-from tris_core.weights.configs import ClipConfig
+from tris_core.weights.clip_spec import ClipConfig
 
 FOLDER = Path(__file__).parent
 SHAPES = json.loads((FOLDER / "state_dict_shapes.json").read_text())

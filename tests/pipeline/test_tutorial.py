@@ -31,7 +31,7 @@ from tests.test_architecture import ARTIFACTS
 from tris_core.cli.main import app
 from tris_core.clip.towers import build_clip
 from tris_core.runtime.files import sha256_of_file
-from tris_core.weights.configs import ClipConfig
+from tris_core.weights.clip_spec import ClipConfig
 
 STAGES = list(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"])
 FENCES = re.findall(

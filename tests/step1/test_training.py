@@ -11,7 +11,7 @@ from tris_core.runtime.params import read_params
 from tris_core.step1.negatives import classification_columns
 from tris_core.step1.params import TrainStep1Params
 from tris_core.step1.scorer import SentenceFeatures
-from tris_core.weights.configs import ClipConfig
+from tris_core.weights.clip_spec import ClipConfig
 
 PARAMS = read_params(ROOT / "presets" / "shapes.yaml")[TrainStep1Params]
 TINY = {

@@ -11,7 +11,8 @@ from tris_core.clip.names import DEMO as DEMO_CLIP
 from tris_core.demo.train_clip import demo_config, demo_vocabulary
 from tris_core.predict.predictor import DEMO
 from tris_core.runtime.files import read_sealed_json
-from tris_core.weights.configs import ClipConfig, ClipSpec, Step1Config, VisionConfig
+from tris_core.weights.clip_spec import ClipConfig, ClipSpec, VisionConfig
+from tris_core.weights.configs import Step1Config
 from tris_core.weights.model_folder import read_config
 
 

@@ -5,7 +5,6 @@ result is a receipt: all that a reader needs to believe the comparison, or to fi
 """
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,10 +26,9 @@ PARTITIONS = {
     "refcoco": ("unc",),
     "referit": ("none",),
 }
-DataSet = tuple[str, str]  # name and partition
 
 
-def data_set_of(path: Path) -> DataSet:
+def data_set_of(path: Path) -> tuple[str, str]:
     """Data set and partition of a checkpoint, from its file name.
 
     Raises `InputError` if the name does not say, or is ambiguous.
@@ -80,11 +78,7 @@ def verify(
     wanted = {path: data_set_of(path) for path in paths}
     annotations = {(name, split_by): where for name, split_by, where in data_sets(root)[0]}
     absent = [path.name for path in paths if wanted[path] not in annotations]
-    present: defaultdict[DataSet, list[Path]] = defaultdict(list)
-    for path in paths:
-        if wanted[path] in annotations:
-            present[wanted[path]].append(path)
-    if not present:
+    if len(absent) == len(paths):
         raise InputError(
             f"{root}: holds the data set of none of {', '.join(absent)}; unpack refer/ there"
         )
@@ -98,10 +92,10 @@ def verify(
         "data": {},
         "absent": absent,
     }
-    for (name, split_by), checkpoints in present.items():
+    for name, split_by in dict.fromkeys(wanted[path] for path in paths if path.name not in absent):
         data = ReleasedData(root, name, split_by, annotations[name, split_by], scratch)
         receipt["data"][data.label] = _hashes(root, annotations[name, split_by])
-        for path in checkpoints:
+        for path in (path for path in paths if wanted[path] == (name, split_by)):
             evaluated = data.evaluate(path, device)
             rows = list(_rows(evaluated))
             receipt["files"].append(evaluated)

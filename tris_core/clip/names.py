@@ -23,7 +23,7 @@ from huggingface_hub import constants, try_to_load_from_cache
 from open_clip.constants import HF_CONFIG_NAME, HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
 from tris_core.runtime.errors import InputError
-from tris_core.weights.configs import ClipConfig, validated
+from tris_core.weights.clip_spec import ClipConfig, validated
 from tris_core.weights.hub import local_file
 
 DEMO = Path(__file__).parents[1] / "assets" / "demo_clip"

@@ -13,7 +13,7 @@ from tris_core.clip.towers import build_clip
 from tris_core.runtime.errors import InputError
 from tris_core.runtime.files import sha256_of_file
 from tris_core.weights.archives import is_torchscript, read_checkpoint
-from tris_core.weights.configs import ClipConfig, ClipSpec, validated
+from tris_core.weights.clip_spec import ClipConfig, ClipSpec, validated
 from tris_core.weights.fitting import as_float32, fitted, no_such_network, skeleton
 from tris_core.weights.hub import local_file
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tris_core.clip.bpe import bpe
-from tris_core.weights.configs import SPECIAL
+from tris_core.weights.clip_spec import SPECIAL
 
 PAD, UNKNOWN = 0, 1
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tris_core.clip.tokenizer import Tokenizer
 from tris_core.runtime.parquet import open_table, write_table
-from tris_core.weights.configs import Text
+from tris_core.weights.clip_spec import Text
 
 Vocabulary = list[int] | None
 

@@ -15,7 +15,7 @@ from timm.models import ConvNeXt
 from torch import Tensor, nn
 
 from tris_core.runtime.errors import InputError
-from tris_core.weights.configs import ClipConfig, ClipSpec, VisionConfig, validated
+from tris_core.weights.clip_spec import ClipConfig, ClipSpec, VisionConfig, validated
 
 
 def build_clip(config: ClipConfig) -> CLIP:

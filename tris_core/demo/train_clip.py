@@ -23,7 +23,7 @@ from tris_core.clip.tokenizer import UNKNOWN, Tokenizer
 from tris_core.clip.towers import build_clip, encode_words, sentence_feature
 from tris_core.shapes.language import WORDS, draw_caption
 from tris_core.shapes.scene import COLORS, PATTERNS, SHAPES, render, sample_scene
-from tris_core.weights.configs import SPECIAL, ClipConfig, TextConfig, VisionConfig
+from tris_core.weights.clip_spec import SPECIAL, ClipConfig, TextConfig, VisionConfig
 
 SIZE, CONTEXT = 96, 32
 CANVAS = (100, 200)  # a scene of this many pixels is drawn at SIZE, so that ...
