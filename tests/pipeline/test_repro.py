@@ -146,9 +146,7 @@ def check_report(project: Project) -> None:
     table1 = project.run("tris", "compare", "half=other,other", "--table", "1")
     assert f"{100 * full['mIoU']:.2f} ± 0.00" in table1
     assert "LAVT's oIoU" in table1
-    written = project.run(
-        "tris", "page", "any=main", "other", "--step", "1", "--out", "page.html"
-    )
+    written = project.run("tris", "page", "any=main", "other", "--step", "1", "--out", "page.html")
     assert "page.html: " in written
     page = (project.folder / "page.html").read_text()
     for words in (

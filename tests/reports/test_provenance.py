@@ -346,9 +346,15 @@ def test_names_that_do_not_exist(base: None, monkeypatch: pytest.MonkeyPatch) ->
     assert "--baseline mian: no such commit" in tris("compare", "full", "--baseline", "mian")[1]
     monkeypatch.setattr("tris_core.reports.experiments.experiments", lambda baseline: known)
     monkeypatch.setattr("tris_core.reports.table.experiments", lambda baseline: known)
-    assert "no-t2b: no such experiment of HEAD; did you mean no-t2v?" in tris("compare", "no-t2b")[1]
-    assert "xyz: no such experiment of HEAD; known are full-1, no-t2v-1" in tris("compare", "xyz")[1]
-    assert "called no-t2v; did you mean no-t2v-1?" in tris("page", "no-t2v", "--out", "page.html")[1]
+    assert (
+        "no-t2b: no such experiment of HEAD; did you mean no-t2v?" in tris("compare", "no-t2b")[1]
+    )
+    assert (
+        "xyz: no such experiment of HEAD; known are full-1, no-t2v-1" in tris("compare", "xyz")[1]
+    )
+    assert (
+        "called no-t2v; did you mean no-t2v-1?" in tris("page", "no-t2v", "--out", "page.html")[1]
+    )
 
 
 def test_what_dvc_itself_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
