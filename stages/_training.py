@@ -55,7 +55,8 @@ def take_weights(location: str, builders: Builders, folder: Path, name: str) -> 
     size = packed_size(PACKED)
     if config.size != size:
         raise InputError(
-            f"{location}: trained on squares of {config['size']} pixels, not {size}; set pack_images.size to that"
+            f"{location}: trained on squares of {config.size} pixels, not {size}; "
+            "set pack_images.size to that"
         )
     if not distributed.rank():
         save_model(folder, state, config)

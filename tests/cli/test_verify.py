@@ -61,7 +61,7 @@ def expected(
     refs = index.refs.to_pandas().merge(index.expressions.to_pandas(), on="ref_id")
     numbers: dict[tuple[int, str, str], list[float]] = {}
     for row in refs[refs["split"] != "train"].itertuples():
-        made = predictor.predict(root / "train2014" / path_of[row.image_id], [row.text])[0]
+        made = predictor.predict(root / path_of[row.image_id], [row.text])[0]
         one = truth.loc[row.ref_id]
         true = decode(one["counts"], one["height"], one["width"])
         first = np.unravel_index(made.response.argmax(), true.shape)

@@ -293,9 +293,7 @@ def test_the_demo_of_the_package_marks_what_is_said(tmp_path: Path) -> None:
     texts = index.expressions.to_pandas().groupby("ref_id")["text"].first()
     predictor, ious, hits = Predictor.load(*DEMO, device="cpu"), [], []
     for image_id, part in refs[refs["split"] == "val"].groupby("image_id"):
-        found = predictor.predict(
-            tmp_path / "images" / path_of[image_id], texts[part["ref_id"]].tolist()
-        )
+        found = predictor.predict(tmp_path / path_of[image_id], texts[part["ref_id"]].tolist())
         for ref_id, made in zip(part["ref_id"], found, strict=True):
             true = decode(*truth.loc[ref_id, ["counts", "height", "width"]])
             ious.append((made.mask & true).sum() / (made.mask | true).sum())

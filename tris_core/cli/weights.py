@@ -51,9 +51,9 @@ def import_weights(
     from tris_core.step1.network import build_step1
     from tris_core.step2.network import build_step2
     from tris_core.weights.model_folder import save_model
-    from tris_core.weights.released import describe_source, open_weights
+    from tris_core.weights.released import Builders, describe_source, open_weights
 
-    builders = {1: build_step1, 2: build_step2}
+    builders: Builders = {1: build_step1, 2: build_step2}
     with exit_on_input_error():
         wanted = {step: build for step, build in builders.items() if stage in (None, step)}
         state, config = open_weights(file, wanted)

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from open_clip.model import CLIP, resize_pos_embed
@@ -35,7 +36,7 @@ def describe_clip(name: str, weights: str | None, *, imagenet: str | None = None
     """
     config, vocabulary = find_config(name, weights)
     path = find_weights(name, weights)
-    content = {
+    content: dict[str, Any] = {
         "name": name,
         "weights": weights,
         "sha256": None if path is None else sha256_of_file(path),

@@ -36,7 +36,9 @@ def demo_config(words: int) -> ClipConfig:
     """The demo CLIP's architecture, for a vocabulary of so many words."""
     return ClipConfig(
         embed_dim=128,
-        vision_cfg=VisionConfig(layers=[1, 1, 1, 1], width=24, image_size=SIZE),
+        vision_cfg=VisionConfig.model_validate(
+            {"layers": [1, 1, 1, 1], "width": 24, "image_size": SIZE}
+        ),
         text_cfg=TextConfig(
             context_length=CONTEXT, width=128, heads=4, layers=2, vocab_size=words + SPECIAL
         ),
