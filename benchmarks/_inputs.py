@@ -17,6 +17,7 @@ from tris_core.step1.network import Step1
 from tris_core.step2.network import Step2
 from tris_core.training.loop import Losses
 from tris_core.training.samples import TrainingRefs
+from tris_core.weights.clip_spec import ClipConfig
 
 TOKENS = 20
 
@@ -33,7 +34,7 @@ class Pictures:
 
 
 def clip(name: str) -> CLIP:
-    return build_clip(get_model_config(name))
+    return build_clip(ClipConfig.model_validate(get_model_config(name)))
 
 
 def step1() -> Step1:

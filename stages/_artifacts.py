@@ -1,7 +1,7 @@
 """Where every artifact lies, as dvc.yaml declares it. Relative to the folder the stage runs in."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,9 @@ from tris_core.runtime.params import DatasetParams
 from tris_core.runtime.parquet import read_table
 from tris_core.runtime.scratch import scratch_root
 
-if TYPE_CHECKING:  # it imports torch, which some stages do without
+if TYPE_CHECKING:  # only some stages need these, and importing torch takes seconds
     from tris_core.data.packed import PackedImages
+    from tris_core.weights.clip_spec import ClipPair
 
 SHAPES = Path("data/shapes")
 
@@ -85,9 +86,12 @@ def expressions_with_images(images: pd.DataFrame) -> tuple[pd.DataFrame, NDArray
     return table, row.loc[table["image_id"]].to_numpy(np.int64)
 
 
-def read_clip() -> dict[str, Any]:
+def read_clip() -> "ClipPair":
     """`models/clip.json`: backbone, scorer, text."""
-    return read_sealed_json(CLIP, "make it again (`dvc repro -f prepare_clip`)")
+    from tris_core.weights.clip_spec import ClipPair, validated
+
+    fix = "make it again (`dvc repro -f prepare_clip`)"
+    return validated(ClipPair, read_sealed_json(CLIP, fix), str(CLIP), fix)
 
 
 def read_cut() -> "pd.Series[bool]":

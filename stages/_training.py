@@ -1,7 +1,6 @@
 """How training stages end."""
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -15,6 +14,7 @@ from tris_core.runtime.files import replacing
 from tris_core.runtime.parquet import read_table
 from tris_core.training.params import Training
 from tris_core.training.validation import Validation
+from tris_core.weights.configs import ModelConfig
 from tris_core.weights.model_folder import save_marker, save_model
 from tris_core.weights.released import Builders, open_weights
 
@@ -38,7 +38,7 @@ def skip_training(folder: Path, name: str, why: str) -> str:
 
 
 def keep(
-    model: nn.Module, config: dict[str, Any], folder: Path, history: pd.DataFrame, name: str
+    model: nn.Module, config: ModelConfig, folder: Path, history: pd.DataFrame, name: str
 ) -> None:
     """Write the trained model and its loss curve, once whatever the number of processes."""
     if not distributed.rank():
@@ -53,14 +53,17 @@ def take_weights(location: str, builders: Builders, folder: Path, name: str) -> 
     """
     state, config = open_weights(location, builders)
     size = packed_size(PACKED)
-    if config["size"] != size:
+    if config.size != size:
         raise InputError(
-            f"{location}: trained on squares of {config['size']} pixels, not {size}; set pack_images.size to that"
+            f"{location}: trained on squares of {config.size} pixels, not {size}; "
+            "set pack_images.size to that"
         )
     if not distributed.rank():
         save_model(folder, state, config)
     write_curve(name, NO_HISTORY)
-    return f"{folder}: {len(state)} tensors of {location}, SHA-256 {config['source']['sha256'][:12]}; not trained"
+    assert config.source is not None  # open_weights names it
+    digest = config.source.sha256[:12]
+    return f"{folder}: {len(state)} tensors of {location}, SHA-256 {digest}; not trained"
 
 
 def validation(

@@ -29,6 +29,8 @@ from tris_core.runtime.progress import progress
 from tris_core.step1.inference import GROUP, response_maps
 from tris_core.step1.network import build_step1
 from tris_core.step1.params import DumpResponsesParams
+from tris_core.weights.clip_spec import ClipSpec, Text
+from tris_core.weights.configs import Step1Config
 from tris_core.weights.model_folder import load_model
 
 app = stage_app()
@@ -62,7 +64,7 @@ def main() -> None:
         _, packed = open_images(run)
         model, clip, text = responder(params)
         place(model, device)
-        tokens = read_tokens(TOKENS, table["text"], clip["vocabulary"], text)
+        tokens = read_tokens(TOKENS, table["text"], clip.vocabulary, text)
         maps = response_maps(
             model, packed, image_of, tokens, device=device, precision=params.precision
         )
@@ -81,18 +83,15 @@ def main() -> None:
         )
 
 
-def responder(params: DumpResponsesParams) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+def responder(params: DumpResponsesParams) -> tuple[Any, ClipSpec, Text]:
     """The network that `method` names, the description of its CLIP, and how its text is tokenized."""
     if params.method == "step1":
-        model, config = load_model(STEP1, "Step-1", build_step1)
-        return model, config["clip"], config["text"]
+        model, config = load_model(STEP1, Step1Config, build_step1)
+        return model, config.clip, config.text
     described = read_clip()
-    backbone = described["backbone"]
-    return (
-        BASELINES[params.method](load_clip(backbone), backbone["name"]),
-        backbone,
-        described["text"],
-    )
+    backbone = described.backbone
+    network = BASELINES[params.method](load_clip(backbone), backbone.name)
+    return network, backbone, described.text
 
 
 if __name__ == "__main__":

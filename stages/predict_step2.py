@@ -19,6 +19,7 @@ from tris_core.runtime.progress import counted, progress
 from tris_core.step2.inference import predict_by_image, to_rows
 from tris_core.step2.network import build_step2
 from tris_core.step2.params import PredictStep2Params
+from tris_core.weights.configs import Step2Config
 from tris_core.weights.model_folder import load_model
 
 app = stage_app()
@@ -41,10 +42,9 @@ def main() -> None:
         device = pick_device(run.runtime)
         images, packed = open_images(run)
         table, image_of = expressions_with_images(images)
-        model, config = load_model(STEP2, "Step-2", build_step2)
+        model, config = load_model(STEP2, Step2Config, build_step2)
         place(model, device)
-        vocabulary = config["clip"]["vocabulary"]
-        tokens = read_tokens(TOKENS, table["text"], vocabulary, config["text"])
+        tokens = read_tokens(TOKENS, table["text"], config.clip.vocabulary, config.text)
         sizes = images.set_index("image_id")[["height", "width"]]
         ready(table, sizes)
         keep = partial(mask_rows, table=table, sizes=sizes, threshold=params.threshold)

@@ -44,10 +44,10 @@ def main() -> None:
         images, packed = open_images(run)
         table, image_of = expressions_with_images(images)
         clip = read_clip()
-        scorer = place(load_clip(clip["scorer"]).eval(), device)
-        tokens = read_tokens(TOKENS, table["text"], clip["scorer"]["vocabulary"], clip["text"])
+        scorer = place(load_clip(clip.scorer).eval(), device)
+        tokens = read_tokens(TOKENS, table["text"], clip.scorer.vocabulary, clip.text)
         sentences = SentenceFeatures(scorer, tokens, device)
-        size = clip["scorer"]["config"]["vision_cfg"]["image_size"]
+        size = clip.scorer.image_size
         place_of = pd.Series(range(len(table)), index=table["expression_id"])
 
         def score(group: pd.DataFrame) -> pd.DataFrame:

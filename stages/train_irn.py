@@ -16,6 +16,7 @@ from tris_core.runtime.parquet import read_table
 from tris_core.training.loggers import open_log
 from tris_core.training.loop import fit, poly, seed_everything
 from tris_core.training.scratch import scratch_folder, training_digest
+from tris_core.weights.configs import IrnConfig, IrnModel
 
 app = stage_app()
 
@@ -46,11 +47,9 @@ def main() -> None:
             raise InputError(
                 f"{CRF_SEEDS}: no seeds, as refine.method or refine.from was another when it was made; run `dvc repro`"
             )
-        config = {
-            "clip": clip["backbone"],
-            "model": {"channels": list(pyramid_channels(clip["backbone"]))},
-        }
-        visual = place(freeze_at_stride_16(load_clip(clip["backbone"]).visual), device)
+        network = IrnModel(channels=list(pyramid_channels(clip.backbone)))
+        config = IrnConfig(clip=clip.backbone, model=network)
+        visual = place(freeze_at_stride_16(load_clip(clip.backbone).visual), device)
         irn = place(build_irn(config).train(), device)
         steps = params.epochs * max(1, len(labels) // params.batch)
         losses = crop_losses(visual, irn, labels, folder, params, device)

@@ -29,6 +29,8 @@ from tris_core.training.loop import Selection, fit, poly, seed_everything
 from tris_core.training.optimizers import adamw
 from tris_core.training.samples import TrainingRefs
 from tris_core.training.scratch import scratch_folder, training_digest
+from tris_core.weights.clip_spec import ClipConfig
+from tris_core.weights.configs import Step1Config, Step1Model
 
 app = stage_app()
 
@@ -65,25 +67,22 @@ def main() -> None:
         if params.shuffle_sentences:
             refs = refs.with_shuffled_sentences(params.seed)
 
-        backbone = at_image_size(clip["backbone"], packed.size)
-        config = {
-            "clip": backbone,
-            "text": clip["text"],
-            "size": packed.size,
-            "model": network(params, backbone["config"]),
-        }
+        backbone = at_image_size(clip.backbone, packed.size)
+        config = Step1Config(
+            clip=backbone, text=clip.text, size=packed.size, model=network(params, backbone.config)
+        )
         model = build_step1(config)
         model.backbone.load_state_dict(load_clip(backbone).state_dict())
-        scorer = place(load_clip(clip["scorer"]).requires_grad_(False).eval(), device)
+        scorer = place(load_clip(clip.scorer).requires_grad_(False).eval(), device)
         texts = expressions["text"].tolist()
         sentences = SentenceFeatures(
-            scorer, read_tokens(TOKENS, texts, clip["scorer"]["vocabulary"], clip["text"]), device
+            scorer, read_tokens(TOKENS, texts, clip.scorer.vocabulary, clip.text), device
         )
-        tokens = read_tokens(TOKENS, texts, clip["backbone"]["vocabulary"], clip["text"])
+        tokens = read_tokens(TOKENS, texts, clip.backbone.vocabulary, clip.text)
         place(model.train(), device)
         synchronise_batch_norm(model)
         steps = params.total_steps(len(refs.image))
-        scorer_size = clip["scorer"]["config"]["vision_cfg"]["image_size"]
+        scorer_size = clip.scorer.image_size
         losses = step1_losses(
             model, scorer, scorer_size, packed, refs, tokens, sentences, params, device
         )
@@ -106,18 +105,18 @@ def main() -> None:
             run.say(f"loss {history['total'].iloc[-1]:.3f}")
 
 
-def network(params: TrainStep1Params, clip: dict[str, object]) -> dict[str, object]:
+def network(params: TrainStep1Params, clip: ClipConfig) -> Step1Model:
     """Arguments of `Step1` with a CLIP of this configuration."""
     prompt = params.prompt
-    return {
-        "visual_channels": stage_channels(clip)[-1],
-        "text_channels": clip["embed_dim"],
-        "hidden": params.hidden,
-        "alpha": prompt.alpha if prompt.t2v else 0.0,
-        "beta": prompt.beta if prompt.v2t else 0.0,
-        "temperature": params.temperature.init,
-        "learn_temperature": params.temperature.learnable,
-    }
+    return Step1Model(
+        visual_channels=stage_channels(clip)[-1],
+        text_channels=clip.embed_dim,
+        hidden=params.hidden,
+        alpha=prompt.alpha if prompt.t2v else 0.0,
+        beta=prompt.beta if prompt.v2t else 0.0,
+        temperature=params.temperature.init,
+        learn_temperature=params.temperature.learnable,
+    )
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from tris_core.training.loop import Selection, fit, poly, seed_everything
 from tris_core.training.optimizers import adamw
 from tris_core.training.samples import TrainingRefs
 from tris_core.training.scratch import scratch_folder, training_digest
+from tris_core.weights.configs import Step2Config, Step2Model
 
 app = stage_app()
 
@@ -61,24 +62,17 @@ def main() -> None:
         expressions, clip = read_table(EXPRESSIONS), read_clip()
         refs = TrainingRefs.from_index(images, read_refs(), expressions, "train")
         labels = read_table(PSEUDO_LABELS).set_index("ref_id")
-        network = {
-            "stage_channels": list(pyramid_channels(clip["backbone"])[1:]),
-            "text_width": clip["backbone"]["config"]["text_cfg"]["width"],
-            "width": params.width,
-        }
-        config = {
-            "clip": clip["backbone"],
-            "text": clip["text"],
-            "size": packed.size,
-            "model": network,
-        }
+        network = Step2Model(
+            stage_channels=list(pyramid_channels(clip.backbone)[1:]),
+            text_width=clip.backbone.text_width,
+            width=params.width,
+        )
+        config = Step2Config(clip=clip.backbone, text=clip.text, size=packed.size, model=network)
         model = build_step2(config)
-        model.backbone.load_state_dict(load_clip(clip["backbone"]).state_dict())
+        model.backbone.load_state_dict(load_clip(clip.backbone).state_dict())
         model.train().to(device)
         synchronise_batch_norm(model)
-        tokens = read_tokens(
-            TOKENS, expressions["text"], clip["backbone"]["vocabulary"], clip["text"]
-        )
+        tokens = read_tokens(TOKENS, expressions["text"], clip.backbone.vocabulary, clip.text)
         steps = params.total_steps(len(refs.image))
         average = None if params.ema == "none" else running_average(model)
         losses = step2_losses(model, average, packed, refs, labels, tokens, params, device)

@@ -8,6 +8,7 @@ from torch import Tensor
 from tris_core.baselines import DenseClip, GradCam
 from tris_core.clip.towers import build_clip
 from tris_core.runtime.errors import InputError
+from tris_core.weights.clip_spec import ClipConfig
 
 SIZE = 64
 TEXT = {"context_length": 8, "width": 16, "heads": 2, "layers": 1, "vocab_size": 20}
@@ -16,9 +17,8 @@ TEXT = {"context_length": 8, "width": 16, "heads": 2, "layers": 1, "vocab_size":
 def clip(**vision: object) -> torch.nn.Module:
     """A small CLIP of random weights whose attention pool does not attend evenly."""
     tower = {"layers": [1, 1, 1, 1], "width": 8, "image_size": SIZE, **vision}
-    model = build_clip(
-        {"embed_dim": 16, "vision_cfg": tower, "text_cfg": TEXT, "quick_gelu": False}
-    ).eval()
+    content = {"embed_dim": 16, "vision_cfg": tower, "text_cfg": TEXT, "quick_gelu": False}
+    model = build_clip(ClipConfig.model_validate(content)).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.visual.parameters():

@@ -14,7 +14,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from tests.support.closure import ROOT
-from tris_core.predict.predictor import Predictor
+from tris_core.predict import Predictor
 
 ASSETS = "tris_core/assets/"
 # Imported first in the processes under test. On exit it prints which copy of the code ran.
@@ -110,7 +110,7 @@ def test_predicting_with_the_wheel_alone(installed: Path, tmp_path: Path) -> Non
 
 
 def test_commands_that_need_dvc_say_so(installed: Path, tmp_path: Path) -> None:
-    done = tris(installed, tmp_path, "report", "full")
+    done = tris(installed, tmp_path, "compare", "full")
     assert done.returncode == 1
     assert "DVC, which is not installed" in done.stderr
     assert "Traceback" not in done.stderr

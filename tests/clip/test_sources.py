@@ -1,4 +1,4 @@
-"""CLIPs by folder, open_clip name, tag and file: the right weights or a plain refusal, never the network or foreign code."""
+"""CLIPs by folder, open_clip name, tag and file: the right weights, or a plain refusal."""
 
 import json
 import pickle
@@ -16,7 +16,8 @@ from torchvision.models.resnet import Bottleneck, ResNet
 
 from tests.support.hub import put
 from tests.support.tiny_clips import TEXT, TOWERS
-from tris_core.clip.sources import describe_clip, find_weights, imagenet_tower, load_clip
+from tris_core.clip.names import find_weights
+from tris_core.clip.sources import describe_clip, imagenet_tower, load_clip
 from tris_core.clip.towers import (
     at_image_size,
     build_clip,
@@ -28,6 +29,7 @@ from tris_core.irn.backbone import backbone_taps, freeze_at_stride_16
 from tris_core.runtime.errors import InputError
 from tris_core.runtime.files import sha256_of_file
 from tris_core.weights.archives import read_checkpoint
+from tris_core.weights.clip_spec import ClipConfig, ClipSpec
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning"
@@ -52,9 +54,13 @@ def models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
+def architecture(config: dict[str, Any]) -> ClipConfig:
+    return ClipConfig.model_validate({"quick_gelu": False, **config})
+
+
 def clip_of(name: str) -> open_clip.CLIP:
     config = open_clip.get_model_config(name)
-    return build_clip({**config, "quick_gelu": config.get("quick_gelu", False)}).eval()
+    return build_clip(architecture(config)).eval()
 
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
@@ -63,10 +69,10 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Tensor]]:
-    """A TorchScript archive as OpenAI made its own, half precision and sizes included, and the weights in it."""
+    """A TorchScript archive like OpenAI's, in half precision and with sizes, and its weights."""
     config = {"embed_dim": 16, "vision_cfg": TOWERS["tiny"], "text_cfg": TEXT, "quick_gelu": True}
     torch.manual_seed(5)
-    clip = build_clip(config).eval()
+    clip = build_clip(architecture(config)).eval()
     with torch.no_grad():
         for parameter in clip.parameters():
             parameter.copy_(parameter.half())
@@ -123,7 +129,7 @@ def test_an_archive_is_a_clip_in_float32(archive: tuple[Path, dict[str, Tensor]]
     clip = load_clip(description)
     assert same(clip.state_dict(), archive[1])
     assert all(p.dtype == torch.float32 for p in clip.parameters())
-    assert description["config"]["quick_gelu"] is True
+    assert description.config.quick_gelu is True
 
 
 class Attack:
@@ -160,7 +166,7 @@ def test_code_in_a_file_is_refused_and_not_run(
     assert not (tmp_path / "executed").exists()
 
 
-def test_a_tensor_beyond_its_storage_and_a_changed_helper_are_refused(
+def test_a_malformed_archive_is_refused(
     archive: tuple[Path, dict[str, Tensor]], tmp_path: Path
 ) -> None:
     head = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n"
@@ -242,7 +248,7 @@ def test_weights_of_the_hub_are_read_from_its_cache(
         ref="v1",
     )
     description = describe_clip("wide", location)
-    assert (description["weights"], description["sha256"]) == (location, sha256_of_file(file))
+    assert (description.weights, description.sha256) == (location, sha256_of_file(file))
     assert same(load_clip(description).state_dict(), weights)
     with pytest.raises(InputError, match=f"`tris fetch {tower}`"):
         describe_clip("wide", location, imagenet=tower)
@@ -266,7 +272,7 @@ def test_weights_of_the_hub_are_read_from_its_cache(
         ("ViT-B-16-SigLIP", "random", "not a plain CLIP"),
     ],
 )
-def test_a_name_that_means_nothing_is_refused(name: str, weights: str | None, words: str) -> None:
+def test_an_unknown_name_is_refused(name: str, weights: str | None, words: str) -> None:
     with pytest.raises(InputError) as error:
         describe_clip(name, weights)
     assert words in str(error.value)
@@ -288,24 +294,31 @@ def test_weights_that_do_not_fit_are_refused_by_key(tmp_path: Path) -> None:
         describe_clip("tiny", str(tmp_path / "wide.safetensors"))
 
 
-def test_a_file_that_changed_is_noticed_and_one_that_moved_keeps_its_hash(tmp_path: Path) -> None:
+def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_file(clip_of("tiny").state_dict(), path)
     description = describe_clip("tiny", str(path))
-    moved = path.rename(tmp_path / "other.safetensors")
-    assert describe_clip("tiny", str(moved))["sha256"] == description["sha256"]
+    path.rename(tmp_path / "other.safetensors")
     save_file(clip_of("tiny").state_dict(), path)
     with pytest.raises(InputError, match="not the file that prepare_clip saw"):
         load_clip(description)
 
 
-def test_random_weights_repeat_and_draw_nothing_from_the_global_state() -> None:
+def test_a_moved_file_keeps_its_hash(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(clip_of("tiny").state_dict(), path)
+    description = describe_clip("tiny", str(path))
+    moved = path.rename(tmp_path / "other.safetensors")
+    assert describe_clip("tiny", str(moved)).sha256 == description.sha256
+
+
+def test_random_weights_leave_the_global_generator_alone() -> None:
     before = torch.get_rng_state()
     description = describe_clip("tiny", "random")
     first = load_clip(description).state_dict()
     assert torch.equal(torch.get_rng_state(), before)
     assert same(first, load_clip(description).state_dict())
-    assert description["sha256"] is None
+    assert description.sha256 is None
     assert first["visual.layer4.0.conv1.weight"].std() > 0
 
 
@@ -314,7 +327,7 @@ def test_random_weights_repeat_and_draw_nothing_from_the_global_state() -> None:
     [("tiny", (4, 4, 8, 16, 32)), ("convnext", (4, 4, 8, 16, 32)), ("vit", (16,))],
 )
 def test_channels_and_strides_are_those_of_the_maps(name: str, strides: tuple[int, ...]) -> None:
-    clip, config = clip_of(name), describe_clip(name, "random")["config"]
+    clip, config = clip_of(name), describe_clip(name, "random").config
     with torch.no_grad():
         maps = stage_features(clip.visual, torch.randn(2, 3, 64, 64))
     assert tuple(m.shape for m in maps) == tuple(
@@ -332,8 +345,8 @@ def test_channels_and_strides_are_those_of_the_maps(name: str, strides: tuple[in
     ],
 )
 def test_channels_of_the_full_size(name: str, channels: tuple[int, ...]) -> None:
-    config = {"quick_gelu": False, **open_clip.get_model_config(name)}
-    assert pyramid_channels({"name": name, "config": config}) == channels
+    config = architecture(open_clip.get_model_config(name))
+    assert pyramid_channels(ClipSpec(name=name, config=config, vocabulary=None)) == channels
 
 
 def test_the_papers_backbone_at_its_own_size() -> None:
@@ -392,9 +405,8 @@ def test_the_map_of_a_vit_is_its_patch_tokens_in_rows() -> None:
 
 def test_a_vit_takes_another_image_size_with_interpolated_positions(tmp_path: Path) -> None:
     weights = clip_of("vit").state_dict()
-    ramp = (
-        torch.arange(4.0).repeat_interleave(4)[:, None].expand(16, 32)
-    )  # grows by 1 from row to row of patches
+    # grows by 1 from row to row of patches
+    ramp = torch.arange(4.0).repeat_interleave(4)[:, None].expand(16, 32)
     weights["visual.positional_embedding"][1:] = ramp
     save_file(weights, tmp_path / "vit.safetensors")
     description = describe_clip("vit", str(tmp_path / "vit.safetensors"))
@@ -418,9 +430,7 @@ def test_a_vit_has_one_scale_only() -> None:
     with pytest.raises(InputError, match="multi-scale features"):
         pyramid_channels(describe_clip("vit", "random"))
     with pytest.raises(InputError, match="no maps are taken from a SwinTransformer tower"):
-        stage_channels(
-            {"quick_gelu": False, **open_clip.get_model_config("swin_base_patch4_window7_224")}
-        )
+        stage_channels(architecture(open_clip.get_model_config("swin_base_patch4_window7_224")))
 
 
 @pytest.fixture
@@ -442,12 +452,11 @@ def test_an_imagenet_tower_has_torchvisions_stages_and_a_random_stem(
     save_file(clip_of("wide").state_dict(), tmp_path / "clip.safetensors")
     description = describe_clip("wide", str(tmp_path / "clip.safetensors"), imagenet=str(path))
     clip = load_clip(description).eval()
-    plain = load_clip({**description, "imagenet": None})
+    plain = load_clip(description.model_copy(update={"imagenet": None}))
     x = torch.randn(2, 64, 8, 8)
     with torch.no_grad():
-        torch.testing.assert_close(
-            clip.visual.layer1(x), net.layer1(x)
-        )  # the only stage without a stride
+        # layer1 is the only stage without a stride
+        torch.testing.assert_close(clip.visual.layer1(x), net.layer1(x))
     assert torch.equal(
         clip.visual.layer4[0].downsample[2].running_var, net.layer4[0].downsample[1].running_var
     )
@@ -503,9 +512,7 @@ def test_imagenet_weights_are_accounted_for_key_by_key(imagenet: tuple[ResNet, P
     ],
 )
 @pytest.mark.parametrize("weights", [None, "openai"])
-def test_a_name_nearly_right_is_answered_with_the_right_one(
-    name: str, words: str, weights: str | None
-) -> None:
+def test_a_misspelt_name_is_corrected(name: str, words: str, weights: str | None) -> None:
     with pytest.raises(InputError) as error:
         describe_clip(name, weights)
     assert str(error.value).startswith(
@@ -571,9 +578,7 @@ def test_a_plain_folder_is_taken_and_others_are_named(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_folder_that_describes_no_clip_is_refused(
-    config: Any, words: str, tmp_path: Path
-) -> None:
+def test_a_wrong_configuration_is_refused(config: Any, words: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         describe_clip(str(clip_folder(tmp_path / "folder", config)), None)
     assert words in str(error.value)
@@ -581,13 +586,13 @@ def test_a_folder_that_describes_no_clip_is_refused(
 
 @pytest.mark.parametrize("start", ["<!DOCTYPE html>", "\n <html><head>", "<HTML>"])
 @pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
-def test_a_page_saved_as_weights_is_told_as_such(start: str, name: str, tmp_path: Path) -> None:
+def test_a_web_page_saved_as_weights_is_recognised(start: str, name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(start + "<p>404</p>" * 50)
     with pytest.raises(InputError, match=f"{name}: is an HTML page, not a file of weights"):
         describe_clip("tiny", str(tmp_path / name))
 
 
-def test_nobody_is_told_to_trust_a_file(tmp_path: Path) -> None:
+def test_no_message_advises_to_trust_a_file(tmp_path: Path) -> None:
     torch.save(
         {"weight": torch.zeros(1), "more": Attack(tmp_path / "executed")}, tmp_path / "saved.pt"
     )

@@ -1,4 +1,4 @@
-"""Token ids, for whatever sentence: against open_clip's own, and the rules of cutting and of a pruned vocabulary."""
+"""Token ids of any sentence: open_clip's own, cut sentences, pruned vocabularies."""
 
 import operator
 import random
@@ -33,7 +33,7 @@ def test_with_its_whole_vocabulary_open_clips_ids(texts: Sequence[str], length: 
     assert torch.equal(WHOLE(texts, length), OPEN_CLIP(texts, context_length=length))
 
 
-# Few letters that merge with each other: many rounds, many occurrences of one pair, and runs of a single letter.
+# Many rounds, many occurrences of one pair, and runs of a single letter.
 LONG_WORDS = st.one_of(
     st.text("aehinrst", max_size=300),
     st.text("ab", max_size=100),

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tests.support.tiny_index import EXPRESSIONS, REFS, make_predictions, make_truth
-from tris_core.cli.main import By
+from tris_core.cli.score import By
 from tris_core.evaluation.breakdowns import NAMES, UNKNOWN, break_down, describe
 from tris_core.evaluation.metrics import summarise
 from tris_core.evaluation.records import report, score_rows

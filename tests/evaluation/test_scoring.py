@@ -16,7 +16,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tests.support.tiny_index import EXPRESSIONS, SIZES, make_predictions, make_truth, write_index
-from tris_core.cli.main import By, app
+from tris_core.cli.main import app
+from tris_core.cli.score import By
 from tris_core.data.maps import to_original
 from tris_core.data.rle import decode, encode
 from tris_core.evaluation.boxes import hit_box_iou

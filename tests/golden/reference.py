@@ -12,6 +12,7 @@ from tests.golden.formula import tensor, weights
 from tris_core.clip.towers import build_clip
 from tris_core.step1.network import Step1
 from tris_core.step2.network import Step2
+from tris_core.weights.clip_spec import ClipConfig
 
 FOLDER = Path(__file__).parent
 SHAPES = json.loads((FOLDER / "state_dict_shapes.json").read_text())
@@ -44,7 +45,8 @@ def clip(
     vision: dict[str, object], embed: int, text_layers_width: dict[str, object] = TEXT
 ) -> CLIP:
     towers = {"vision_cfg": vision, "text_cfg": text_layers_width}
-    return build_clip({"embed_dim": embed, **towers, "quick_gelu": True})
+    content = {"embed_dim": embed, **towers, "quick_gelu": True}
+    return build_clip(ClipConfig.model_validate(content))
 
 
 def step1_model() -> Step1:

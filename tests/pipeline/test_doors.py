@@ -29,6 +29,7 @@ from tris_core.clip.towers import pyramid_channels, stage_channels
 from tris_core.data.rle import encode
 from tris_core.responses.file import SCHEMA
 from tris_core.runtime.files import sha256_of_file
+from tris_core.weights.configs import Source, model_config
 from tris_core.weights.model_folder import read_config, save_model
 
 TRAINED = {
@@ -227,14 +228,15 @@ def test_with_supplied_pseudo_labels_crf_and_irn_are_skipped(place: Path) -> Non
 
 def trained(stage: int, size: int, folder: Path) -> Path:
     """A model folder with random weights and the demo CLIP."""
-    clip = read_clip()["backbone"]
-    channels = stage_channels(clip["config"])
+    clip = read_clip().backbone
+    channels = stage_channels(clip.config)
     of_clip = {
         1: {"visual_channels": channels[-1], "text_channels": 128},
         2: {"stage_channels": list(pyramid_channels(clip)[1:])},
     }
     text, model = {"max_tokens": 20, "overflow": "cut"}, {**TRAINED[stage], **of_clip[stage]}
-    config = {"clip": clip, "text": text, "size": size, "model": model}
+    content = {"clip": clip, "text": text, "size": size, "model": model}
+    config = model_config(content, folder)
     save_model(folder, BUILDERS[stage](config).state_dict(), config)
     return folder
 
@@ -246,8 +248,8 @@ def test_supplied_weights_are_copied(place: Path, stage: int, module: Any) -> No
     assert "not trained" in run(module)
     ours = Path(f"models/step{stage}")
     assert (ours / "model.safetensors").read_bytes() == (theirs / "model.safetensors").read_bytes()
-    source = read_config(ours)["source"]
-    assert source == {"file": "theirs", "sha256": sha256_of_file(theirs / "model.safetensors")}
+    source = read_config(ours).source
+    assert source == Source(file="theirs", sha256=sha256_of_file(theirs / "model.safetensors"))
     assert Path(f"metrics/curves/step{stage}.csv").read_text() == "step,total\n"
     if stage == 1:
         run(stages.dump_responses)

@@ -126,8 +126,8 @@ def test_baselines_replace_step1(method: str, place: Path) -> None:
     packed = PackedImages(
         Path("data/packed.json"), images, Path("root"), place / "scratch", workers=1
     )
-    network = BASELINES[method](load_clip(clip["backbone"]), "demo").eval()
-    tokenizer = Tokenizer(clip["backbone"]["vocabulary"])
+    network = BASELINES[method](load_clip(clip.backbone), "demo").eval()
+    tokenizer = Tokenizer(clip.backbone.vocabulary)
     for expression, image_id in zip(expressions.itertuples(), image_of, strict=True):
         number = images.index[images["image_id"] == image_id].to_numpy()
         tokens = tokenizer([expression.text], 20)

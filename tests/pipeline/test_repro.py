@@ -156,9 +156,9 @@ def test_dvc_compares_the_metrics_of_branches(project: Project) -> None:
     assert max(len(line) for line in diff.splitlines()) < 120
 
 
-def test_a_report_compares_branches(project: Project, other: dict[str, float]) -> None:
-    report = ["tris", "report", "half=other", "any=main"]
-    said = project.run(*report, "--table", "3", "--out", "report.html")
+def test_tris_compares_branches(project: Project, other: dict[str, float]) -> None:
+    command = ["tris", "compare", "half=other", "any=main"]
+    said = project.run(*command, "--table", "3", "--out", "report.html")
     assert "<table>" in (project.folder / "report.html").read_text()
     head, _, *rows = ([cell.strip() for cell in line.split("|")] for line in said.splitlines())
     half, any_ = (dict(zip(head, row, strict=True)) for row in rows)
@@ -166,23 +166,23 @@ def test_a_report_compares_branches(project: Project, other: dict[str, float]) -
     assert "[" in any_["mIoU - half"]
 
 
-def test_a_report_gives_the_spread_over_runs(project: Project, other: dict[str, float]) -> None:
-    said = project.run("tris", "report", "half=other,other", "--table", "1")
+def test_tris_compare_gives_the_spread_over_runs(project: Project, other: dict[str, float]) -> None:
+    said = project.run("tris", "compare", "half=other,other", "--table", "1")
     assert f"{100 * other['mIoU']:.2f} ± 0.00" in said
     assert "LAVT's oIoU" in said
 
 
 @pytest.mark.usefixtures("other")
-def test_a_report_shows_prms(project: Project) -> None:
+def test_tris_compare_shows_prms(project: Project) -> None:
     prms = json.loads((project.folder / "metrics/prms.json").read_text())["val"]
-    said = project.run("tris", "report", "half=other", "--table", "4")
+    said = project.run("tris", "compare", "half=other", "--table", "4")
     assert all(f"{100 * prms[column]:.2f}" in said for column in ("without", "with"))
 
 
 @pytest.mark.usefixtures("other")
-def test_a_report_page_names_commits_changes_and_losses(project: Project) -> None:
-    report = ["tris", "report", "any=main", "other", "--step", "1", "--html", "page.html"]
-    assert "page.html: " in project.run(*report)
+def test_tris_page_names_commits_changes_and_losses(project: Project) -> None:
+    command = ["tris", "page", "any=main", "other", "--step", "1", "--out", "page.html"]
+    assert "page.html: " in project.run(*command)
     page = (project.folder / "page.html").read_text()
     assert all(words in page for words in ("another threshold", "first run"))
     assert all(words in page for words in ("evaluate_step1.threshold", "Expressions of each kind"))

@@ -31,6 +31,7 @@ from tests.test_architecture import ARTIFACTS
 from tris_core.cli.main import app
 from tris_core.clip.towers import build_clip
 from tris_core.runtime.files import sha256_of_file
+from tris_core.weights.clip_spec import ClipConfig
 
 STAGES = list(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"])
 FENCES = re.findall(
@@ -121,7 +122,9 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
                 "text_cfg": {**TEXT, "vocab_size": 49408, "context_length": 77},
             }
             patch.setitem(open_clip.factory._MODEL_CONFIGS, name, {**config, "quick_gelu": True})
-            weights = save(build_clip({**config, "quick_gelu": True}).state_dict())
+            weights = save(
+                build_clip(ClipConfig.model_validate({**config, "quick_gelu": True})).state_dict()
+            )
             files[f"/{repository}/resolve/main/open_clip_model.safetensors"] = (MAIN, weights)
         with serve(files) as endpoint:
             reader = Reader(folder, endpoint)

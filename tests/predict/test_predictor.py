@@ -1,4 +1,4 @@
-"""`tris predict` gives the pipeline's numbers, for any picture and sentence, and refuses what it cannot use."""
+"""`Predictor` and `tris predict`: the pipeline's numbers for any picture and sentence."""
 
 import re
 from collections.abc import Callable
@@ -31,6 +31,7 @@ from tris_core.step1.inference import response_maps
 from tris_core.step1.network import build_step1
 from tris_core.step2.inference import predict_by_image, to_rows
 from tris_core.step2.network import build_step2
+from tris_core.weights.configs import Step1Config, Step2Config
 from tris_core.weights.model_folder import load_model
 
 TEXTS = ["man on the left", "red dog", "a dog, right of the red man"]
@@ -49,13 +50,13 @@ def predictor(folders: tuple[Path, Path]) -> Predictor:
 
 
 def noise(height: int, width: int, seed: int = 0) -> Image.Image:
-    """Blocks of colour: what resizing blurs must not hide every difference."""
+    """Blocks of colour, large enough to survive resizing."""
     small = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.NEAREST)
 
 
 def test_numbers_are_the_pipelines(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    """Packed images, batched sentences and stored rows on one side, a file and a list of sentences on the other."""
+    """The pipeline packs images, batches sentences and stores rows; the predictor takes a file."""
     sizes = {"a.png": (60, 90), "b.png": (131, 47)}
     for seed, (file, (height, width)) in enumerate(sizes.items()):
         noise(height, width, seed).save(tmp_path / file)
@@ -67,10 +68,10 @@ def test_numbers_are_the_pipelines(folders: tuple[Path, Path], tmp_path: Path) -
     packed = PackedImages(
         tmp_path / "packed.json", images, tmp_path, tmp_path / "scratch", workers=1
     )
-    step1, config = load_model(folders[0], "Step-1", build_step1)
-    step2, _ = load_model(folders[1], "Step-2", build_step2)
+    step1, config = load_model(folders[0], Step1Config, build_step1)
+    step2, _ = load_model(folders[1], Step2Config, build_step2)
     image_of = np.repeat([0, 1], len(TEXTS))
-    tokens = Tokenizer(config["clip"]["vocabulary"])(TEXTS * 2, MAX_TOKENS)
+    tokens = Tokenizer(config.clip.vocabulary)(TEXTS * 2, MAX_TOKENS)
     raw = np.concatenate(
         [m for _, m in response_maps(step1, packed, image_of, tokens, device=CPU, precision="fp32")]
     )
@@ -83,9 +84,8 @@ def test_numbers_are_the_pipelines(folders: tuple[Path, Path], tmp_path: Path) -
 
     predictor = Predictor.load(*folders, device="cpu")
     for number, (file, (height, width)) in enumerate(sizes.items()):
-        threshold = (
-            small[number * len(TEXTS)].median().item()
-        )  # random weights: 0 would give empty or full masks
+        # With random weights, a threshold of 0 would give empty or full masks.
+        threshold = small[number * len(TEXTS)].median().item()
         ours = predictor.predict(tmp_path / file, TEXTS, threshold=threshold)
         ids = np.arange(len(TEXTS))
         stored = to_rows(
@@ -106,7 +106,7 @@ def test_numbers_are_the_pipelines(folders: tuple[Path, Path], tmp_path: Path) -
         for one, row, response in zip(ours, stored.itertuples(), responses.numpy(), strict=True):
             mask = decode(row.counts, height, width)
             assert 0.02 < mask.mean() < 0.98
-            # Batches of another size may round a logit at the very threshold to the other side.
+            # Another batch size may round a logit at the threshold to the other side.
             assert (one.mask != mask).mean() < 1e-3
             assert one.score == pytest.approx(row.score, abs=1e-6)
             assert one.point == (row.x, row.y)
@@ -115,7 +115,7 @@ def test_numbers_are_the_pipelines(folders: tuple[Path, Path], tmp_path: Path) -
             assert np.ptp(one.response) > 0.01
 
 
-def test_masks_and_maps_differ_between_sentences_and_none_depends_on_its_neighbours(
+def test_a_sentence_does_not_depend_on_its_neighbours(
     predictor: Predictor,
 ) -> None:
     photo = noise(50, 80)
@@ -128,7 +128,7 @@ def test_masks_and_maps_differ_between_sentences_and_none_depends_on_its_neighbo
     assert not np.allclose(together[0].response, together[1].response)
 
 
-def test_confidences_are_the_largest_and_the_mean_probability(predictor: Predictor) -> None:
+def test_confidences_are_the_highest_and_the_mean_probability(predictor: Predictor) -> None:
     never = predictor.predict(noise(30, 30), ["man"], threshold=1e9)[0]
     assert not never.mask.any()
     assert never.mask_score == 0
@@ -152,9 +152,7 @@ def test_another_threshold_needs_no_network(predictor: Predictor) -> None:
         assert mask_score == again.mask_score
 
 
-def test_weights_of_half_precision_are_computed_in_single(
-    folders: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_half_precision_weights_become_float32(folders: tuple[Path, Path], tmp_path: Path) -> None:
     torch.manual_seed(0)
     halves = write_tiny_models(tmp_path, torch.float16)
     assert {t.dtype for t in load_file(halves[1] / "model.safetensors").values()} >= {torch.float16}
@@ -234,12 +232,12 @@ def test_a_photo_of_one_pixel(predictor: Predictor) -> None:
 
 
 @pytest.mark.parametrize("texts", [[], ["man", "  "], "man"])
-def test_sentences_that_are_none(predictor: Predictor, texts: list[str]) -> None:
+def test_unusable_sentences_are_refused(predictor: Predictor, texts: list[str]) -> None:
     with pytest.raises(InputError, match="sentence"):
         predictor.predict(noise(9, 9), texts)
 
 
-def test_images_that_are_none(predictor: Predictor, tmp_path: Path) -> None:
+def test_unusable_images_are_refused(predictor: Predictor, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no image")
     noise(90, 90).save(tmp_path / "whole.jpg")
     (tmp_path / "half.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:900])
@@ -252,7 +250,7 @@ def test_images_that_are_none(predictor: Predictor, tmp_path: Path) -> None:
             predictor.predict(tmp_path / name, ["man"])
 
 
-def test_models_that_are_none(
+def test_unusable_models_are_refused(
     folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -275,7 +273,7 @@ def test_models_that_are_none(
         Predictor.load()
 
 
-def test_the_demo_stands_in_where_there_was_no_run(
+def test_without_a_run_the_demo_models_are_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -285,7 +283,7 @@ def test_the_demo_stands_in_where_there_was_no_run(
 
 
 def test_the_demo_of_the_package_marks_what_is_said(tmp_path: Path) -> None:
-    """On scenes it has never seen; the figures are in its model card."""
+    """On scenes it has never seen. Its model card has the numbers."""
     write_shapes(tmp_path, train=1, val=16, test=1, seed=2026)
     index = build_index(tmp_path, "shapes", "demo", "refer/shapes")
     path_of = dict(
@@ -295,9 +293,7 @@ def test_the_demo_of_the_package_marks_what_is_said(tmp_path: Path) -> None:
     texts = index.expressions.to_pandas().groupby("ref_id")["text"].first()
     predictor, ious, hits = Predictor.load(*DEMO, device="cpu"), [], []
     for image_id, part in refs[refs["split"] == "val"].groupby("image_id"):
-        found = predictor.predict(
-            tmp_path / "images" / path_of[image_id], texts[part["ref_id"]].tolist()
-        )
+        found = predictor.predict(tmp_path / path_of[image_id], texts[part["ref_id"]].tolist())
         for ref_id, made in zip(part["ref_id"], found, strict=True):
             true = decode(*truth.loc[ref_id, ["counts", "height", "width"]])
             ious.append((made.mask & true).sum() / (made.mask | true).sum())
@@ -369,7 +365,7 @@ def test_command_takes_folders_and_tables(run: Callable[..., Result], tmp_path: 
     (folder / "notes.txt").write_text("")
     result = run("--image", folder, "--text", "dog")
     assert result.exit_code == 0, result.output
-    assert "left aside, no images: notes.txt" in result.output
+    assert "skipped, not images: notes.txt" in result.output
     assert {p.name for p in (tmp_path / "out").glob("*_mask.png")} == {
         "a_001_dog_mask.png",
         "b_002_dog_mask.png",
@@ -397,7 +393,7 @@ def test_command_takes_folders_and_tables(run: Callable[..., Result], tmp_path: 
         ('image,text\n"photo.png,man\n', "row 1: cannot be read"),
     ],
 )
-def test_tables_that_cannot_be_used(
+def test_unusable_tables_are_refused(
     run: Callable[..., Result], tmp_path: Path, content: str, message: str
 ) -> None:
     noise(9, 9).save(tmp_path / "photo.png")
@@ -406,7 +402,7 @@ def test_tables_that_cannot_be_used(
     assert not (tmp_path / "out").exists()
 
 
-def test_command_refuses_plainly(run: Callable[..., Result], tmp_path: Path) -> None:
+def test_the_command_refuses_wrong_input(run: Callable[..., Result], tmp_path: Path) -> None:
     noise(9, 9).save(tmp_path / "photo.png")
     refused(run("--image", tmp_path / "none.png", "--text", "man"), "none.png: not found")
     refused(run("--image", tmp_path / "photo.png", "--text", " "), "sentence 1 is empty")
@@ -420,13 +416,13 @@ def test_command_refuses_plainly(run: Callable[..., Result], tmp_path: Path) -> 
     assert not (tmp_path / "out").exists()
 
 
-def test_what_cannot_be_written_or_has_no_model_is_said_before_a_network_is_loaded(
+def test_the_command_checks_folders_before_it_loads_a_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noise(9, 9).save(tmp_path / "photo.png")
     ask = ["predict", "--image", str(tmp_path / "photo.png"), "--text", "man"]
     none = ["--step1", str(tmp_path / "none"), "--step2", str(tmp_path / "none")]
-    wanted = rf"{tmp_path}/none is to be a model folder .*dvc repro.*tris import-weights"
+    wanted = rf"{tmp_path}/none must be a model folder .*dvc repro.*tris import-weights"
     refused(CliRunner().invoke(app, [*ask, "--out", str(tmp_path / "out"), *none]), wanted)
     (tmp_path / "file").touch()
     monkeypatch.setattr(Predictor, "load", lambda *folders: pytest.fail("loaded"))

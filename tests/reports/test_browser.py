@@ -27,7 +27,7 @@ def browser() -> Iterator[sync_api.Browser]:
 
 def test_the_page_opens_offline_on_a_phone(finished: Path, browser: sync_api.Browser) -> None:
     result = CliRunner().invoke(
-        app, ["report", "--html", "page.html", "--items", "1000"], catch_exceptions=False
+        app, ["page", "--out", "page.html", "--items", "1000"], catch_exceptions=False
     )
     assert result.exit_code == 0, result.output
     address, asked, said = Path("page.html").resolve().as_uri(), [], []

@@ -146,6 +146,6 @@ def test_runs_on_other_expressions_are_refused() -> None:
 
 
 def test_a_table_the_paper_does_not_have() -> None:
-    result = CliRunner().invoke(app, ["report", "x", "--table", "6"])
-    assert result.exit_code == 1
-    assert "--table 6: the paper has tables 1, 2, 3, 4, 5" in result.output
+    result = CliRunner().invoke(app, ["compare", "x", "--table", "6"])
+    assert result.exit_code == 2
+    assert "'--table'" in result.output

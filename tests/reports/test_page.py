@@ -84,7 +84,7 @@ def report(*arguments: str) -> Page:
     if Path("dvc.lock").exists():
         write_lock()
     result = CliRunner().invoke(
-        app, ["report", *arguments, "--html", "page.html"], catch_exceptions=False
+        app, ["page", *arguments, "--out", "page.html"], catch_exceptions=False
     )
     assert result.exit_code == 0, result.output
     return parsed(Path("page.html"))
@@ -303,20 +303,13 @@ def test_predictions_made_anew_are_not_shown_beside_old_metrics(finished: Path) 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (
-            ["--html", "page.html", "--split", "testA"],
-            "--split testA: workspace has train, val, test",
-        ),
-        (["--html", "page.html", "--table", "1"], "leave --table and --out out"),
-        (
-            ["a=workspace", "b=workspace", "c=workspace", "--html", "page.html"],
-            "a page is about one run or two",
-        ),
-        ([], "which runs"),
+        (["--split", "testA"], "--split testA: workspace has train, val, test"),
+        (["a=workspace", "b=workspace", "c=workspace"], "a page is about one run or two"),
+        (["a=workspace", "a=workspace"], "a page is about one run or two of different names"),
     ],
 )
 def test_what_cannot_be_reported_is_said(finished: Path, arguments: list[str], words: str) -> None:
-    result = CliRunner().invoke(app, ["report", *arguments])
+    result = CliRunner().invoke(app, ["page", *arguments, "--out", "page.html"])
     assert result.exit_code == 1
     assert words in result.output
     assert not Path("page.html").exists()

@@ -141,7 +141,7 @@ def branch(name: str) -> None:
 
 
 def tris(*arguments: str) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["report", *arguments])
+    done = CliRunner().invoke(app, arguments)
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     return done.exit_code, done.output
@@ -158,20 +158,20 @@ def test_what_a_partial_run_inherited_is_left_out(base: None) -> None:
         set_param("train_step1", "seed", seed)
         run_stages(*STEP1)
         commit(f"seed {seed}")
-    code, said = tris("q-s=q-s-1,q-s-2", "--step", "2")
+    code, said = tris("compare", "q-s=q-s-1,q-s-2", "--step", "2")
     assert code == 1
     assert "nothing to show" in said
     assert "Step-2: not run in q-s-1 (evaluate_step2: follows train_step2)" in said
     assert "Step-2: not run in q-s-2" in said
-    code, said = tris("full=main,q-s-1", "--step", "2")
+    code, said = tris("compare", "full=main,q-s-1", "--step", "2")
     assert code == 0
     assert said.splitlines()[-1].split("|")[2].strip() == "1"
     assert "Step-2: not run in q-s-1" in said
-    code, said = tris("q-s=q-s-1,q-s-2", "--step", "1")
+    code, said = tris("compare", "q-s=q-s-1,q-s-2", "--step", "1")
     assert code == 0
     assert "not run" not in said
     assert said.splitlines()[-1].split("|")[2].strip() == "2"
-    code, said = tris("q-s=q-s-1", "--step", "2", "--table", "1")
+    code, said = tris("compare", "q-s=q-s-1", "--step", "2", "--table", "1")
     assert code == 1
     assert "Step-2: not run in q-s-1" in said
 
@@ -184,7 +184,7 @@ def test_the_page_of_a_partial_run_leaves_step_2_out(base: None) -> None:
     value = json.loads(Path("data/evaluation/step2/metrics.json").read_text())["metrics"]["val"][
         "mIoU"
     ]
-    code, said = tris("q-s-1", "--html", "page.html")
+    code, said = tris("page", "q-s-1", "--out", "page.html")
     assert code == 0, said
     page = Path("page.html").read_text()
     assert "Step-1, response maps, percent" in page
@@ -200,7 +200,7 @@ def test_the_page_of_a_partial_run_leaves_step_2_out(base: None) -> None:
 def test_parameters_edited_without_a_run(base: None) -> None:
     assert stale_in("workspace") == set()
     set_param("train_step2", "width", 9)
-    code, said = tris("--html", "page.html")
+    code, said = tris("page", "--out", "page.html")
     assert code == 0, said
     page = Path("page.html").read_text()
     assert "workspace: these stages are out of date and left out" in page
@@ -208,10 +208,10 @@ def test_parameters_edited_without_a_run(base: None) -> None:
     assert "Step-1, response maps, percent" in page
     assert "Step-2, predictions, percent" not in page
     assert "changed but not committed: params.yaml" in page
-    code, said = tris("now=workspace", "--step", "1")
+    code, said = tris("compare", "now=workspace", "--step", "1")
     assert code == 0
     assert "train_step2.width: 8 in dvc.lock, 9 in params.yaml" in said
-    code, said = tris("now=workspace", "--step", "2")
+    code, said = tris("compare", "now=workspace", "--step", "2")
     assert code == 1
     assert "Step-2: out of date in workspace" in said
 
@@ -267,17 +267,17 @@ def test_a_dependency_without_md5_is_not_taken_for_unchanged() -> None:
 def test_code_edited_without_a_run(base: None) -> None:
     Path("losses.py").write_text("# another loss\n")
     assert stale_in("workspace") == set()
-    code, said = tris("--html", "page.html")
+    code, said = tris("page", "--out", "page.html")
     assert code == 0, said
     page = Path("page.html").read_text()
     assert "train_step1 (losses.py changed since); " in page
     assert "(follows train_step1)" in page
     assert "Step-2, predictions, percent" in page
-    assert "losses.py changed since" in tris("now=workspace")[1]
+    assert "losses.py changed since" in tris("compare", "now=workspace")[1]
     branch("edited")
     commit("code alone")
     assert stale_in("edited") == {"train_step1", "evaluate_step1", *STEP2}
-    code, said = tris("full=main", "edited=edited")
+    code, said = tris("compare", "full=main", "edited=edited")
     assert code == 1
     assert "Step-1: not run in edited (evaluate_step1: follows train_step1)" in said
 
@@ -308,14 +308,14 @@ def test_a_stage_that_never_ran(base: None) -> None:
 
 def test_no_lock_is_said(base: None) -> None:
     Path("dvc.lock").unlink()
-    code, said = tris("--html", "page.html")
+    code, said = tris("page", "--out", "page.html")
     assert code == 0, said
     assert "there is no dvc.lock" in Path("page.html").read_text()
 
 
 def test_a_lock_in_the_middle_of_a_merge(base: None) -> None:
     Path("dvc.lock").write_text("<<<<<<< HEAD\nstages: [\n")
-    code, said = tris("--html", "page.html")
+    code, said = tris("page", "--out", "page.html")
     assert code == 1
     assert "dvc.lock is not YAML" in said
 
@@ -352,30 +352,36 @@ def test_a_part_of_a_folder() -> None:
         assert asked == [("new.dir", ("refer", "shapes"))]
 
 
-@pytest.mark.parametrize("html", [[], ["--html", "page.html"]])
+@pytest.mark.parametrize("command", [["compare", "full"], ["page", "full", "--out", "page.html"]])
 def test_where_no_run_can_be_found(
-    html: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    said = tris("full", *html)
+    said = tris(*command)
     assert said[0] == 1
-    assert "no DVC repository; run `tris report` in the folder that holds dvc.yaml" in said[1]
+    assert "no DVC repository; run `tris` in the folder that holds dvc.yaml" in said[1]
     Path(".dvc").mkdir()
     Path(".dvc/config").write_text("[core]\n    no_scm = true\n")
-    assert "not under Git" in tris("full", *html)[1]
+    assert "not under Git" in tris(*command)[1]
     Path(".dvc/config").write_text("")
     git("init", "-q")
-    assert "has no commit yet" in tris("full", *html)[1]
+    assert "has no commit yet" in tris(*command)[1]
 
 
 def test_names_that_do_not_exist(base: None, monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"no-t2v-1": "main", "full-1": "main"}
-    assert "--baseline mian: no such commit" in tris("full", "--baseline", "mian")[1]
+    assert "--baseline mian: no such commit" in tris("compare", "full", "--baseline", "mian")[1]
     monkeypatch.setattr("tris_core.reports.experiments.experiments", lambda baseline: known)
     monkeypatch.setattr("tris_core.reports.table.experiments", lambda baseline: known)
-    assert "no-t2b: no such experiment of HEAD; did you mean no-t2v?" in tris("no-t2b")[1]
-    assert "xyz: no such experiment of HEAD; known are full-1, no-t2v-1" in tris("xyz")[1]
-    assert "called no-t2v; did you mean no-t2v-1?" in tris("no-t2v", "--html", "page.html")[1]
+    assert (
+        "no-t2b: no such experiment of HEAD; did you mean no-t2v?" in tris("compare", "no-t2b")[1]
+    )
+    assert (
+        "xyz: no such experiment of HEAD; known are full-1, no-t2v-1" in tris("compare", "xyz")[1]
+    )
+    assert (
+        "called no-t2v; did you mean no-t2v-1?" in tris("page", "no-t2v", "--out", "page.html")[1]
+    )
 
 
 def test_what_dvc_itself_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from tris_core.runtime.params import read_params
 from tris_core.step1.negatives import classification_columns
 from tris_core.step1.params import TrainStep1Params
 from tris_core.step1.scorer import SentenceFeatures
+from tris_core.weights.clip_spec import ClipConfig
 
 PARAMS = read_params(ROOT / "presets" / "shapes.yaml")[TrainStep1Params]
 TINY = {
@@ -63,7 +64,7 @@ def test_dataset_negatives_do_not_depend_on_the_batch(size: int, n: int) -> None
 @pytest.mark.parametrize("rows", [np.array([3]), np.array([[0, 599], [7, 7]])])
 def test_features_beyond_the_budget_are_those_of_the_table(rows: np.ndarray) -> None:
     torch.manual_seed(0)
-    scorer = build_clip(TINY).eval()
+    scorer = build_clip(ClipConfig.model_validate(TINY)).eval()
     tokens, cpu = torch.randint(1, 49, (600, 6), dtype=torch.int32), torch.device("cpu")
     width = scorer.text_projection.shape[1]
     table = SentenceFeatures(scorer, tokens, cpu, budget=600 * width * 4)

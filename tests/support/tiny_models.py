@@ -9,12 +9,13 @@ from torch import nn
 
 from tris_core.step1.network import build_step1
 from tris_core.step2.network import build_step2
+from tris_core.weights.configs import ModelConfig, Step1Config, Step2Config
 from tris_core.weights.model_folder import save_model
 
 SIZE, MAX_TOKENS, WORDS = 64, 8, "left right man red dog , on the of a"
 
 
-def _configs() -> tuple[dict[str, Any], dict[str, Any]]:
+def _configs() -> tuple[Step1Config, Step2Config]:
     vocabulary = sorted(set(SimpleTokenizer().encode(WORDS)))
     clip = {
         "embed_dim": 16,
@@ -28,7 +29,7 @@ def _configs() -> tuple[dict[str, Any], dict[str, Any]]:
         },
         "quick_gelu": False,
     }
-    shared = {
+    shared: dict[str, Any] = {
         "clip": {"name": "tiny", "sha256": "", "config": clip, "vocabulary": vocabulary},
         "text": {"max_tokens": MAX_TOKENS, "overflow": "keep_eot"},
         "size": SIZE,
@@ -42,13 +43,17 @@ def _configs() -> tuple[dict[str, Any], dict[str, Any]]:
     }
     one = {**shared, "model": {"visual_channels": 256, "text_channels": 16, **prompt}}
     two = {**shared, "model": {"stage_channels": [32, 64, 128, 256], "text_width": 16, "width": 8}}
-    return one, two
+    return Step1Config.model_validate(one), Step2Config.model_validate(two)
 
 
 def write_tiny_models(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[Path, Path]:
     """Write `folder`/step1 and `folder`/step2 and return their paths."""
     one, two = _configs()
-    for name, model, config in (("step1", build_step1(one), one), ("step2", build_step2(two), two)):
+    networks: list[tuple[str, nn.Module, ModelConfig]] = [
+        ("step1", build_step1(one), one),
+        ("step2", build_step2(two), two),
+    ]
+    for name, model, config in networks:
         _roughen(model)
         save_model(folder / name, model.to(dtype).state_dict(), config)
     return folder / "step1", folder / "step2"

@@ -13,8 +13,10 @@ from tests.golden.reference import SHAPES
 from tris_core.cli.main import app
 from tris_core.step1.network import build_step1
 from tris_core.step2.network import build_step2
+from tris_core.weights.configs import model_config
+from tris_core.weights.released import Builders
 
-BUILDERS = {1: build_step1, 2: build_step2}
+BUILDERS: Builders = {1: build_step1, 2: build_step2}
 CLIP = {
     "embed_dim": 16,
     "vision_cfg": {"layers": [1, 2, 1, 1], "width": 8, "image_size": 96},
@@ -59,8 +61,8 @@ def formula_state(which: str) -> dict[str, Tensor]:
 
 def small(stage: int) -> dict[str, Tensor]:
     """Random weights of a tiny Step-1 (`stage` 1) or Step-2 (`stage` 2)."""
-    model = {1: STEP1, 2: STEP2}[stage]
-    return BUILDERS[stage]({"clip": {"config": CLIP}, "model": model}).state_dict()
+    content = folder_config(model={1: STEP1, 2: STEP2}[stage])
+    return BUILDERS[stage](model_config(content, Path("small"))).state_dict()
 
 
 def imported(file: Path, out: Path, *options: str) -> str:

@@ -1,4 +1,4 @@
-"""hf:// locations: read from the hub's cache without the network, downloaded by `tris fetch` alone."""
+"""hf:// locations: read from the hub's cache; only `tris fetch` downloads."""
 
 import hashlib
 import socket
@@ -47,7 +47,7 @@ def test_a_revision_is_a_branch_a_tag_or_a_commit(cache: Path) -> None:
 @pytest.mark.parametrize(
     "location", ["hf://lab/clip/w.pt", "hf://lab/clip@v2/nets/w.pt", "hf://lab/other/nets/w.pt"]
 )
-def test_what_is_not_in_the_cache_is_to_be_fetched(location: str, cache: Path) -> None:
+def test_a_file_missing_from_the_cache_names_the_command(location: str, cache: Path) -> None:
     put(cache, "lab/clip", "nets/w.pt", b"new")
     with pytest.raises(InputError, match=f"`tris fetch {location}`") as error:
         local_file(location)
@@ -61,7 +61,7 @@ def test_what_is_not_in_the_cache_is_to_be_fetched(location: str, cache: Path) -
         "hf://lab/clip/../../w.pt", "hf://lab/clip@../../w", "hf://lab/cl ip/w.pt", "hf://lab/clip/a\\..\\w.pt",
     ],
 )  # fmt: skip
-def test_what_names_no_file_of_the_hub_is_refused(location: str, cache: Path) -> None:
+def test_a_malformed_location_is_refused(location: str, cache: Path) -> None:
     with pytest.raises(InputError, match="names no file of the hub"):
         local_file(location)
 

@@ -1,4 +1,4 @@
-"""Model folders that anybody may hand over: used, or refused in words before a network of their description is made."""
+"""Foreign model folders: used, or refused before a network of their description is built."""
 
 import hashlib
 import json
@@ -17,9 +17,10 @@ from torch import Tensor
 
 from tests.support.tiny_models import write_tiny_models
 from tris_core.irn.network import build_irn
-from tris_core.predict.predictor import Predictor
+from tris_core.predict import Predictor
 from tris_core.runtime.errors import InputError
 from tris_core.runtime.files import read_sealed_json, write_json, write_sealed_json
+from tris_core.weights.configs import IrnConfig
 from tris_core.weights.model_folder import load_model, save_marker, save_model
 
 Change = Callable[[Path], None]
@@ -33,7 +34,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def put(folder: Path, config: dict[str, Any], weights: bytes) -> None:
-    """Write a folder whose hashes are right, as whoever means harm would."""
+    """Write a folder with correct hashes, as an attacker would."""
     (folder / "model.safetensors").write_bytes(weights)
     write_sealed_json(
         folder / "config.json", {**config, "weights_sha256": hashlib.sha256(weights).hexdigest()}
@@ -41,7 +42,7 @@ def put(folder: Path, config: dict[str, Any], weights: bytes) -> None:
 
 
 def config(key: str, value: Any) -> Change:
-    """A change of one value of config.json, by its dotted key; `...` takes it away."""
+    """A change of one value of config.json, by its dotted key; `...` removes it."""
 
     def change(folder: Path) -> None:
         content = read_sealed_json(folder / "config.json")
@@ -108,7 +109,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "no size": (config("size", ...), "size: Field required"),
     "tokens below zero": (config("text.max_tokens", -1), "text.max_tokens = -1"),
     "no tokens": (config("text.max_tokens", 0), "text.max_tokens = 0"),
-    "tokens beyond the context": (config("text.max_tokens", 100), "text.max_tokens is 100, but its CLIP reads 12 at most"),
+    "tokens beyond the context": (
+        config("text.max_tokens", 100),
+        "text.max_tokens is 100, but its CLIP reads 12 at most",
+    ),
     "tokens as text": (config("text.max_tokens", "x"), "text.max_tokens = 'x'"),
     "a billion tokens": (config("text.max_tokens", HUGE), "text.max_tokens is 1000000000"),
     "overflow of another kind": (config("text.overflow", {"a": 1}), "text.overflow"),
@@ -116,16 +120,28 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "vocabulary a number": (config("clip.vocabulary", 5), "clip.vocabulary"),
     "vocabulary of maps": (config("clip.vocabulary", [{}]), "clip.vocabulary"),
     "vocabulary as text": (config("clip.vocabulary", "abc"), "clip.vocabulary"),
-    "vocabulary of 40,000": (config("clip.vocabulary", list(range(40_000))), "but the vocabulary needs 40004"),
+    "vocabulary of 40,000": (
+        config("clip.vocabulary", list(range(40_000))),
+        "but the vocabulary needs 40004",
+    ),
     "vocabulary of one": (a_word_too_few, "but the vocabulary needs 5"),
     "a tower of no kind": (config(VISION, []), "clip.config.vision_cfg"),
     "seven heads": (config(f"{TEXT}.heads", 7), "cannot be shared by 7 heads"),
-    "a context of a billion": (config(f"{TEXT}.context_length", HUGE), "context_length = 1000000000"),
+    "a context of a billion": (
+        config(f"{TEXT}.context_length", HUGE),
+        "context_length = 1000000000",
+    ),
     "endless layers": (config(f"{TEXT}.layers", HUGE), "text_cfg.layers = 1000000000"),
     "endless stages": (config(f"{VISION}.layers", [1, 1, 1, HUGE]), "are more than 100"),
     "a wide tower": (config(f"{VISION}.width", 4096), "of another shape: backbone.visual"),
-    "a giant of timm": (config(f"{VISION}.timm_model_name", "vit_giant_patch14_clip_224"), "missing: backbone.visual"),
-    "a model to download": (config(f"{VISION}.timm_model_name", "hf-hub:x/y"), "no model of timm's own"),
+    "a giant of timm": (
+        config(f"{VISION}.timm_model_name", "vit_giant_patch14_clip_224"),
+        "missing: backbone.visual",
+    ),
+    "a model to download": (
+        config(f"{VISION}.timm_model_name", "hf-hub:x/y"),
+        "no model of timm's own",
+    ),
     "a ViT without heads": (config(f"{VISION}.layers", 1), "no network has such a configuration"),
     "temperature 0": (config("model.temperature", 0), "model.temperature = 0"),
     "temperature NaN": (config("model.temperature", math.nan), "model.temperature = nan"),
@@ -134,20 +150,35 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "another width": (config("model.hidden", 9), "of another shape"),
     "an unknown key": (config("model.code", "x"), "model.code"),
     "no network": (config("model", 3), "`model` is of no network"),
-    "a NaN": (with_tensor("lan_project.bias", math.nan), "lan_project.bias holds values that are not finite"),
-    "infinite temperature": (with_tensor("logit_scale", math.inf), "logit_scale holds values that are not finite"),
-    "weights of whole numbers": (weights(lambda s: {k: (10 * v).long() for k, v in s.items()}), "of another type"),
-    "weights of yes and no": (weights(lambda s: {k: v.bool() for k, v in s.items()}), "of another type"),
+    "a NaN": (
+        with_tensor("lan_project.bias", math.nan),
+        "lan_project.bias holds values that are not finite",
+    ),
+    "infinite temperature": (
+        with_tensor("logit_scale", math.inf),
+        "logit_scale holds values that are not finite",
+    ),
+    "weights of whole numbers": (
+        weights(lambda s: {k: (10 * v).long() for k, v in s.items()}),
+        "of another type",
+    ),
+    "weights of yes and no": (
+        weights(lambda s: {k: v.bool() for k, v in s.items()}),
+        "of another type",
+    ),
     "complex weights": (
-        weights(lambda s: {k: v.to(torch.complex64) if v.is_floating_point() else v for k, v in s.items()}),
+        kept_as(torch.complex64),
         "of another type",
     ),
     "a name twice": (repeated_name, "its header holds lan_project.bias twice"),
-    "weights of another run": (lambda f: (f / "model.safetensors").write_bytes(save({})), "damaged or of another model"),
+    "weights of another run": (
+        lambda f: (f / "model.safetensors").write_bytes(save({})),
+        "damaged or of another model",
+    ),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors: not found"),
     "a config that was edited": (
         lambda f: write_json(f / "config.json", read_sealed_json(f / "config.json")),
-        "has no seal; it is damaged, edited or from an older version: copy the folder again, train the model again",
+        "has no seal; it is damaged, edited or from an older version: copy the folder again",
     ),
     "a marker": (lambda f: save_marker(f, "x is y"), "holds no model (x is y)"),
 }  # fmt: skip
@@ -161,7 +192,7 @@ USED: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_senseless_folder_is_refused_in_words(
+def test_a_wrong_folder_is_refused_by_key(
     case: str, tiny: tuple[Path, Path], tmp_path: Path
 ) -> None:
     change, words = REFUSED[case]
@@ -200,16 +231,15 @@ def test_one_flipped_bit_is_found_and_named(tiny: tuple[Path, Path], data: st.Da
         (tiny[1] / file).write_bytes(whole)
 
 
-def test_the_boundary_network_is_opened_the_same_way(
-    tiny: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_the_boundary_network_is_read_the_same_way(tiny: tuple[Path, Path], tmp_path: Path) -> None:
     clip = read_sealed_json(tiny[0] / "config.json")["clip"]
-    described = {"clip": clip, "model": {"channels": [4, 32, 64, 128, 256]}}
+    content = {"clip": clip, "model": {"channels": [4, 32, 64, 128, 256]}}
+    described = IrnConfig.model_validate(content)
     network = build_irn(described)
     save_model(tmp_path / "irn", network.state_dict(), described)
-    loaded, _ = load_model(tmp_path / "irn", "the boundary network", build_irn)
+    loaded, _ = load_model(tmp_path / "irn", IrnConfig, build_irn)
     assert all(
         torch.equal(value, loaded.state_dict()[key]) for key, value in network.state_dict().items()
     )
     with pytest.raises(InputError, match="step1: holds Step-1, not the boundary network"):
-        load_model(tiny[0], "the boundary network", build_irn)
+        load_model(tiny[0], IrnConfig, build_irn)

@@ -4,10 +4,8 @@ from pathlib import Path
 
 
 def presets() -> dict[str, Path]:
-    """The files by their name: those in the package where it was installed from a wheel, else those of the checkout."""
+    """The files by name: those in an installed package, or else those of the checkout."""
     package = Path(__file__).parents[1]
     installed = package / "assets" / "presets"
-    return {
-        path.stem: path
-        for path in (installed if installed.is_dir() else package.parent / "presets").glob("*.yaml")
-    }
+    folder = installed if installed.is_dir() else package.parent / "presets"
+    return {path.stem: path for path in folder.glob("*.yaml")}

@@ -8,19 +8,22 @@ from tris_core.runtime.params import Section
 
 
 class PrepareClipParams(Section):
-    """`backbone` initialises Step-1 and Step-2, `scorer` is the frozen CLIP of Eq. 9.
+    """`backbone` initialises Step-1 and Step-2; `scorer` is the frozen CLIP of Eq. 9.
 
-    Each is `demo`, a CLIP folder, or an open_clip model name (the paper's: RN50-quickgelu, ViT-B-32-quickgelu). A model name
-    needs `backbone_weights` and `scorer_weights`: an open_clip tag (`openai`) whose file is already in the cache, a
-    file (OpenAI's archive, a state dict, safetensors), or `random` for dry runs; null with `demo` and folders.
+    Each is `demo`, a CLIP folder, or an open_clip model name (the paper's: RN50-quickgelu and
+    ViT-B-32-quickgelu). A model name needs `backbone_weights` or `scorer_weights`: an open_clip tag
+    (`openai`) that is already in the cache, a file (OpenAI's archive, a state dict, safetensors),
+    or `random` for dry runs. They are null with `demo` and folders.
 
-    `visual_init: imagenet` gives the backbone's image tower the stages of an ImageNet ResNet instead of CLIP's (Table 2,
-    "Ours*"), read from `imagenet_weights`, a file in torchvision's layout; null with `clip`.
+    `visual_init: imagenet` replaces the stages of the backbone's image tower by those of an
+    ImageNet ResNet (Table 2, "Ours*"). They are read from `imagenet_weights`, a file in
+    torchvision's layout, which is null with `clip`.
 
-    A file is a path, or hf://owner/repo[@revision]/file of the Hugging Face hub, which `tris fetch` puts into the hub's cache.
+    A file is a path or hf://owner/repo[@revision]/file on the Hugging Face hub, which `tris fetch`
+    downloads into the hub's cache.
 
-    Sentences have `max_tokens` tokens with start and end; longer ones lose their end (`overflow: keep_eot` keeps the end
-    token, `cut` loses it, as released).
+    Sentences have at most `max_tokens` tokens, start and end included. Longer ones lose their end:
+    `overflow: keep_eot` keeps the end token, `cut` drops it as the release does.
     """
 
     key: ClassVar[str] = "prepare_clip"
@@ -38,6 +41,7 @@ class PrepareClipParams(Section):
     def imagenet_has_a_file(self) -> "PrepareClipParams":
         if (self.visual_init == "imagenet") != (self.imagenet_weights is not None):
             raise ValueError(
-                "imagenet_weights names a file with visual_init: imagenet, and is null with visual_init: clip"
+                "imagenet_weights names a file with visual_init: imagenet, "
+                "and is null with visual_init: clip"
             )
         return self

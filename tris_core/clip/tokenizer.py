@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from tris_core.clip.bpe import bpe
+from tris_core.weights.clip_spec import SPECIAL
 
 PAD, UNKNOWN = 0, 1
 
@@ -13,28 +14,31 @@ PAD, UNKNOWN = 0, 1
 class Tokenizer:
     """Sentences to token ids, (B, T) int32: start, words, end, zeros.
 
-    With `vocabulary` (BPE ids that kept an embedding row) ids are renumbered: 0 pad, 1 unknown, then the vocabulary, then
-    start and end. Either way the end token has the highest id, which is how CLIP finds it.
+    With `vocabulary` (BPE ids that kept an embedding row) ids are renumbered: 0 padding, 1 unknown,
+    then the vocabulary, then start and end. The end token always has the highest id, which is how
+    CLIP finds it.
     """
 
     def __init__(self, vocabulary: Sequence[int] | None = None) -> None:
         self._bpe = bpe()
-        self._rows = (
-            None
-            if vocabulary is None
-            else {bpe_id: row for row, bpe_id in enumerate(vocabulary, start=2)}
-        )
-        size = self._bpe.vocab_size if vocabulary is None else len(vocabulary) + 4
-        self.start, self.end = size - 2, size - 1
-        self.size = size
+        if vocabulary is None:
+            self._rows, self.size = None, self._bpe.vocab_size
+        else:
+            self._rows = {bpe_id: row for row, bpe_id in enumerate(vocabulary, start=2)}
+            self.size = len(vocabulary) + SPECIAL
+        self.start, self.end = self.size - 2, self.size - 1
 
     def words(self, text: str) -> list[int]:
-        """Ids of a sentence without start and end; unknown words are `UNKNOWN` where the vocabulary is pruned."""
+        """Ids of a sentence without start and end; `UNKNOWN` outside a pruned vocabulary."""
         ids: list[int] = self._bpe.encode(text)
         return ids if self._rows is None else [self._rows.get(i, UNKNOWN) for i in ids]
 
     def __call__(self, texts: Sequence[str], length: int, *, overflow: str = "keep_eot") -> Tensor:
-        """Token ids (B, length). What is too long is cut: `keep_eot` keeps the end token, `cut` loses it, as released."""
+        """Token ids (B, length).
+
+        A longer sentence loses its end: `keep_eot` keeps the end token, `cut` drops it as the
+        release does (docs/paper_vs_code.md#tokens).
+        """
         tokens = torch.zeros(len(texts), length, dtype=torch.int32)
         for row, text in zip(tokens, texts, strict=True):
             ids = [self.start, *self.words(text), self.end]
@@ -44,7 +48,7 @@ class Tokenizer:
         return tokens
 
     def unknown_share(self, texts: Sequence[str]) -> float:
-        """Share of tokens, in [0, 1], that the pruned vocabulary does not hold; 0 for a whole vocabulary."""
+        """Share of tokens, in [0, 1], outside the vocabulary; 0 for a whole vocabulary."""
         if self._rows is None:
             return 0.0
         total = unknown = 0

@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,18 +18,19 @@ from torch import Tensor
 
 from tris_core.clip.tokenizer import Tokenizer
 from tris_core.runtime.parquet import open_table, write_table
+from tris_core.weights.clip_spec import Text
 
 Vocabulary = list[int] | None
 
 
 def write_tokens(
-    path: Path, expressions: pd.DataFrame, vocabularies: Sequence[Vocabulary], text: dict[str, Any]
+    path: Path, expressions: pd.DataFrame, vocabularies: Sequence[Vocabulary], text: Text
 ) -> int:
-    """Tokenise `expressions` (expression_id, text) with every vocabulary; return how many are cut.
+    """Tokenise `expressions` (expression_id, text) with every vocabulary.
 
-    `text` holds `max_tokens` and `overflow`, see `Tokenizer.__call__`.
+    Returns how many are longer than `text.max_tokens`.
     """
-    texts, most = expressions["text"].tolist(), text["max_tokens"]
+    texts, most = expressions["text"].tolist(), text.max_tokens
     tokenizer = Tokenizer(vocabularies[0])
     lengths = np.array([len(tokenizer.words(sentence)) + 2 for sentence in texts], np.int64)
     columns = {
@@ -40,28 +40,26 @@ def write_tokens(
     }
     for vocabulary in vocabularies:
         if (name := _column(vocabulary, text)) not in columns:
-            ids = Tokenizer(vocabulary)(texts, most, overflow=text["overflow"])
+            ids = Tokenizer(vocabulary)(texts, most, overflow=text.overflow)
             columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(ids.numpy().ravel()), most)
     write_table(path, pa.table(columns))
     return int((lengths > most).sum())
 
 
-def read_tokens(
-    path: Path, texts: Sequence[str], vocabulary: Vocabulary, text: dict[str, Any]
-) -> Tensor:
+def read_tokens(path: Path, texts: Sequence[str], vocabulary: Vocabulary, text: Text) -> Tensor:
     """Token ids (L, T) int32 of all expressions, for a model of this vocabulary.
 
-    `texts` are tokenised only where the file has no column of that vocabulary, as for a model that
-    was trained elsewhere.
+    `texts` are tokenised only if the file has no column for that vocabulary, as for a model
+    trained elsewhere.
     """
     name = _column(vocabulary, text)
     with open_table(path) as file:
         if name in file.schema_arrow.names:
             column = file.read([name])[name].combine_chunks()
-            return torch.tensor(column.flatten().to_numpy()).view(-1, text["max_tokens"])
-    return Tokenizer(vocabulary)(texts, text["max_tokens"], overflow=text["overflow"])
+            return torch.tensor(column.flatten().to_numpy()).view(-1, text.max_tokens)
+    return Tokenizer(vocabulary)(texts, text.max_tokens, overflow=text.overflow)
 
 
-def _column(vocabulary: Vocabulary, text: dict[str, Any]) -> str:
-    facts = json.dumps([vocabulary, text["max_tokens"], text["overflow"]])
+def _column(vocabulary: Vocabulary, text: Text) -> str:
+    facts = json.dumps([vocabulary, text.max_tokens, text.overflow])
     return f"ids_{hashlib.sha256(facts.encode()).hexdigest()[:12]}"

@@ -21,8 +21,8 @@ from tris_core.demo.inputs import (
 )
 from tris_core.demo.limits import Limits
 from tris_core.demo.uploads import Uploads
+from tris_core.predict import Predictor
 from tris_core.predict.files import names
-from tris_core.predict.predictor import Predictor
 from tris_core.runtime.errors import InputError
 
 TITLE = "Referring image segmentation"

@@ -174,7 +174,7 @@ async def _sweep(visitors: "Visitors", limits: Limits) -> None:
 
 
 def _remark(step1: Path, step2: Path) -> str:
-    if read_config(step1)["clip"].get("name") != "demo":
+    if read_config(step1).clip.name != "demo":
         return f"Models: {step1} and {step2}"
     which = "those of the package" if (step1, step2) == DEMO else f"{step1} and {step2}"
     return (

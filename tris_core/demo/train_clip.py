@@ -23,20 +23,29 @@ from tris_core.clip.tokenizer import UNKNOWN, Tokenizer
 from tris_core.clip.towers import build_clip, encode_words, sentence_feature
 from tris_core.shapes.language import WORDS, draw_caption
 from tris_core.shapes.scene import COLORS, PATTERNS, SHAPES, render, sample_scene
+from tris_core.weights.clip_spec import SPECIAL, ClipConfig, TextConfig, VisionConfig
 
 SIZE, CONTEXT = 96, 32
 CANVAS = (100, 200)  # a scene of this many pixels is drawn at SIZE, so that ...
 SIZES = (54.0, 96.0)  # ... things of this many pixels appear from 26 to 92 pixels wide
 GROUP = 4
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-CONFIG = {
-    "embed_dim": 128,
-    "vision_cfg": {"layers": [1, 1, 1, 1], "width": 24, "image_size": SIZE},
-    "text_cfg": {"context_length": CONTEXT, "width": 128, "heads": 4, "layers": 2},
-    "quick_gelu": False,
-    "mean": IMAGENET_MEAN,
-    "std": IMAGENET_STD,
-}
+
+
+def demo_config(words: int) -> ClipConfig:
+    """The demo CLIP's architecture, for a vocabulary of so many words."""
+    return ClipConfig(
+        embed_dim=128,
+        vision_cfg=VisionConfig.model_validate(
+            {"layers": [1, 1, 1, 1], "width": 24, "image_size": SIZE}
+        ),
+        text_cfg=TextConfig(
+            context_length=CONTEXT, width=128, heads=4, layers=2, vocab_size=words + SPECIAL
+        ),
+        quick_gelu=False,
+        mean=list(IMAGENET_MEAN),
+        std=list(IMAGENET_STD),
+    )
 
 
 def demo_vocabulary() -> list[int]:
@@ -120,7 +129,7 @@ def train(
     """Train for `steps` batches and write the CLIP folder `out` (float16). Returns the held-out retrieval accuracy."""
     torch.manual_seed(seed)
     vocabulary = demo_vocabulary()
-    config = {**CONFIG, "text_cfg": {**CONFIG["text_cfg"], "vocab_size": len(vocabulary) + 4}}  # type: ignore[dict-item]
+    config = demo_config(len(vocabulary))
     clip = build_clip(config).to(memory_format=torch.channels_last)
     clip.visual.compile()  # 1.4 times the speed on two cores, after a minute's wait
     matrices = [p for p in clip.parameters() if p.ndim > 1]
@@ -163,9 +172,9 @@ def train(
     return retrieval(clip, seed + 1)
 
 
-def save(clip: CLIP, config: dict[str, object], vocabulary: list[int], out: Path) -> None:
+def save(clip: CLIP, config: ClipConfig, vocabulary: list[int], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     weights = {k: v.half() if v.is_floating_point() else v for k, v in clip.state_dict().items()}
     save_file({k: v.contiguous() for k, v in weights.items()}, out / "model.safetensors")
-    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (out / "config.json").write_text(json.dumps(config.content(), indent=2) + "\n")
     (out / "vocabulary.json").write_text(json.dumps(vocabulary) + "\n")

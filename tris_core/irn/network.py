@@ -4,10 +4,10 @@ Shapes: B images, (h, w) the stride-4 map of the first tap. Parameter names are 
 without `resnet50.`; their `fc_dp7.4.running_mean` is the same buffer as `mean_shift.running_mean` and is not kept.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
+
+from tris_core.weights.configs import IrnConfig
 
 EDGE_WIDTH = 32
 
@@ -98,6 +98,7 @@ def _join(maps: list[Tensor]) -> Tensor:
     return torch.cat([m[..., :height, :width] for m in maps], dim=1)
 
 
-def build_irn(config: dict[str, Any]) -> IRN:
-    """The boundary network with random weights from its `config.json`."""
-    return IRN(channels=tuple(config["model"]["channels"]))
+def build_irn(config: IrnConfig) -> IRN:
+    """The boundary network with random weights."""
+    c1, c2, c3, c4, c5 = config.model.channels
+    return IRN(channels=(c1, c2, c3, c4, c5))

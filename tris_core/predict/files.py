@@ -1,4 +1,4 @@
-"""`tris predict`: which sentences go to which images, and the pictures that come of it."""
+"""Files of `tris predict`: which sentences go with which images, and the pictures it writes."""
 
 import re
 import reprlib
@@ -23,15 +23,16 @@ STEM_BYTES, SLUG_LETTERS = 100, 40  # file systems end at 255 bytes
 
 
 def requests_of_images(image: Path, texts: Sequence[str]) -> tuple[Requests, list[Path]]:
-    """All `texts` for an image file, or for each image of a folder; and the folder's files that are of no such format.
+    """All `texts` for an image file, or for each image of a folder, and the folder's other files.
 
-    Raises `InputError` for what is missing, is no image or holds none.
+    Raises `InputError` if a file is missing or no image, or if the folder holds no image.
     """
     if not image.is_dir():
         check_image(image)
         return {image: list(texts)}, []
     formats = readable_formats()
-    readable = {suffix for suffix, kind in Image.registered_extensions().items() if kind in formats}
+    suffixes = Image.registered_extensions()
+    readable = {suffix for suffix, kind in suffixes.items() if kind in formats}
     files = sorted(path for path in image.iterdir() if path.is_file())
     photos = [path for path in files if path.suffix.lower() in readable]
     if not photos:
@@ -42,10 +43,10 @@ def requests_of_images(image: Path, texts: Sequence[str]) -> tuple[Requests, lis
 
 
 def requests_of_csv(path: Path) -> Requests:
-    """Sentences by image from a table with columns image and text (or sentence, as a list calls it).
+    """Sentences by image, from a table with columns image and text (or sentence, as in a list).
 
-    Images are named relative to the table's folder. Raises `InputError` naming the row of what is empty, missing or no
-    image; rows count from 1 below the heading.
+    Images are relative to the table's folder. Raises `InputError` with the row of an empty cell or
+    an unusable image; rows count from 1 below the heading.
     """
     if not path.is_file():
         raise InputError(f"{path}: not found")
@@ -78,9 +79,9 @@ def requests_of_csv(path: Path) -> Requests:
 
 
 def names(requests: Requests) -> Iterator[str]:
-    """Beginnings of file names, sentence by sentence: the image's name, a number no other sentence has, the sentence.
+    """Beginnings of file names, one per sentence: image name, a unique number, the sentence.
 
-    Of the sentence only a-z and 0-9 are taken, so it adds nothing that a path is made of.
+    Only a-z and 0-9 of the sentence are kept, so it cannot alter the path.
     """
     digits = max(3, len(str(sum(map(len, requests.values())))))
     number = 0
@@ -92,19 +93,23 @@ def names(requests: Requests) -> Iterator[str]:
 
 
 def slug(text: str) -> str:
-    """At most `SLUG_LETTERS` of a-z, 0-9 and dashes; `sentence` where nothing of that kind is in the text."""
+    """At most `SLUG_LETTERS` of a-z, 0-9 and dashes; `sentence` if the text has none of these."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub("[^a-z0-9]+", "-", plain).strip("-")[:SLUG_LETTERS].strip("-") or "sentence"
 
 
 def write_pictures(out: Path, name: str, photo: NDArray[np.uint8], prediction: Prediction) -> None:
-    """`<name>_mask.png` (0, 255), `<name>_response.png` (grey levels) and `<name>_overlay.png`, at the size of `photo`."""
+    """Write mask (0, 255), response (grey levels) and overlay at the size of `photo`.
+
+    The files are `<name>_mask.png`, `<name>_response.png` and `<name>_overlay.png`.
+    """
     _write(out / f"{name}_mask.png", prediction.mask * np.uint8(255))
     _write(out / f"{name}_response.png", _grey(prediction.response))
     _write(out / f"{name}_overlay.png", tint(photo, prediction.mask, COLOURS["prediction"]))
 
 
 def _grey(response: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Grey levels of a map in [0, 1], which is overwritten."""
     response *= 255
     return np.rint(response, out=response).astype(np.uint8)
 

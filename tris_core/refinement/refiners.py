@@ -16,6 +16,7 @@ from tris_core.refinement.instances import refine_maps
 from tris_core.refinement.params import RefineParams
 from tris_core.refinement.sam import load_sam, segment
 from tris_core.runtime.device import place
+from tris_core.weights.configs import IrnConfig
 from tris_core.weights.model_folder import load_model
 
 Refiner = Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.bool_]]
@@ -37,9 +38,9 @@ def crf(params: RefineParams, device: torch.device, irn: Path) -> Refiner:
 
 
 def walk(params: RefineParams, device: torch.device, irn: Path) -> Refiner:
-    network, config = load_model(irn, "the boundary network", build_irn)
+    network, config = load_model(irn, IrnConfig, build_irn)
     place(network.eval(), device)
-    visual = place(freeze_at_stride_16(load_clip(config["clip"]).visual), device)
+    visual = place(freeze_at_stride_16(load_clip(config.clip).visual), device)
     settings = params.model_dump(include={"radius", "beta", "exp_times"})
 
     def refine(image: NDArray[np.uint8], maps: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -80,7 +80,7 @@ def _no_revision(revision: str, otherwise: str, error: DvcException) -> InputErr
     here = Path.cwd()
     if isinstance(error, NotDvcRepoError):
         return InputError(
-            f"{here}: no DVC repository; run `tris report` in the folder that holds dvc.yaml"
+            f"{here}: no DVC repository; run `tris` in the folder that holds dvc.yaml"
         )
     try:
         with Repo() as repo:
@@ -336,15 +336,15 @@ def read_run(files: RunFiles, *, step: int, split: str) -> pd.DataFrame:
 
 
 def read_metrics(
-    files: RunFiles, *, table: str, step: int
+    files: RunFiles, *, table: int, step: int
 ) -> tuple[str, dict[str, dict[str, float]]]:
-    """What the paper calls the data set of a run, and the metrics by split that its `table` has ("1", "2" or "4").
+    """What the paper calls the data set of a run, and the metrics by split that its `table` has (1, 2 or 4).
 
     Raises `NotRun` if they are another run's, `Absent` if they are not in the cache.
     """
-    path = "metrics/prms.json" if table == "4" else f"data/evaluation/step{step}/metrics.json"
+    path = "metrics/prms.json" if table == 4 else f"data/evaluation/step{step}/metrics.json"
     content = json.loads(files.result(path).read_text())
     dataset = files.yaml("params.yaml")["dataset"]
-    return label(dataset["name"], dataset["split_by"]), content if table == "4" else content[
+    return label(dataset["name"], dataset["split_by"]), content if table == 4 else content[
         "metrics"
     ]

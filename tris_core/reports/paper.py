@@ -94,7 +94,7 @@ TABLE5: dict[str, Row] = {
 }
 
 # Tables that compare runs of one data set with each other.
-COMPARISONS: dict[str, dict[str, Row]] = {"3": TABLE3, "5": TABLE5}
+COMPARISONS: dict[int, dict[str, Row]] = {3: TABLE3, 5: TABLE5}
 
 
 def beside(data: str, split: str, step: int) -> Row:

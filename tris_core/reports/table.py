@@ -1,9 +1,10 @@
-"""The table of `tris report`: groups of runs, each over its seeds."""
+"""The tables of `tris compare`: groups of runs, each over its seeds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from html import escape
-from typing import Any, TypeVar
+from typing import Literal, TypeVar
 
 import pandas as pd
 from tabulate import tabulate
@@ -24,96 +25,99 @@ from tris_core.reports.experiments import (
 from tris_core.reports.paper import COMPARISONS, LAVT_OIOU, TABLE1, TABLE2, TABLE4
 from tris_core.runtime.errors import InputError
 
+PAPER_TABLES = (1, 2, 4)  # those whose runs are on several data sets
 R = TypeVar("R")
-_LAYOUT: dict[str, Any] = {"headers": "keys", "showindex": False, "disable_numparse": True}
 
 
-def make_table(
-    runs: list[str], *, baseline: str, step: int, split: str, table: str | None
-) -> tuple[pd.DataFrame, list[str]]:
-    """A row per group of `runs` (of the command's words), and what a reader has to know: which runs were left out and why.
+@dataclass(frozen=True)
+class Groups:
+    """Groups of runs to average over.
 
-    With the paper's `table` 1, 2 or 4 the runs are on several data sets, and all their splits are shown. Raises `InputError`
-    for unknown names and tables, and for a group of which nothing is left.
+    `members`: by group, name and revision of its runs. `known`: all experiments. `notes`: what the
+    reader has to know, such as which runs were left out and why; reading adds to them.
     """
-    results = {"1": TABLE1[f"step{step}"], "2": TABLE2[f"step{step}"], "4": TABLE4}
-    if table is not None and table not in {**results, **COMPARISONS}:
-        raise InputError(
-            f"--table {table}: the paper has tables {', '.join(sorted({**results, **COMPARISONS}))}"
-        )
+
+    members: dict[str, list[tuple[str, str]]]
+    known: list[str]
+    notes: list[str] = field(default_factory=list)
+
+    def read(self, read: Callable[[RunFiles], R]) -> dict[str, list[R]]:
+        """Call `read` for the runs of each group, leaving out results that another run made.
+
+        Raises `InputError` if a result is not in the cache, or if nothing of a group is left.
+        """
+        return {name: self._read_group(name, read) for name in self.members}
+
+    def _read_group(self, name: str, read: Callable[[RunFiles], R]) -> list[R]:
+        found, left_out = [], []
+        for run, revision in self.members[name]:
+            with open_files(run, revision, self.known) as files:
+                if revision == WORKSPACE:
+                    self.notes.extend(files.warnings())
+                try:
+                    found.append(read(files))
+                except NotRun as error:
+                    left_out.append(f"{error} Left out of {name}.")
+                except Absent as error:
+                    raise InputError(f"{run}: {error}") from error
+        if not found:
+            raise InputError(f"{name}: nothing to show. {' '.join(left_out)}")
+        self.notes.extend(left_out)
+        return found
+
+
+def resolve_groups(runs: list[str], baseline: str) -> Groups:
+    """The groups that a command names.
+
+    Args:
+        runs: `full` (experiments full-0, full-1, ...) or `full=main,full-1`.
+        baseline: the commit that the experiments started from.
+
+    Raises:
+        InputError: no such experiment.
+    """
     known = experiments(baseline)
-    groups = dict(_group(run, known, baseline) for run in runs)
-    notes: list[str] = []
-
-    def of_all(read: Callable[[RunFiles], R]) -> dict[str, list[R]]:
-        return {
-            name: _read(name, members, list(known), read, notes) for name, members in groups.items()
-        }
-
-    if table not in results:
-        records = of_all(partial(read_run, step=step, split=split))
-        return compare(
-            records, against=next(iter(records)), paper=COMPARISONS[table] if table else None
-        ), notes
-    found = of_all(partial(read_metrics, table=table, step=step))
-    labels = {name: measured[0][0] for name, measured in found.items()}
-    rows = beside_paper(
-        {n: [metrics for _, metrics in ms] for n, ms in found.items()}, labels, results[table]
-    )
-    if table == "1":
-        rows["LAVT's oIoU"] = (
-            rows["data"].map(LAVT_OIOU).map("{:.2f}".format, na_action="ignore").fillna("")
-        )
-    return rows, notes
+    members = {}
+    for run in runs:
+        name, _, listed = run.partition("=")
+        names = listed.split(",") if listed else [one for one in known if group_of(one) == name]
+        if not names:
+            hint = suggestion(name, sorted({*known, *map(group_of, known)}))
+            hint = hint or f"; known are {', '.join(sorted(known)) or 'none'}"
+            raise InputError(f"{name}: no such experiment of {baseline}{hint}")
+        members[name] = [(one, known.get(one, one)) for one in sorted(names)]
+    return Groups(members, list(known))
 
 
-def _group(run: str, known: Mapping[str, str], baseline: str) -> tuple[str, list[tuple[str, str]]]:
-    """Name and runs (what they are called, revision) of `full` or `full=main,full-1`."""
-    name, _, listed = run.partition("=")
-    found = (
-        sorted(listed.split(","))
-        if listed
-        else sorted(one for one in known if group_of(one) == name)
-    )
-    if not found:
-        hint = suggestion(name, sorted({*known, *map(group_of, known)}))
-        hint = hint or f"; known are {', '.join(sorted(known)) or 'none'}"
-        raise InputError(f"{name}: no such experiment of {baseline}{hint}")
-    return name, [(one, known.get(one, one)) for one in found]
+def comparison(groups: Groups, *, step: int, split: str, table: int | None) -> pd.DataFrame:
+    """A row per group, compared with the first, on one split (`tris_core.reports.compare.compare`).
+
+    `table` 3 or 5 adds the paper's numbers. Raises `InputError` as `Groups.read` does.
+    """
+    records = groups.read(partial(read_run, step=step, split=split))
+    paper = COMPARISONS[table] if table is not None else None
+    return compare(records, against=next(iter(records)), paper=paper)
 
 
-def _read(
-    name: str,
-    runs: list[tuple[str, str]],
-    known: list[str],
-    read: Callable[[RunFiles], R],
-    notes: list[str],
-) -> list[R]:
-    """What `read` finds of each run of a group that has made it itself; `notes` gains why others are left out."""
-    found, left_out = [], []
-    for one, revision in runs:
-        with open_files(one, revision, known) as files:
-            if revision == WORKSPACE:
-                notes += files.warnings()
-            try:
-                found.append(read(files))
-            except NotRun as error:
-                left_out.append(f"{error} Left out of {name}.")
-            except Absent as error:
-                raise InputError(f"{one}: {error}") from error
-    if not found:
-        raise InputError(f"{name}: nothing to show. {' '.join(left_out)}")
-    notes += left_out
-    return found
+def paper_table(groups: Groups, *, table: int, step: int) -> pd.DataFrame:
+    """A row per group and split but train, beside the numbers of the paper's `table` 1, 2 or 4.
+
+    Table 1 also gets LAVT's overall IoU. Raises `InputError` as `Groups.read` does.
+    """
+    results = {1: TABLE1[f"step{step}"], 2: TABLE2[f"step{step}"], 4: TABLE4}[table]
+    found = groups.read(partial(read_metrics, table=table, step=step))
+    labels = {name: runs[0][0] for name, runs in found.items()}
+    metrics = {name: [measured for _, measured in runs] for name, runs in found.items()}
+    rows = beside_paper(metrics, labels, results)
+    if table == 1:
+        lavt = rows["data"].map(LAVT_OIOU)
+        rows["LAVT's oIoU"] = lavt.map("{:.2f}".format, na_action="ignore").fillna("")
+    return rows
 
 
-def in_markdown(rows: pd.DataFrame, notes: list[str]) -> str:
-    """The notes, a paragraph each, and the table."""
-    return "\n\n".join([*notes, tabulate(rows, **_LAYOUT, tablefmt="github")])
-
-
-def in_html(rows: pd.DataFrame, notes: list[str]) -> str:
-    """The notes, a paragraph each, and the table."""
-    return "\n".join(
-        [*(f"<p>{escape(note)}</p>" for note in notes), tabulate(rows, **_LAYOUT, tablefmt="html")]
-    )
+def text(rows: pd.DataFrame, notes: list[str], form: Literal["github", "html"]) -> str:
+    """The notes, a paragraph each, and the table, in Markdown or HTML."""
+    drawn = tabulate(rows, headers="keys", showindex=False, disable_numparse=True, tablefmt=form)
+    if form == "html":
+        return "\n".join([*(f"<p>{escape(note)}</p>" for note in notes), drawn])
+    return "\n\n".join([*notes, drawn])

@@ -4,7 +4,6 @@ Shapes: B images, N expressions per image, T tokens, C = C_d hidden channels, H 
 """
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from tris_core.clip.towers import build_clip, encode_words, sentence_feature, stage_features
 from tris_core.step1.prompt import BilateralPrompt
+from tris_core.weights.configs import Step1Config
 
 
 class Step1(nn.Module):
@@ -70,6 +70,6 @@ class Step1(nn.Module):
         return self.respond(vis_PCHW, lan_PC[:, None])[:, 0]
 
 
-def build_step1(config: dict[str, Any]) -> Step1:
-    """Step-1 with random weights from its `config.json`."""
-    return Step1(build_clip(config["clip"]["config"]), **config["model"])
+def build_step1(config: Step1Config) -> Step1:
+    """Step-1 with random weights."""
+    return Step1(build_clip(config.clip.config), **config.model.content())

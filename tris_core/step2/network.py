@@ -4,7 +4,6 @@ Shapes: B pairs of image and expression, T words, C channels, H W the map of an 
 """
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +11,7 @@ from open_clip.model import CLIP
 from torch import Tensor, nn
 
 from tris_core.clip.towers import build_clip, encode_words, stage_features
+from tris_core.weights.configs import Step2Config
 
 
 class PixelAttention(nn.Module):
@@ -118,6 +118,6 @@ def deep_supervision_losses(logits: list[Tensor], target: Tensor) -> list[Tensor
     return [F.binary_cross_entropy_with_logits(logit, target) for logit in logits]
 
 
-def build_step2(config: dict[str, Any]) -> Step2:
-    """Step-2 with random weights from its `config.json`."""
-    return Step2(build_clip(config["clip"]["config"]), **config["model"])
+def build_step2(config: Step2Config) -> Step2:
+    """Step-2 with random weights."""
+    return Step2(build_clip(config.clip.config), **config.model.content())

@@ -1,4 +1,4 @@
-"""Files of weights, read as data: whatever they hold, nothing in them is executed."""
+"""Files of weights, read as data: nothing in them is executed."""
 
 import json
 import pickle
@@ -15,16 +15,19 @@ from torch import Tensor
 from tris_core.runtime.errors import InputError
 from tris_core.runtime.pickles import PurePickle
 
-MAX_HEADER = (
-    1 << 20
-)  # bytes of names, types and shapes: enough for 7,000 tensors, and the largest CLIPs have 2,000
+MAX_HEADER = 1 << 20  # bytes: enough for 7,000 tensors; the largest CLIPs have 2,000
 _FOREIGN = re.compile(r"Unsupported (?:global: GLOBAL|class|operand) (\S+)")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What a file holds: a TorchScript archive's or a `.safetensors` file's tensors by name, or what `torch.save` wrote.
+    """Read a TorchScript archive, a `.safetensors` file or what `torch.save` wrote.
 
-    Raises `InputError` if the file is missing, damaged, or asks for anything beyond tensors and plain values.
+    Returns:
+        Tensors by name; from `torch.save`, whatever dict was saved.
+
+    Raises:
+        InputError: the file is missing or damaged, or asks for anything beyond tensors and plain
+            values.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; download it or correct the path")
@@ -34,11 +37,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             _refuse_repeated_names(path)
             return load_file(path)
         _refuse_bombs(path)
-        content = (
-            _read_torchscript(path)
-            if is_torchscript(path)
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
+        if is_torchscript(path):
+            content: Any = _read_torchscript(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except InputError:
         raise
     except pickle.UnpicklingError as error:
@@ -47,7 +49,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: holds more than tensors and plain values{what}; get it from its source"
         ) from error
-    except Exception as error:  # of damaged files torch raises nearly anything: RuntimeError, EOFError, AssertionError, ...
+    except Exception as error:  # torch raises nearly anything about a damaged file
         raise InputError(
             f"{path}: not a readable file of weights ({_reason(error)}); download it again"
         ) from error
@@ -65,17 +67,18 @@ def _reason(error: Exception) -> str:
 
 
 def _refuse_pages(path: Path) -> None:
-    """A link to a page about a file, saved under the file's name."""
+    """Refuse a web page about a file that was saved under the file's name."""
     with path.open("rb") as file:
         start = file.read(1000).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         raise InputError(
-            f"{path}: is an HTML page, not a file of weights; open its link in a browser and download the file"
+            f"{path}: is an HTML page, not a file of weights; "
+            "open its link in a browser and download the file"
         )
 
 
 def _refuse_repeated_names(path: Path) -> None:
-    """Of a name that a safetensors header holds twice, readers differ in which tensor they take."""
+    """Refuse a safetensors header with a name twice: readers differ in which tensor they take."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > MAX_HEADER:
@@ -87,24 +90,23 @@ def _refuse_repeated_names(path: Path) -> None:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
-        twice = next(
-            name for name, count in Counter(name for name, _ in pairs).items() if count > 1
-        )
-        raise ValueError(f"its header holds {twice} twice")
+        counts = Counter(name for name, _ in pairs)
+        raise ValueError(f"its header holds {counts.most_common(1)[0][0]} twice")
     return content
 
 
 def _refuse_bombs(path: Path) -> None:
-    """What torch writes is stored as it is; a small file of packed zeros, or of parts that overlap, could fill the memory."""
+    """Refuse an archive that unpacks to more than its own size.
+
+    torch stores tensors uncompressed. A small file of packed zeros, or of parts that overlap,
+    could fill the memory.
+    """
     if not zipfile.is_zipfile(path):
         return
-    unread = (
-        (".py", ".debug_pkl") if is_torchscript(path) else ()
-    )  # a script's code, packed as torch packs it
+    code = (".py", ".debug_pkl") if is_torchscript(path) else ()  # compressed, and never read
     with zipfile.ZipFile(path) as archive:
-        size = sum(
-            entry.file_size for entry in archive.infolist() if not entry.filename.endswith(unread)
-        )
+        entries = [entry for entry in archive.infolist() if not entry.filename.endswith(code)]
+        size = sum(entry.file_size for entry in entries)
     if size > path.stat().st_size:
         raise InputError(
             f"{path}: {path.stat().st_size} bytes that unpack to {size}; save it again uncompressed"
@@ -112,7 +114,7 @@ def _refuse_bombs(path: Path) -> None:
 
 
 def _refuse_expanded(path: Path, key: str, value: Any) -> None:
-    """A tensor that repeats its few numbers by strides of 0 would fill the memory at the first copy."""
+    """Refuse a tensor with strides of 0: its first copy could fill the memory."""
     for name, part in value.items() if isinstance(value, dict) else [("", value)]:
         if not isinstance(part, Tensor):
             continue
@@ -138,23 +140,23 @@ def is_torchscript(path: Path) -> bool:
 def _read_torchscript(path: Path) -> dict[str, Tensor]:
     """Every tensor of a TorchScript module by its dotted name, plain tensor attributes included.
 
-    `torch.jit.load` would compile and run the archive's code and `torch.load(weights_only=True)` refuses these archives.
-    Their tensors lie in `data.pkl`, a pickle of nested objects (one per module, its fields as state), and in one file per
-    storage; neither needs the code.
+    `torch.jit.load` would compile and run the archive's code, and `torch.load(weights_only=True)`
+    refuses these archives. Their tensors are in `data.pkl`, a pickle of nested objects (one per
+    module, its fields as state), and in one file per storage. Neither needs the code.
     """
     with zipfile.ZipFile(path) as archive:
-        pickled = next(
-            name for name in archive.namelist() if PurePosixPath(name).name == "data.pkl"
-        )
+        names = archive.namelist()
+        pickled = next(name for name in names if PurePosixPath(name).name == "data.pkl")
         folder = str(PurePosixPath(pickled).parent)
         with archive.open(pickled) as file:
             try:
                 root = _ModuleUnpickler(file, archive, folder, path).load()
             except InputError:
                 raise
-            except Exception as error:  # a damaged pickle raises nearly anything: EOFError, AttributeError, TypeError, ...
+            except Exception as error:  # a damaged pickle raises nearly anything
                 raise InputError(
-                    f"{path}: {pickled} is not a readable TorchScript module ({error}); download it again"
+                    f"{path}: {pickled} is not a readable TorchScript module ({error}); "
+                    "download it again"
                 ) from error
     if not isinstance(root, _Module):
         raise InputError(
@@ -174,7 +176,7 @@ def _tensors(module: "_Module", prefix: str) -> list[tuple[str, Tensor]]:
 
 
 class _Module:
-    """Stands for any class that the archive's code defines: keeps the fields, has no behaviour."""
+    """Stands in for any class of the archive's code: it keeps the fields and does nothing."""
 
     fields: dict[str, Any]
 
@@ -200,7 +202,8 @@ class _Rebuild:
         needed = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) + 1
         if min((offset, *size, *stride)) < 0 or (0 not in size and needed > storage.numel()):
             raise ValueError(
-                f"a tensor of size {tuple(size)} does not fit its storage of {storage.numel()} numbers"
+                f"a tensor of size {tuple(size)} does not fit "
+                f"its storage of {storage.numel()} numbers"
             )
         return storage.as_strided(tuple(size), tuple(stride), offset)
 
@@ -215,10 +218,17 @@ class _Plain:
 
 
 _DTYPES = {
-    "HalfStorage": torch.float16, "BFloat16Storage": torch.bfloat16, "FloatStorage": torch.float32,
-    "DoubleStorage": torch.float64, "LongStorage": torch.int64, "IntStorage": torch.int32, "ShortStorage": torch.int16,
-    "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
-}  # fmt: skip
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
 _LISTS = (
     "build_intlist",
     "build_doublelist",
@@ -229,22 +239,19 @@ _LISTS = (
 
 
 class _ModuleUnpickler(PurePickle):
-    """Knows tensors, ordered dicts, typed lists and placeholders for modules; refuses every other name."""
+    """Knows tensors, ordered dicts, typed lists and module placeholders, and refuses the rest."""
 
     BEYOND = ("NEWOBJ", "BUILD", "BINPERSID")
 
     def __init__(self, file: Any, archive: zipfile.ZipFile, folder: str, path: Path) -> None:
         super().__init__(file)
         self._archive, self._folder, self._path = archive, folder, path
-        self._storages: dict[
-            int, bytearray
-        ] = {}  # each is read once, however often it is asked for
+        self._storages: dict[int, bytearray] = {}  # each is read once
 
     def find_class(self, module: str, name: str) -> Any:
         if module.split(".")[0] == "__torch__":
-            return type(
-                name, (_Module,), {}
-            )  # one class a name: what a pickle might set on it concerns nobody else
+            # a fresh class per name, so a pickle cannot alter shared state
+            return type(name, (_Module,), {})
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _Rebuild()
         if (module, name) == ("collections", "OrderedDict"):
@@ -254,8 +261,8 @@ class _ModuleUnpickler(PurePickle):
         if module == "torch.jit._pickle" and name in _LISTS:
             return _Plain()
         raise InputError(
-            f"{self._path}: the archive asks for {module}.{name}, which could run code; a CLIP needs tensors and modules only. "
-            "Get the file from its original source"
+            f"{self._path}: the archive asks for {module}.{name}, which could run code; "
+            "a CLIP needs tensors and modules only. Get the file from its original source"
         )
 
     def persistent_load(self, pid: Any) -> Tensor:

@@ -1,7 +1,7 @@
-"""Where a file of weights is: a path, or `hf://owner/repo[@revision]/file` for a file of a repository of the Hugging Face hub.
+"""Locations of weights: a path, or `hf://owner/repo[@revision]/file` on the Hugging Face hub.
 
-Such a file is read from the hub's cache on this machine and downloaded by `tris fetch` alone. The revision is a branch, a tag
-or a commit, `main` where none is named.
+A hub file is read from the hub's cache on this machine. Only `tris fetch` downloads. The revision
+is a branch, a tag or a commit, `main` by default.
 """
 
 import re
@@ -19,9 +19,9 @@ _FORM = re.compile(
 
 
 def local_file(location: str) -> Path:
-    """The path that a location means; whether a path that was given as such exists is not looked at.
+    """The path of a location. A plain path is returned as it is, whether or not it exists.
 
-    Raises `InputError` for a hub's file that is not in the cache, with the command that gets it.
+    Raises `InputError` if a hub file is not in the cache, with the command that gets it.
     """
     if not location.startswith(_HUB):
         return Path(location)
@@ -29,21 +29,23 @@ def local_file(location: str) -> Path:
     cached = try_to_load_from_cache(repository, file, revision=revision)
     if not isinstance(cached, str):
         raise InputError(
-            f"{location}: not in the hub's cache on this machine ({constants.HF_HUB_CACHE}), and nothing is downloaded "
-            f"unasked; get it with `tris fetch {location}`"
+            f"{location}: not in the hub's cache on this machine ({constants.HF_HUB_CACHE}), "
+            f"and nothing is downloaded unasked; get it with `tris fetch {location}`"
         )
     return Path(cached)
 
 
 def fetch(location: str) -> tuple[Path, str]:
-    """Download a hub's file into the cache, if it is not there. Returns its path and the location of this very version.
+    """Download a hub file into the cache unless it is there.
 
-    Raises `InputError` if the hub has no such file, does not give it, or cannot be reached.
+    Returns its path and a location that names this commit.
+
+    Raises `InputError` if the hub has no such file, denies access, or cannot be reached.
     """
     repository, file, revision = _parts(location)
     try:
         path = Path(hf_hub_download(repository, file, revision=revision))
-    except OSError as error:  # whatever the hub or the way there says
+    except OSError as error:  # of the hub or of the connection
         reason = str(error).strip().splitlines()[0]
         raise InputError(
             f"{location}: not downloaded ({reason}); correct the location, or try again later"
@@ -53,7 +55,7 @@ def fetch(location: str) -> tuple[Path, str]:
 
 
 def _parts(location: str) -> tuple[str, str, str | None]:
-    """Repository, file and revision. Raises `InputError` if the location is not of the form."""
+    """Repository, file and revision. Raises `InputError` if the location is malformed."""
     found = _FORM.fullmatch(location)
     try:
         if found is None or ".." in location.split("/"):

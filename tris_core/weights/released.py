@@ -1,8 +1,8 @@
-"""Step-1 and Step-2 networks that were trained elsewhere: the authors' checkpoint files, and model folders of this project.
+"""Networks that were trained elsewhere: the authors' checkpoint files, and our model folders.
 
-A released file is what `torch.save` wrote of a dict: `model` (state dict, possibly with the `module.` prefix of distributed
-training), `optimizer`, `lr_scheduler`, `epoch`. Its keys are those of our networks, so nothing is renamed; which step it is,
-and every width, follows from keys and shapes.
+A released file is what `torch.save` wrote of a dict: `model` (state dict, possibly with the
+`module.` prefix of distributed training), `optimizer`, `lr_scheduler`, `epoch`. Its keys are those
+of our networks, so nothing is renamed. Keys and shapes tell which step it is and every width.
 """
 
 import math
@@ -16,7 +16,14 @@ from torch import Tensor
 from tris_core.runtime.errors import InputError
 from tris_core.runtime.files import sha256_of_file
 from tris_core.weights.archives import read_checkpoint
-from tris_core.weights.configs import network_of
+from tris_core.weights.configs import (
+    Found,
+    ModelConfig,
+    Number,
+    OptimizerGroup,
+    Source,
+    model_config,
+)
 from tris_core.weights.fitting import Build, fitted, no_such_network, skeleton
 from tris_core.weights.hub import local_file
 from tris_core.weights.model_folder import open_folder
@@ -25,94 +32,107 @@ SIZE = 320  # side of the square the released networks were trained on
 TEXT = {"max_tokens": 20, "overflow": "cut"}
 Builders = Mapping[int, Build]  # stage: `build_step1` or `build_step2`
 _ONLY = {1: "attn_fusion.", 2: "attention2."}  # keys that only this stage's network has
-_GROUP_KEYS = ("lr", "initial_lr", "weight_decay")
 
 
-def open_weights(
-    location: str | Path, builders: Builders
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The trained network of a model folder or a released file: its state dict (float32) and its `config.json`.
+def open_weights(location: str | Path, builders: Builders) -> tuple[dict[str, Tensor], ModelConfig]:
+    """Read the trained network of a model folder or a released file.
 
-    `location` is a path, or a released file's hf://owner/repo/file (see `locations`). The configuration's `source` says which
-    file it is (location, SHA-256) and, of a released file, what else it tells (`found`). Raises
-    `InputError` that names the keys if any is missing, unexpected or of another shape than the network's, or if the network is
-    of a stage without a builder.
+    Args:
+        location: a path, or a released file's hf://owner/repo/file (see `weights.hub`).
+        builders: the stages that it may be of.
+
+    Returns:
+        State dict (float32) and configuration. Its `source` says which file it is and, for a
+        released file, what else the file tells (`found`).
+
+    Raises:
+        InputError: a key is missing, unexpected or of another shape than the network's, or the
+            network is of a stage without a builder.
     """
     path = local_file(str(location))
     named = {f"Step-{stage}": build for stage, build in builders.items()}
     if path.is_dir():
         state, config = open_folder(path, named)
-        return state, {
-            **config,
-            "source": {"file": str(location), "sha256": config["weights_sha256"]},
-        }
+        assert config.weights_sha256 is not None  # open_folder compares it
+        source = Source(file=str(location), sha256=config.weights_sha256)
+        return state, config.model_copy(update={"source": source})
     content = read_checkpoint(path)
-    if not isinstance(content.get("model"), dict):
-        raise InputError(
-            f"{path}: no released checkpoint: it has no `model`, but {', '.join(map(str, list(content)[:5]))}"
+    state = _state_dict(content, path)
+    stage = _stage_of(state, path)
+    if stage not in builders:
+        raise InputError(f"{path}: holds Step-{stage}, not {' or '.join(named)}")
+    with no_such_network(path):
+        deduced = {1: _deduced_step1, 2: _deduced_step2}[stage](_Shapes(state, path))
+    config = model_config(deduced, path)
+    state = fitted(state, skeleton(builders[stage], config, path), path)
+    source = Source(file=str(location), sha256=sha256_of_file(path), found=_found(content, state))
+    return state, config.model_copy(update={"source": source})
+
+
+def describe_source(source: Source) -> list[str]:
+    """A source in words: file, SHA-256, and what a released file tells of its training.
+
+    Temperature and optimizer groups are where paper and release differ
+    (docs/paper_vs_code.md#temperature, docs/paper_vs_code.md#learning-rate).
+    """
+    lines = [f"{source.file}: SHA-256 {source.sha256}"]
+    if source.found is None:
+        return lines
+    if source.found.temperature is not None:
+        lines.append(f"temperature: {source.found.temperature:.6f}")
+    for number, group in enumerate(source.found.optimizer, start=1):
+        lines.append(
+            f"optimizer group {number}: {group.tensors} tensors, lr {group.lr}, "
+            f"initial_lr {group.initial_lr}, weight_decay {group.weight_decay}"
         )
+    return [*lines, f"epoch: {source.found.epoch}"]
+
+
+def _state_dict(content: dict[str, Any], path: Path) -> dict[str, Tensor]:
+    if not isinstance(content.get("model"), dict):
+        keys = ", ".join(map(str, list(content)[:5]))
+        raise InputError(f"{path}: no released checkpoint: it has no `model`, but {keys}")
     state = {str(key).removeprefix("module."): value for key, value in content["model"].items()}
     if foreign := [key for key, value in state.items() if not isinstance(value, Tensor)]:
         raise InputError(
             f"{path}: `model` holds {foreign[0]}, which is no tensor; expected a state dict"
         )
-    stage = _stage_of(state, path)
-    if stage not in builders:
-        raise InputError(f"{path}: holds Step-{stage}, not {' or '.join(named)}")
-    with no_such_network(path):
-        config = _deduced_config(state, stage, path)
-    network_of(config, path)
-    state = fitted(state, skeleton(builders[stage], config, path), path)
-    return state, {
-        **config,
-        "source": {
-            "file": str(location),
-            "sha256": sha256_of_file(path),
-            "found": _found(content, state),
-        },
-    }
+    return state
 
 
-def describe_source(source: dict[str, Any]) -> list[str]:
-    """A source in words: file, SHA-256 and what a released file tells of its training (D1, D19)."""
-    lines = [f"{source['file']}: SHA-256 {source['sha256']}"]
-    if "found" not in source:
-        return lines
-    found = source["found"]
-    if found["temperature"] is not None:
-        lines.append(f"temperature: {found['temperature']:.6f}")
-    for number, group in enumerate(found["optimizer"], start=1):
-        rates = ", ".join(f"{key} {group[key]}" for key in _GROUP_KEYS)
-        lines.append(f"optimizer group {number}: {group['tensors']} tensors, {rates}")
-    return [*lines, f"epoch: {found['epoch']}"]
-
-
-def _found(content: dict[str, Any], state: dict[str, Tensor]) -> dict[str, Any]:
-    """What a file tells beside its weights. Only numbers: nobody checked the rest."""
+def _found(content: dict[str, Any], state: dict[str, Tensor]) -> Found:
+    """What a file tells beside its weights. Only numbers are kept: the rest is unchecked."""
     optimizer = content.get("optimizer")
     groups = optimizer.get("param_groups") if isinstance(optimizer, dict) else None
-    plain = (
-        [group for group in groups if isinstance(group, dict)] if isinstance(groups, list) else []
-    )
-    return {
-        "temperature": _temperature(state) if "logit_scale" in state else None,
-        "optimizer": [
-            {
-                **{key: _number(group.get(key)) for key in _GROUP_KEYS},
-                "tensors": len(list(group.get("params") or [])),
-            }
-            for group in plain
+    return Found(
+        temperature=_temperature(state) if "logit_scale" in state else None,
+        optimizer=[
+            _group(group)
+            for group in (groups if isinstance(groups, list) else [])
+            if isinstance(group, dict)
         ],
-        "epoch": _number(content.get("epoch")),
-    }
+        epoch=_number(content.get("epoch")),
+    )
 
 
-def _number(value: Any) -> float | int | None:
-    return value if isinstance(value, int | float) else None
+def _group(group: dict[str, Any]) -> OptimizerGroup:
+    tensors = group.get("params")
+    return OptimizerGroup(
+        lr=_number(group.get("lr")),
+        initial_lr=_number(group.get("initial_lr")),
+        weight_decay=_number(group.get("weight_decay")),
+        tensors=len(tensors) if isinstance(tensors, list) else 0,
+    )
+
+
+def _number(value: Any) -> Number:
+    """A finite number, else None. JSON has no others."""
+    is_number = type(value) is int or (type(value) is float and math.isfinite(value))
+    return value if is_number else None
 
 
 def _temperature(state: dict[str, Tensor]) -> float:
-    """1 / exp(logit_scale); 1 where there is no such number, which `fitted` refuses."""
+    """1 / exp(logit_scale); 1 if that is no finite number, which `fitted` refuses."""
     scale = state["logit_scale"]
     if scale.numel() != 1 or not math.isfinite(float(scale)):
         return 1.0
@@ -130,59 +150,73 @@ def _stage_of(state: dict[str, Tensor], path: Path) -> int:
     return stages[0]
 
 
-def _deduced_config(state: dict[str, Tensor], stage: int, path: Path) -> dict[str, Any]:
-    """`config.json` of a released network, from the shapes of its weights. OpenAI's CLIP means QuickGELU and heads of 64."""
+class _Shapes:
+    """The shapes of a released network's weights."""
 
-    def shape(key: str) -> torch.Size:
-        if key not in state:
+    def __init__(self, state: dict[str, Tensor], path: Path) -> None:
+        self.state, self._path = state, path
+
+    def __getitem__(self, key: str) -> torch.Size:
+        if key not in self.state:
             raise InputError(
-                f"{path}: the released Step-{stage} has {key}, which is missing; it may have been renamed"
+                f"{self._path}: the released network has {key}, which is missing; "
+                "it may have been renamed"
             )
-        return state[key].shape
+        return self.state[key].shape
 
-    def blocks(prefix: str) -> int:
-        return len({key[len(prefix) :].split(".")[0] for key in state if key.startswith(prefix)})
+    def blocks(self, prefix: str) -> int:
+        """How many numbered parts the keys under `prefix` have."""
+        rest = [key.removeprefix(prefix) for key in self.state if key.startswith(prefix)]
+        return len({key.split(".")[0] for key in rest})
 
-    positions = shape("backbone.visual.attnpool.positional_embedding")[0]
-    vocabulary, width = shape("backbone.token_embedding.weight")
-    clip = {
-        "embed_dim": shape("backbone.text_projection")[1],
-        "vision_cfg": {
-            "layers": [blocks(f"backbone.visual.layer{i}.") for i in (1, 2, 3, 4)],
-            "width": shape("backbone.visual.layer1.0.conv1.weight")[0],
-            "image_size": 32 * math.isqrt(max(0, positions - 1)),
-        },
-        "text_cfg": {
-            "context_length": shape("backbone.positional_embedding")[0],
-            "vocab_size": vocabulary,
-            "width": width,
-            "heads": width // 64,
-            "layers": blocks("backbone.transformer.resblocks."),
-        },
+
+def _deduced_step1(shapes: _Shapes) -> dict[str, Any]:
+    """`config.json` of a released Step-1."""
+    hidden, visual_channels = shapes["vis_project.weight"][:2]
+    text_channels = shapes["lan_project.weight"][1]
+    shapes["logit_scale"]  # refuse a file without one
+    network = {
+        "visual_channels": visual_channels,
+        "text_channels": text_channels,
+        "hidden": hidden,
+        "alpha": 0.1,
+        "beta": 0.1,
+        "temperature": _temperature(shapes.state),
+        "learn_temperature": False,
+    }
+    return {"clip": _deduced_clip(shapes), "text": TEXT, "size": SIZE, "model": network}
+
+
+def _deduced_step2(shapes: _Shapes) -> dict[str, Any]:
+    """`config.json` of a released Step-2."""
+    network = {
+        "stage_channels": [shapes[f"reduced_c{i}.conv.weight"][1] for i in (1, 2, 3, 4)],
+        "text_width": shapes["backbone.token_embedding.weight"][1],
+        "width": shapes["reduced_c1.conv.weight"][0],
+    }
+    return {"clip": _deduced_clip(shapes), "text": TEXT, "size": SIZE, "model": network}
+
+
+def _deduced_clip(shapes: _Shapes) -> dict[str, Any]:
+    """The CLIP of a released network. OpenAI's weights mean QuickGELU and heads of 64 channels."""
+    positions = shapes["backbone.visual.attnpool.positional_embedding"][0]
+    vocabulary, width = shapes["backbone.token_embedding.weight"]
+    vision = {
+        "layers": [shapes.blocks(f"backbone.visual.layer{i}.") for i in (1, 2, 3, 4)],
+        "width": shapes["backbone.visual.layer1.0.conv1.weight"][0],
+        "image_size": 32 * math.isqrt(max(0, positions - 1)),
+    }
+    text = {
+        "context_length": shapes["backbone.positional_embedding"][0],
+        "vocab_size": vocabulary,
+        "width": width,
+        "heads": width // 64,
+        "layers": shapes.blocks("backbone.transformer.resblocks."),
+    }
+    config = {
+        "embed_dim": shapes["backbone.text_projection"][1],
+        "vision_cfg": vision,
+        "text_cfg": text,
         "quick_gelu": True,
     }
-    if stage == 1:
-        hidden, visual_channels = shape("vis_project.weight")[:2]
-        shape("logit_scale")
-        model: dict[str, Any] = {
-            "visual_channels": visual_channels,
-            "text_channels": shape("lan_project.weight")[1],
-            "hidden": hidden,
-            "alpha": 0.1,
-            "beta": 0.1,
-            "temperature": _temperature(state),
-            "learn_temperature": False,
-        }
-    else:
-        stages = [shape(f"reduced_c{i}.conv.weight")[1] for i in (1, 2, 3, 4)]
-        model = {
-            "stage_channels": stages,
-            "text_width": width,
-            "width": shape("reduced_c1.conv.weight")[0],
-        }
-    return {
-        "clip": {"config": clip, "vocabulary": None},
-        "text": TEXT,
-        "size": SIZE,
-        "model": model,
-    }
+    return {"config": config, "vocabulary": None}

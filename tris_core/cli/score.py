@@ -1,0 +1,164 @@
+"""Measure masks from anywhere, write them in other formats, and reference points for them."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tris_core.cli.common import IndexFolder, JsonFile, exit_on_input_error
+from tris_core.runtime.errors import InputError
+
+
+class By(StrEnum):
+    """`tris_core.evaluation.breakdowns.NAMES`; named here so that --help need not import it."""
+
+    length = "length"
+    cut = "cut"
+    location = "location"
+    category = "category"
+    distractors = "distractors"
+    area = "area"
+
+
+class Shape(StrEnum):
+    mask = "mask"
+    box = "box"
+
+
+class Missing(StrEnum):
+    error = "error"
+    empty = "empty"
+
+
+class Format(StrEnum):
+    coco = "coco"
+    png = "png"
+
+
+def score(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="masks: .parquet, COCO results (.json) or a folder of <expression_id>.png"
+        ),
+    ],
+    split: Annotated[str, typer.Option(help="the split to measure")],
+    index: IndexFolder = Path("data/index"),
+    missing: Annotated[
+        Missing, typer.Option(help="treat an expression without a mask as an error, or as empty")
+    ] = Missing.error,
+    by: Annotated[
+        list[By] | None,
+        typer.Option(help="also print metrics by kind of expression; repeat for several"),
+    ] = None,
+    out: JsonFile = None,
+) -> None:
+    """Evaluate masks of any origin.
+
+    The metrics are the pipeline's. They are computed from the masks, their points (x, y, if the
+    file has them) and data/truth.parquet. Without points, PointM and PointIt are not measured.
+    Boxes (Acc_box) are proposed from the mask.
+    """
+    with exit_on_input_error():
+        from tris_core.evaluation.breakdowns import break_down
+        from tris_core.evaluation.scoring import score_file
+        from tris_core.runtime.files import write_json
+
+        result = score_file(file, split, index, missing=missing.value)
+        counts, metrics = result.content["counts"][split], result.content["metrics"][split]
+        typer.echo(f"{file}, {split}: " + ", ".join(f"{n} {what}" for what, n in counts.items()))
+        for remark in result.remarks:
+            typer.echo(remark)
+        typer.echo("\n".join(f"{name:8s} {value:.4f}" for name, value in metrics.items()))
+        if by:
+            table = break_down(result.records, result.facts, tuple(kind.value for kind in by))
+            typer.echo("\n" + table.to_string(index=False, float_format="{:.3f}".format))
+        if out is not None:
+            write_json(out, result.content)
+
+
+def export(
+    file: Annotated[
+        Path,
+        typer.Argument(help="masks as `tris score` reads them, such as data/predictions.parquet"),
+    ],
+    format: Annotated[Format, typer.Option(help="COCO results (JSON) or one PNG per expression")],
+    out: Annotated[Path, typer.Option(help="file to write; for png a new folder")],
+) -> None:
+    """Write masks for other programs."""
+    with exit_on_input_error():
+        from tris_core.evaluation.mask_files import read_masks, write_coco, write_pngs
+
+        masks = read_masks(file)
+        (write_coco if format is Format.coco else write_pngs)(masks, out)
+        typer.echo(f"{out}: {len(masks)} masks")
+
+
+def controls(
+    responses: Annotated[Path, typer.Option(help="response maps of the pipeline")] = Path(
+        "data/responses.parquet"
+    ),
+    index: IndexFolder = Path("data/index"),
+    threshold: Annotated[
+        float, typer.Option(help="of Step-1: a pixel counts if response / maximum is above it")
+    ] = 1e-9,
+    out: JsonFile = None,
+) -> None:
+    """Print reference points for Step-1.
+
+    These are upper bounds and trivial baselines. `uses_truth` marks rows that are chosen by ground
+    truth. They are bounds, not results.
+    """
+    with exit_on_input_error():
+        import json
+
+        from tris_core.evaluation.controls import controls as measure
+        from tris_core.evaluation.records import digests
+        from tris_core.responses.file import ResponseFile
+        from tris_core.runtime.files import write_json
+        from tris_core.runtime.parquet import read_table
+
+        truth_file = index.with_name("truth.parquet")
+        for path in (responses, truth_file):
+            if not path.is_file():
+                raise InputError(
+                    f"{path}: not found; "
+                    "run the pipeline (`dvc repro evaluate_step1`) or name the file"
+                )
+        truth = read_table(truth_file).set_index("ref_id")
+        of = read_table(responses, ["expression_id", "ref_id"])
+        maps = ResponseFile(responses, of.loc[of["ref_id"].isin(truth.index), "expression_id"])
+        table = measure(maps, truth, size=maps.size, threshold=threshold)
+        typer.echo(table.to_string(index=False, float_format="{:.4g}".format, na_rep=""))
+        if out is not None:
+            rows = json.loads(table.to_json(orient="records"))
+            write_json(out, {"sha256": digests(responses, truth_file), "controls": rows})
+
+
+def oracle_labels(
+    shape: Annotated[Shape, typer.Argument(help="true masks, or true boxes filled")],
+    out: Annotated[Path, typer.Option(dir_okay=False, help="Parquet file to write")],
+    index: IndexFolder = Path("data/index"),
+) -> None:
+    """Write ground truth as pseudo-labels.
+
+    Of the train split, for `refine.from`. They show what Step-2 reaches with full supervision, or
+    with boxes: an upper bound, not learning from sentences alone.
+    """
+    with exit_on_input_error():
+        from tris_core.evaluation.controls import oracle_labels as make
+        from tris_core.runtime.parquet import read_table, write_table
+
+        truth = read_table(index.with_name("truth.parquet")).set_index("ref_id")
+        refs = read_table(index / "refs.parquet")
+        blank = ~refs["ref_id"].isin(truth.index) & (refs["split"] == "train")
+        if blank.any():
+            raise InputError(
+                f"{index}: {blank.sum()} train refs have no true mask "
+                f"(first: ref {refs['ref_id'][blank].iloc[0]}); an index with masks is needed"
+            )
+        labels = make(truth, refs, shape.value)
+        write_table(out, labels)
+        kind = "masks" if shape is Shape.mask else "boxes, filled"
+        typer.echo(f"{out}: {len(labels)} true {kind}, for refine.from")
