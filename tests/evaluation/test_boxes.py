@@ -1,4 +1,4 @@
-"""Proposed boxes against the released hits, torchvision's suppression and shapes whose boxes are known."""
+"""Proposed boxes: the released hits, the suppression of torchvision, shapes with known boxes."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from torchvision.ops import nms
 from tris_core.evaluation import boxes as module
 from tris_core.evaluation.boxes import box_iou, hit_box_iou, mean_grey, propose, select, suppress
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def mask_of(*rectangles, shape=(60, 80)):

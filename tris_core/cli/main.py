@@ -465,6 +465,7 @@ def controls(
     with plainly():
         import json
 
+        from tris_core.data.truth import Truth
         from tris_core.evaluation.controls import controls as measure
         from tris_core.evaluation.records import digests
         from tris_core.responses.file import ResponseFile
@@ -477,9 +478,9 @@ def controls(
                 raise InputError(
                     f"{path}: not found; run the pipeline (`dvc repro evaluate_step1`) or name the file"
                 )
-        truth = read_table(truth_file).set_index("ref_id")
+        truth = Truth.open(truth_file)
         of = read_table(responses, ["expression_id", "ref_id"])
-        maps = ResponseFile(responses, of.loc[of["ref_id"].isin(truth.index), "expression_id"])
+        maps = ResponseFile(responses, of.loc[truth.covers(of["ref_id"]), "expression_id"])
         table = measure(maps, truth, size=maps.size, threshold=threshold)
         typer.echo(table.to_string(index=False, float_format="{:.4g}".format, na_rep=""))
         if out is not None:
@@ -498,20 +499,18 @@ def oracle_labels(
     For `refine.from`: an upper bound, which has nothing to do with learning from sentences alone.
     """
     with plainly():
+        from tris_core.data.index import Index
+        from tris_core.data.truth import Truth
         from tris_core.evaluation.controls import oracle_labels as make
-        from tris_core.runtime.parquet import read_table, write_table
+        from tris_core.runtime.parquet import write_table
 
-        truth, refs = (
-            read_table(index.with_name("truth.parquet")).set_index("ref_id"),
-            read_table(index / "refs.parquet"),
-        )
-        blank = ~refs["ref_id"].isin(truth.index) & (refs["split"] == "train")
-        if blank.any():
-            raise InputError(
-                f"{index}: {blank.sum()} train refs have no true mask (first: ref {refs['ref_id'][blank].iloc[0]}); "
-                "an index with the masks is needed"
-            )
-        labels = make(truth, refs, shape.value)
+        truth = Truth.open(index.with_name("truth.parquet"))
+        train = Index.open(index).ref_ids("train")
+        blank = train[~truth.covers(train)]
+        if len(blank):
+            found = f"{len(blank)} train refs have no true mask (first: ref {blank.iloc[0]})"
+            raise InputError(f"{index}: {found}; an index with the masks is needed")
+        labels = make(truth, train, shape.value)
         write_table(out, labels)
         typer.echo(
             f"{out}: {len(labels)} true {'masks' if shape is Shape.mask else 'boxes, filled'}, for refine.from"

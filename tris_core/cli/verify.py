@@ -19,9 +19,11 @@ from torch import nn
 from tris_core.annotations.check import data_sets
 from tris_core.annotations.index import build_index
 from tris_core.clip.tokenizer import Tokenizer
+from tris_core.data.index import Index
 from tris_core.data.packed import PackedImages, pack_images
+from tris_core.data.truth import Truth
 from tris_core.evaluation.breakdowns import describe
-from tris_core.evaluation.records import report, score_responses, score_rows
+from tris_core.evaluation.records import full_metrics, score_responses, score_rows
 from tris_core.reports.paper import TABLE1, label
 from tris_core.responses.file import with_maps
 from tris_core.runtime.device import place
@@ -136,20 +138,20 @@ class _Data:
     def __init__(
         self, root: Path, name: str, split_by: str, annotations: str, scratch: Path
     ) -> None:
-        index = build_index(root, name, split_by, annotations)
-        refs = index.refs.to_pandas()
-        self._refs = refs[refs["split"] != "train"]
-        if self._refs.empty:
+        built = build_index(root, name, split_by, annotations)
+        refs = built.refs.to_pandas()
+        refs = refs[refs["split"] != "train"]
+        if refs.empty:
             raise InputError(
                 f"{root / annotations}: has a train split only; there is nothing to judge on"
             )
-        expressions = index.expressions.to_pandas()
-        self._expressions = expressions[expressions["ref_id"].isin(self._refs["ref_id"])]
-        images = index.images.to_pandas()
-        self._images = images[images["image_id"].isin(self._refs["image_id"])].reset_index(
-            drop=True
+        expressions, images = built.expressions.to_pandas(), built.images.to_pandas()
+        self._index = Index.of(
+            images=images[images["image_id"].isin(refs["image_id"])].reset_index(drop=True),
+            refs=refs,
+            expressions=expressions[expressions["ref_id"].isin(refs["ref_id"])],
         )
-        self._truth = index.truth.to_pandas().set_index("ref_id")
+        self._truth = Truth(built.truth.to_pandas())
         self._root, self._scratch, self._name = root, scratch, name
         self.label = label(name, split_by)
 
@@ -159,9 +161,8 @@ class _Data:
         model = BUILDERS[step](config)
         model.load_state_dict(state)
         place(model, device)
-        table = self._expressions.merge(self._refs, on="ref_id", validate="many_to_one")
-        rows = pd.Series(np.arange(len(self._images)), index=self._images["image_id"])
-        image_of = rows.loc[table["image_id"]].to_numpy(np.int64)
+        table = self._index.joined()
+        image_of = self._index.image_rows(table["image_id"])
         tokenizer, length = Tokenizer(None), config["text"]["max_tokens"]
         tokens = tokenizer(table["text"].tolist(), length, overflow=config["text"]["overflow"])
         maker = self._step1 if step == 1 else self._step2
@@ -174,7 +175,7 @@ class _Data:
             device=device,
             precision=precision,
         )
-        facts = describe(self._expressions, self._refs, self._truth, cut=None)
+        facts = describe(self._index, self._truth, cut=None)
         fraction = MIN_BOX_FRACTION if self._name == "referit" else 0.0
         about = {
             "file": path.name,
@@ -182,15 +183,16 @@ class _Data:
             "data set": self.label,
             "source": config["source"],
         }
-        return report(records, facts, about, min_box_fraction=fraction)
+        return full_metrics(records, facts, about, min_box_fraction=fraction)
 
     def _packed(self, size: int) -> PackedImages:
+        images = self._index.images
         with tempfile.TemporaryDirectory() as folder:
             manifest = Path(folder) / "packed.json"
             write_sealed_json(
-                manifest, pack_images(self._images, self._root, size, self._scratch, workers=0)
+                manifest, pack_images(images, self._root, size, self._scratch, workers=0)
             )
-            return PackedImages(manifest, self._images, self._root, self._scratch, workers=0)
+            return PackedImages(manifest, images, self._root, self._scratch, workers=0)
 
     def _step1(
         self, model: Any, packed: PackedImages, table: pd.DataFrame, *inputs: Any, **how: Any
@@ -218,8 +220,8 @@ class _Data:
         tokens: torch.Tensor,
         **how: Any,
     ) -> pd.DataFrame:
-        sizes = self._images.set_index("image_id")
-        ready(table, sizes, self._truth)
+        sizes = self._index.images.set_index("image_id")
+        ready(table, sizes)
 
         def judge(rows: NDArray[np.int64], logits: torch.Tensor) -> pd.DataFrame:
             found = table.iloc[rows]

@@ -1,6 +1,7 @@
 """Maps from the network's grid to the image's own size, and from there to a mask, in the released order (D49-D51)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,6 +52,17 @@ def divide_by_maximum_(maps: Tensor) -> Tensor:
     return maps.div_(largest + EPSILON)
 
 
+def normalised_at(
+    maps: Tensor, *, size: int | tuple[int, int], height: int, width: int
+) -> Tensor:
+    """Raw response logits to maps (N, height, width) in [0, 1), each divided by its maximum.
+
+    `response_to_original`, then `divide_by_maximum_`. See
+    docs/paper_vs_code.md#evaluation-size and #normalisation.
+    """
+    return divide_by_maximum_(response_to_original(maps, size=size, height=height, width=width))
+
+
 def binarise(maps: Tensor, threshold: float = ANY_RESPONSE) -> Tensor:
     """Mask of what is over `threshold`, bool. The default counts any positive response, as released."""
     return maps > threshold
@@ -66,3 +78,13 @@ def first_maxima(
     if wrong.any():
         raise ValueError(f"the map of expression {expression_ids[wrong.argmax()]} holds NaN")
     return np.stack([x, y], axis=1)
+
+
+def iou(intersection: Any, union: Any) -> Any:
+    """Intersection over union of numbers of pixels, elementwise; 0 where both masks are empty."""
+    return intersection / np.maximum(union, 1)
+
+
+def mask_iou(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
+    """IoU of two masks (H, W), in [0, 1]; 0 where both are empty."""
+    return float(iou(np.count_nonzero(predicted & true), np.count_nonzero(predicted | true)))

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from tris_core.clip.tokenizer import Tokenizer
 from tris_core.data.images import as_displayed, read_image
-from tris_core.data.maps import divide_by_maximum_, first_maxima, response_to_original, to_original
+from tris_core.data.maps import first_maxima, normalised_at, to_original
 from tris_core.data.transforms import normalise, resize_square, to_tensor
 from tris_core.runtime.device import place
 from tris_core.runtime.errors import InputError
@@ -199,9 +199,7 @@ class Predictor:
         x, y = first_maxima([0], logits.numpy())[0].tolist()
         score = logits.max().sigmoid().item()
         del logits  # before the next map of the picture's size is made
-        response = divide_by_maximum_(
-            response_to_original(raw, size=reader1.size, height=height, width=width)
-        )[0]
+        response = normalised_at(raw, size=reader1.size, height=height, width=width)[0]
         return Prediction(
             text=text,
             mask=mask,
