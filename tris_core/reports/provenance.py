@@ -1,7 +1,8 @@
 """Which results under a dvc.lock belong to the run that committed it.
 
-An experiment that ran only some stages inherits the other stages' dvc.lock entries, and with them their results, from the
-commit it started from. The entries themselves tell: each records the MD5 of what the stage read and the parameters it read.
+An experiment that ran only some stages inherits the other stages' dvc.lock entries, and with them
+their results, from the commit it started from. The entries reveal it: each records the MD5 of the
+stage's inputs, and its parameters.
 """
 
 import json
@@ -11,24 +12,23 @@ from typing import Any
 
 Stages = Mapping[str, Any]  # the `stages` of a dvc.lock or dvc.yaml
 Reasons = dict[str, list[str]]  # by stage
-Inside = Callable[
-    [str, tuple[str, ...]], str | None
-]  # MD5 of a folder, path inside it -> MD5 of what is there, if known
-MISSING = object()  # in place of a parameter that is not there
+# From the MD5 of a folder and a path inside it to the MD5 of that path, None if it is unknown.
+Inside = Callable[[str, tuple[str, ...]], str | None]
+MISSING = object()  # the value of a missing parameter
 
 
 class Lock:
     """The stages of a dvc.lock, and those that dvc.yaml declares.
 
-    `inside` looks into a folder that is known by its MD5. It returns None if it cannot tell, and then nothing is held
-    against the stage.
+    Args:
+        locked: of dvc.lock.
+        declared: of dvc.yaml. If empty, all stages of dvc.lock count.
+        inside: looks into a folder known by its MD5. What it does not know is assumed unchanged.
     """
 
     def __init__(self, locked: Stages, declared: Stages, inside: Inside) -> None:
-        """`declared` may be empty: then dvc.lock alone says which stages there are."""
-        self.stages = {
-            name: entry for name, entry in locked.items() if name in declared or not declared
-        }
+        stages = locked.keys() & (declared or locked).keys()
+        self.stages = {name: entry for name, entry in locked.items() if name in stages}
         self._inside, self._declared = inside, declared
         self._missing = [name for name in declared if name not in locked]
         self.outs = {
@@ -46,13 +46,12 @@ class Lock:
         }
 
     def stage_of(self, path: str) -> str | None:
-        """The stage whose output `path` is, or is part of; None for what no stage makes, code for one."""
-        return next(
-            (self._makers[place] for place in _upwards(path) if place in self._makers), None
-        )
+        """The stage that makes `path` or a folder around it; None if no stage does."""
+        makers = (self._makers[place] for place in _upwards(path) if place in self._makers)
+        return next(makers, None)
 
     def md5(self, path: str) -> str | None:
-        """MD5 of an output or of a part of it, as recorded; None if that is not known."""
+        """The recorded MD5 of an output or of a part of it; None if it is unknown."""
         place = next((place for place in _upwards(path) if place in self.outs), None)
         if place is None:
             return None
@@ -61,65 +60,62 @@ class Lock:
         return self._inside(whole, inner) if inner and whole is not None else whole
 
     def not_of_this_run(self, params: Callable[[str], Mapping[str, Any]]) -> Reasons:
-        """Why the results of a stage were made by another run, for each stage where that is so.
+        """The stages whose results another run made, with the reasons.
 
-        It read another version of a file than the one dvc.lock now has, it ran with other parameters than the files that
-        `params` returns by name or with another command than dvc.yaml's, or dvc.lock has no entry of it or of its outputs. What
-        follows such a stage is not listed (`with_followers`).
+        Such a stage read another version of a file than dvc.lock now has, ran with other
+        parameters or another command, or is missing from dvc.lock, as a whole or with some of its
+        outputs. Stages that follow are not listed (see `with_followers`).
+
+        Args:
+            params: returns the parameters in a file.
         """
         found = {name: ["not in dvc.lock"] for name in self._missing}
         for name, entry in self.stages.items():
-            inputs = [dep["path"] for dep in entry.get("deps", []) if self._differs(dep)]
-            reasons = [f"read another {path}" for path in inputs] + _redeclared(
-                entry, self._declared.get(name, {})
-            )
+            reasons = _changes(entry, self.md5, "read another {}")
+            reasons += _redeclared(entry, self._declared.get(name, {}))
             for file, recorded in entry.get("params", {}).items():
                 reasons += _changed_params(recorded, params(file), file)
             if reasons:
                 found[name] = reasons
         return found
 
-    def _differs(self, dep: Mapping[str, Any]) -> bool:
-        made = self.md5(dep["path"])
-        return made is not None and dep.get("md5") not in (None, made)
-
     def changed_inputs(self, digest: Callable[[str], str | None]) -> Reasons:
-        """Code and data that no stage makes whose MD5, as `digest` takes it, is not the recorded one; by stage.
+        """The stages whose code or data, if no stage makes it, has changed, with the reasons.
 
-        What is not there (`digest` returns None) is not held against the stage: data may be kept elsewhere, and a module
-        cannot go without a change in those that imported it.
+        A missing file does not count: data may be kept elsewhere, and a module cannot be removed
+        without a change in the modules that imported it.
+
+        Args:
+            digest: the present MD5 of a path, None if it is missing.
         """
-        found: Reasons = {}
-        for name, entry in self.stages.items():
-            for dep in entry.get("deps", []):
-                if self.stage_of(dep["path"]) is None and digest(dep["path"]) not in (
-                    None,
-                    dep.get("md5"),
-                ):
-                    found.setdefault(name, []).append(f"{dep['path']} changed since")
-        return found
+
+        def of_input(path: str) -> str | None:
+            return digest(path) if self.stage_of(path) is None else None
+
+        words = "{} changed since"
+        found = {name: _changes(entry, of_input, words) for name, entry in self.stages.items()}
+        return {name: reasons for name, reasons in found.items() if reasons}
 
     def inputs(self) -> set[str]:
-        """Paths of the code and data that stages read and no stage makes."""
+        """Paths of the code and data that stages read but no stage makes."""
         read = {dep["path"] for entry in self.stages.values() for dep in entry.get("deps", [])}
         return {path for path in read if self.stage_of(path) is None}
 
     def with_followers(self, own: Reasons) -> Reasons:
-        """`own`, and every stage downstream of one of these, which names the stages that it follows."""
+        """`own`, and every stage downstream. Its reasons name the stages of `own` it follows."""
         found = dict(own)
-        while new := {
-            name: sorted(
-                {
-                    root
-                    for before in stale
-                    for root in ([f"follows {before}"] if before in own else found[before])
-                }
-            )
-            for name in self.stages
-            if name not in found and (stale := self._upstream(name) & found.keys())
-        }:
+        while True:
+            new = {}
+            for name in (stage for stage in self.stages if stage not in found):
+                roots = [
+                    [f"follows {before}"] if before in own else found[before]
+                    for before in self._upstream(name) & found.keys()
+                ]
+                if roots:
+                    new[name] = sorted({root for of in roots for root in of})
+            if not new:
+                return found
             found |= new
-        return found
 
     def _upstream(self, name: str) -> set[str]:
         makers = (self.stage_of(dep["path"]) for dep in self.stages[name].get("deps", []))
@@ -127,12 +123,12 @@ class Lock:
 
 
 def joined(*many: Reasons) -> Reasons:
-    """All reasons of each stage."""
+    """Merge the reasons of each stage."""
     return {name: [why for of in many for why in of.get(name, [])] for of in many for name in of}
 
 
 def in_words(reasons: Reasons) -> str:
-    """Stages that share their reasons together: "refine (read another data/prms.parquet); a, b (follows refine)"."""
+    """As "refine (read another data/prms.parquet); a, b (follows refine)"."""
     together: dict[str, list[str]] = {}
     for name, why in reasons.items():
         together.setdefault(shortened(why), []).append(name)
@@ -140,18 +136,16 @@ def in_words(reasons: Reasons) -> str:
 
 
 def shortened(why: list[str], most: int = 3) -> str:
-    return ", ".join([*why[:most], *([f"and {len(why) - most} more"] if len(why) > most else [])])
+    more = [f"and {len(why) - most} more"] if len(why) > most else []
+    return ", ".join([*why[:most], *more])
 
 
 def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Leaves of nested mappings by dotted name."""
     leaves: dict[str, Any] = {}
     for name, value in content.items():
-        leaves |= (
-            flat(value, f"{prefix}{name}.")
-            if isinstance(value, Mapping)
-            else {f"{prefix}{name}": value}
-        )
+        path = f"{prefix}{name}"
+        leaves |= flat(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
     return leaves
 
 
@@ -165,15 +159,25 @@ def shown(value: Any) -> str:
 def _changed_params(
     recorded: Mapping[str, Any], present: Mapping[str, Any], file: str
 ) -> list[str]:
-    """Every leaf of the recorded parameters that has another value now; sections are recorded whole, so new leaves count."""
+    """The leaves of the recorded parameters that differ from the present ones.
+
+    Sections are recorded as a whole, so new leaves count.
+    """
     reasons = []
     for key, value in recorded.items():
         before, now = flat({key: value}), flat({key: _at(present, key)})
         for leaf in dict.fromkeys([*before, *now]):
             one, other = before.get(leaf, MISSING), now.get(leaf, MISSING)
-            if one != other:
+            if not _same(one, other):
                 reasons.append(f"{leaf}: {shown(one)} in dvc.lock, {shown(other)} in {file}")
     return reasons
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two parameters are equal. Unlike in Python, True is not equal to 1."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _at(content: Any, key: str) -> Any:
@@ -185,32 +189,41 @@ def _at(content: Any, key: str) -> Any:
 
 
 def _upwards(path: str) -> Iterable[str]:
+    """`path` and the folders around it."""
     return (str(place) for place in (PurePosixPath(path), *PurePosixPath(path).parents))
 
 
+def _changes(entry: Mapping[str, Any], md5: Callable[[str], str | None], words: str) -> list[str]:
+    """`words` for every dependency whose present MD5 is known and not the one in dvc.lock."""
+    found = []
+    for dep in entry.get("deps", []):
+        now = md5(dep["path"])
+        if now is not None and dep.get("md5") != now:
+            unknown = f"{dep['path']} has no MD5 in dvc.lock"
+            found.append(words.format(dep["path"]) if "md5" in dep else unknown)
+    return found
+
+
 def _redeclared(locked: Mapping[str, Any], declared: Mapping[str, Any]) -> list[str]:
-    """What dvc.yaml says of a stage and dvc.lock does not; commands and paths with `${...}` in them are not compared."""
+    """How a stage of dvc.yaml differs from its entry in dvc.lock.
+
+    Commands and paths that contain `${...}` are not compared.
+    """
     made = {out["path"] for out in locked.get("outs", [])}
     cmd = declared.get("cmd", locked.get("cmd"))
     reasons = ["ran another command"] if "${" not in str(cmd) and cmd != locked.get("cmd") else []
-    reasons += [
-        f"did not make {path}"
-        for path in _declared(declared, "outs", "metrics", "plots")
-        if path not in made
-    ]
+    outs = _declared(declared, "outs", "metrics", "plots")
+    reasons += [f"did not make {path}" for path in outs if path not in made]
     read = {dep["path"] for dep in locked.get("deps", [])}
     reasons += [f"did not read {path}" for path in _declared(declared, "deps") if path not in read]
     known = {key for recorded in locked.get("params", {}).values() for key in recorded}
-    plain = {
-        "params": [entry for entry in declared.get("params", []) if isinstance(entry, str)]
-    }  # not those of other files
-    return reasons + [
-        f"did not know {key}" for key in _declared(plain, "params") if key not in known
-    ]
+    plain = [entry for entry in declared.get("params", []) if isinstance(entry, str)]
+    keys = _declared({"params": plain}, "params")  # those of params.yaml, not of other files
+    return reasons + [f"did not know {key}" for key in keys if key not in known]
 
 
 def _declared(stage: Mapping[str, Any], *kinds: str) -> list[str]:
-    """Names that a stage of dvc.yaml lists, those with `${...}` in them left out."""
+    """The names that a stage of dvc.yaml lists, except those that contain `${...}`."""
     entries = [entry for kind in kinds for entry in stage.get(kind, [])]
     names = [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
     return [name for name in names if "${" not in name]

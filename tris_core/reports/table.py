@@ -1,5 +1,6 @@
-"""The table of `tris report`: groups of runs, each over its seeds."""
+"""The table of `tris report`: groups of runs that differ in their seed."""
 
+import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from html import escape
@@ -8,6 +9,7 @@ from typing import Any, TypeVar
 import pandas as pd
 from tabulate import tabulate
 
+from tris_core.data.index import Index
 from tris_core.reports.compare import beside_paper, compare
 from tris_core.reports.experiments import (
     WORKSPACE,
@@ -17,79 +19,80 @@ from tris_core.reports.experiments import (
     experiments,
     group_of,
     open_files,
-    read_metrics,
-    read_run,
     suggestion,
 )
-from tris_core.reports.paper import COMPARISONS, LAVT_OIOU, TABLE1, TABLE2, TABLE4
+from tris_core.reports.paper import COMPARISONS, LAVT_OIOU, TABLE1, TABLE2, TABLE4, label
 from tris_core.runtime.errors import InputError
+from tris_core.runtime.parquet import read_table
 
 R = TypeVar("R")
+Members = list[tuple[str, str]]  # name and revision of each run
 _LAYOUT: dict[str, Any] = {"headers": "keys", "showindex": False, "disable_numparse": True}
 
 
 def make_table(
     runs: list[str], *, baseline: str, step: int, split: str, table: str | None
 ) -> tuple[pd.DataFrame, list[str]]:
-    """A row per group of `runs` (of the command's words), and what a reader has to know: which runs were left out and why.
+    """Compare groups of runs.
 
-    With the paper's `table` 1, 2 or 4 the runs are on several data sets, and all their splits are shown. Raises `InputError`
-    for unknown names and tables, and for a group of which nothing is left.
+    Args:
+        runs: groups, as `full` or `full=main,full-1`.
+        baseline: the commit that the experiments started from.
+        table: a table of the paper to show beside. Tables 1, 2 and 4 have several data sets, and
+            all splits are shown.
+
+    Returns:
+        One row per group, and notes for the reader: which runs were left out, and why.
+
+    Raises:
+        InputError: for an unknown name or table, or if no run of a group is left.
     """
     results = {"1": TABLE1[f"step{step}"], "2": TABLE2[f"step{step}"], "4": TABLE4}
-    if table is not None and table not in {**results, **COMPARISONS}:
-        raise InputError(
-            f"--table {table}: the paper has tables {', '.join(sorted({**results, **COMPARISONS}))}"
-        )
+    tables = {**results, **COMPARISONS}
+    if table is not None and table not in tables:
+        raise InputError(f"--table {table}: the paper has tables {', '.join(sorted(tables))}")
     known = experiments(baseline)
     groups = dict(_group(run, known, baseline) for run in runs)
     notes: list[str] = []
-
-    def of_all(read: Callable[[RunFiles], R]) -> dict[str, list[R]]:
-        return {
-            name: _read(name, members, list(known), read, notes) for name, members in groups.items()
-        }
-
     if table not in results:
-        records = of_all(partial(read_run, step=step, split=split))
-        return compare(
-            records, against=next(iter(records)), paper=COMPARISONS[table] if table else None
-        ), notes
-    found = of_all(partial(read_metrics, table=table, step=step))
+        read = partial(read_run, step=step, split=split)
+        records = _read_all(groups, list(known), read, notes)
+        paper = COMPARISONS[table] if table else None
+        return compare(records, against=next(iter(records)), paper=paper), notes
+    found = _read_all(groups, list(known), partial(read_metrics, table=table, step=step), notes)
     labels = {name: measured[0][0] for name, measured in found.items()}
-    rows = beside_paper(
-        {n: [metrics for _, metrics in ms] for n, ms in found.items()}, labels, results[table]
-    )
+    metrics = {name: [values for _, values in measured] for name, measured in found.items()}
+    rows = beside_paper(metrics, labels, results[table])
     if table == "1":
-        rows["LAVT's oIoU"] = (
-            rows["data"].map(LAVT_OIOU).map("{:.2f}".format, na_action="ignore").fillna("")
-        )
+        lavt = rows["data"].map(LAVT_OIOU).map("{:.2f}".format, na_action="ignore")
+        rows["LAVT's oIoU"] = lavt.fillna("")
     return rows, notes
 
 
-def _group(run: str, known: Mapping[str, str], baseline: str) -> tuple[str, list[tuple[str, str]]]:
-    """Name and runs (what they are called, revision) of `full` or `full=main,full-1`."""
+def _group(run: str, known: Mapping[str, str], baseline: str) -> tuple[str, Members]:
+    """Name and members of a group given as `full` or `full=main,full-1`."""
     name, _, listed = run.partition("=")
-    found = (
-        sorted(listed.split(","))
-        if listed
-        else sorted(one for one in known if group_of(one) == name)
-    )
-    if not found:
+    members = listed.split(",") if listed else [one for one in known if group_of(one) == name]
+    if not members:
         hint = suggestion(name, sorted({*known, *map(group_of, known)}))
         hint = hint or f"; known are {', '.join(sorted(known)) or 'none'}"
         raise InputError(f"{name}: no such experiment of {baseline}{hint}")
-    return name, [(one, known.get(one, one)) for one in found]
+    return name, [(one, known.get(one, one)) for one in sorted(members)]
 
 
-def _read(
-    name: str,
-    runs: list[tuple[str, str]],
+def _read_all(
+    groups: Mapping[str, Members],
     known: list[str],
     read: Callable[[RunFiles], R],
     notes: list[str],
+) -> dict[str, list[R]]:
+    return {name: _read(name, members, known, read, notes) for name, members in groups.items()}
+
+
+def _read(
+    name: str, runs: Members, known: list[str], read: Callable[[RunFiles], R], notes: list[str]
 ) -> list[R]:
-    """What `read` finds of each run of a group that has made it itself; `notes` gains why others are left out."""
+    """Read every run of a group whose results are its own; add a note for each that is left out."""
     found, left_out = [], []
     for one, revision in runs:
         with open_files(one, revision, known) as files:
@@ -107,6 +110,48 @@ def _read(
     return found
 
 
+def read_run(files: RunFiles, *, step: int, split: str) -> pd.DataFrame:
+    """The records that `evaluate_step<step>` wrote for a split.
+
+    Returns:
+        The columns of `tris_core.evaluation.metrics`, split and image_id.
+
+    Raises:
+        NotRun: if they are another run's.
+        Absent: if they are not in the cache.
+        InputError: if there is no such split.
+    """
+    records = read_table(files.result(f"data/evaluation/step{step}/records.parquet"))
+    chosen = records[records["split"] == split]
+    if chosen.empty:
+        known = ", ".join(records["split"].unique())
+        raise InputError(f"{files.name}: no split {split!r}; there are {known}")
+    index = Index(
+        lambda table, columns: read_table(files.result(f"data/index/{table}.parquet"), columns)
+    )
+    owners = index.joined()[["expression_id", "image_id"]]
+    return chosen.merge(owners, on="expression_id", validate="one_to_one")
+
+
+def read_metrics(
+    files: RunFiles, *, table: str, step: int
+) -> tuple[str, dict[str, dict[str, float]]]:
+    """The paper's name of a run's data set, and the metrics by split that a table needs.
+
+    Args:
+        table: "1", "2" or "4".
+
+    Raises:
+        NotRun: if they are another run's.
+        Absent: if they are not in the cache.
+    """
+    path = "metrics/prms.json" if table == "4" else f"data/evaluation/step{step}/metrics.json"
+    content = json.loads(files.result(path).read_text())
+    dataset = files.yaml("params.yaml")["dataset"]
+    metrics = content if table == "4" else content["metrics"]
+    return label(dataset["name"], dataset["split_by"]), metrics
+
+
 def in_markdown(rows: pd.DataFrame, notes: list[str]) -> str:
     """The notes, a paragraph each, and the table."""
     return "\n\n".join([*notes, tabulate(rows, **_LAYOUT, tablefmt="github")])
@@ -114,6 +159,5 @@ def in_markdown(rows: pd.DataFrame, notes: list[str]) -> str:
 
 def in_html(rows: pd.DataFrame, notes: list[str]) -> str:
     """The notes, a paragraph each, and the table."""
-    return "\n".join(
-        [*(f"<p>{escape(note)}</p>" for note in notes), tabulate(rows, **_LAYOUT, tablefmt="html")]
-    )
+    paragraphs = [f"<p>{escape(note)}</p>" for note in notes]
+    return "\n".join([*paragraphs, tabulate(rows, **_LAYOUT, tablefmt="html")])
