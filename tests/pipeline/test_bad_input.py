@@ -107,23 +107,29 @@ def test_an_image_that_changed_after_packing(
     import pandas as pd
     from PIL import Image
 
-    from stages._artifacts import open_images
+    from stages._artifacts import open_index, open_packed
+    from stages._stage import PARAMS, Run
+    from tris_core.data.packed import PackedImages
     from tris_core.runtime.errors import InputError
+    from tris_core.runtime.params import read_params
+
+    def packed_images() -> PackedImages:
+        return open_packed(Run(read_params(PARAMS)), open_index())
 
     assert CliRunner().invoke(stages.index.app, []).exit_code == 0
     result = CliRunner().invoke(stages.pack_images.app, [])
     assert result.exit_code == 0, result.output
-    _, packed = open_images()
+    packed = packed_images()
     assert packed[pd.Series([0, 1]).to_numpy()].shape == (2, 3, packed.size, packed.size)
     monkeypatch.setenv("TRIS_SCRATCH", str(tmp_path / "another machine"))
-    again = open_images()[1]
+    again = packed_images()
     assert (again[pd.Series([1]).to_numpy()] == packed[pd.Series([1]).to_numpy()]).all()
     Image.new("RGB", (60, 40), "red").save(place.parent / "root" / "train2014" / "b.jpg")
     monkeypatch.setenv("TRIS_SCRATCH", str(tmp_path / "a third"))
     with pytest.raises(
         InputError, match=r"b\.jpg: is not the image that was packed.*dvc repro -f pack_images"
     ):
-        open_images()
+        packed_images()
 
 
 def test_the_exit_code_reaches_the_shell(place: Path) -> None:
