@@ -1,4 +1,4 @@
-"""Where every artifact lies, as dvc.yaml declares it. Relative to the folder the stage runs in."""
+"""Paths of all artifacts, as in dvc.yaml, relative to the working directory; and their readers."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,7 @@ SHEETS = METRICS / "sheets"
 def dataset_root(run: Run) -> Path:
     """The folder that the paths of the images table are relative to.
 
-    Where the data lie is no result, so no stage but `index` depends on it.
+    It is not a result: moving the data reruns no stage except `index`.
     """
     return Path(run.params[DatasetParams].root)
 

@@ -67,7 +67,7 @@ def seeds_of_image(selected: Selected, *, folder: Path, crf: dict[str, Any]) -> 
 
 @dataclass(frozen=True)
 class Share:
-    """Makes one rank's share of the seeds: those of every n-th row group, for n ranks.
+    """Makes one rank's share of the seeds: those of every n-th row group from `first`, for n ranks.
 
     A rank starts its worker processes once and keeps them busy across row groups.
     """
@@ -77,8 +77,8 @@ class Share:
     workers: int
     bar: "tqdm[Any]"
 
-    def __call__(self, rank: int) -> list[Seed]:
-        groups = (self.maps[number] for number in range(rank, len(self.maps), size()))
+    def __call__(self, first: int) -> list[Seed]:
+        groups = (self.maps[number] for number in range(first, len(self.maps), size()))
         images = chain.from_iterable(groups)
         parts = map_in_processes(self.work, images, workers=self.workers)
         return list(chain.from_iterable(counted(parts, self.bar)))

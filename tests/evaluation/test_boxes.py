@@ -44,7 +44,7 @@ def test_hits_as_released(column):
 def test_grey_levels_run_from_black_to_white():
     levels = module._grey_levels().astype(int)
     assert (levels[0], levels[-1], len(levels)) == (0, 255, 256)
-    assert (np.diff(levels) >= -1).all()  # cubehelix brightens throughout, but for rounding
+    assert (np.diff(levels) >= -1).all()  # cubehelix brightens throughout, up to rounding
 
 
 def test_mask_gives_the_same_as_the_float_map_of_it():

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 COLOURS = {"pseudo_label": (255, 120, 0), "prediction": (0, 110, 255), "truth": (0, 170, 70)}
 BLANK = (244, 244, 244)
-BAND = 2**20  # pixels drawn at a time
+BAND = 2**17  # pixels drawn at a time
 FADING, MASK_OPACITY, HEAT_OPACITY = 0.7, 0.5, 0.75
 Panel = NDArray[np.uint8]
 

@@ -167,7 +167,7 @@ class Run:
 
     @cached_property
     def blind(self) -> bool:
-        """Whether image files are missing, judging by that of the first ref."""
+        """Whether the image file of the first ref is missing; then the others hardly exist."""
         try:
             return len(self.sizes) > 0 and self.image(self.sizes.index[0]) is None
         except Absent:
