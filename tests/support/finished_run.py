@@ -32,7 +32,8 @@ def write_lock() -> None:
         entries = [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
         outs = [Path(entry if isinstance(entry, str) else next(iter(entry))) for entry in entries]
         made = [{"path": str(out), "md5": md5(out), "size": 12345} for out in outs if out.exists()]
-        stages[name] = {"deps": [{"path": "stages/index.py", "md5": "1"}], "outs": made}
+        code = [{"path": path, "md5": "1"} for path in ("stages/index.py", "tris_core/data")]
+        stages[name] = {"deps": code, "outs": made}
     YAML().dump({"schema": "2.0", "stages": stages}, Path("dvc.lock"))
 
 
