@@ -333,7 +333,7 @@ def test_where_no_run_can_be_found(
     monkeypatch.chdir(tmp_path)
     said = tris("full", *html)
     assert said[0] == 1
-    assert "no DVC repository; run `tris report` in the folder that holds dvc.yaml" in said[1]
+    assert "no DVC repository; run `tris report` in the folder with dvc.yaml" in said[1]
     Path(".dvc").mkdir()
     Path(".dvc/config").write_text("[core]\n    no_scm = true\n")
     assert "not under Git" in tris("full", *html)[1]

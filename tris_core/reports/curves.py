@@ -37,7 +37,7 @@ def draw_curves(tables: Mapping[str, pd.DataFrame], *, y_label: str) -> Markup:
         for table, style in zip(tables.values(), STYLES, strict=False):
             x, *lines = table.columns
             for number, line in enumerate(lines):
-                look = {"color": f"C{number}", "linewidth": 1.4}
+                look: dict[str, Any] = {"color": f"C{number}", "linewidth": 1.4}
                 label = line if style == STYLES[0] else None
                 axes.plot(table[x], table[line], style, label=label, **look)
             axes.set_xlabel(x)
