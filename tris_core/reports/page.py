@@ -176,7 +176,7 @@ def _masks(
     else:
         gallery.notes += missing
     if len(evaluated) == 2:
-        flips, few = sections["flips"], max(1, items // 4)
-        flips.attempt(galleries.flips, flips, *evaluated, few)
+        (first, second), flips = evaluated, sections["flips"]
+        flips.attempt(galleries.flips, flips, first, second, max(1, items // 4))
     elif len(runs) == 2:
         sections["flips"].notes += missing
