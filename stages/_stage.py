@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 
 import typer
 from ruamel.yaml import YAML
 
+from tris_core.runtime.declared import maker_of, makers
 from tris_core.runtime.errors import InputError, visible
 from tris_core.runtime.params import Params, RuntimeParams, read_params
 from tris_core.runtime.processes import end_with_parent, peak_memory
@@ -66,7 +66,7 @@ def run_stage(name: str, *, ranks: bool = False) -> Iterator[Run]:
     except FileNotFoundError as error:
         if not isinstance(error.filename, str) or Path(error.filename).is_absolute():
             raise
-        fix = f"run `dvc repro{_producer(error.filename)}`"
+        fix = f"run {remake(Path(error.filename))}"
         typer.echo(f"{name}: {error.filename}: not made yet; {fix}", err=True)
         raise typer.Exit(1) from None
 
@@ -98,12 +98,8 @@ def _torchrun(name: str, runtime: RuntimeParams) -> None:
         raise typer.Exit(1) from None
 
 
-def _producer(missing: str) -> str:
-    """A blank and the stage of dvc.yaml that writes a file, if one does."""
+def remake(path: Path) -> str:
+    """The command that makes a missing or outdated file again."""
     stages = YAML(typ="safe").load(DVC)["stages"] if DVC.is_file() else {}
-    for name, content in stages.items():
-        outs = [content.get(kind, []) for kind in ("outs", "metrics", "plots")]
-        paths = [out if isinstance(out, str) else next(iter(out)) for out in chain(*outs)]
-        if any(Path(missing).is_relative_to(path) for path in paths):
-            return f" {name}"
-    return ""
+    maker = maker_of(str(path), makers(stages))
+    return f"`dvc repro {maker}`" if maker else "`dvc repro`"

@@ -36,7 +36,7 @@ app = stage_app()
 def main() -> None:
     """Compute the response map of every expression of every split (Eq. 2).
 
-    Inputs: data/index (images, refs, expressions), data/packed.json, models/step1 (of a baseline
+    Inputs: data/index (images, refs, expressions), data/tokens.parquet, data/packed.json, models/step1 (of a baseline
     models/clip.json), params dump_responses. Output: data/responses.parquet, one row per expression; `map` is row-major float32
     at stride 32 (of a ViT the side of its patches), before ReLU and up-sampling. With dump_responses.from responses made
     elsewhere are checked and copied instead.

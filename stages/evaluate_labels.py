@@ -43,7 +43,7 @@ def main() -> None:
             run.say(f"train: maps at their best threshold ({curve.idxmax():.2f}) {curve.max():.3f}")
             run.say(f"pseudo-labels {train['train']['pseudo_mIoU']:.3f}")
         write_json(METRICS / "pseudo_labels.json", train)
-        for clause in unmeasured(len(labels), len(measured), "refs"):
+        for clause in unmeasured(len(labels), len(measured), "ref"):
             run.say(clause)
 
 

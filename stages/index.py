@@ -1,11 +1,13 @@
 """Read the annotations into tables."""
 
+import subprocess
 from pathlib import Path
 
-from stages._artifacts import INDEX
+from stages._artifacts import INDEX, SHAPES
 from stages._stage import run_stage, stage_app
 from tris_core.annotations.index import build_index, drop_summary, write_index
 from tris_core.annotations.params import IndexParams
+from tris_core.runtime.errors import InputError
 from tris_core.runtime.params import DatasetParams
 
 app = stage_app()
@@ -25,6 +27,7 @@ def main() -> None:
     """
     with run_stage("index") as run:
         params, dataset = run.params[IndexParams], run.params[DatasetParams]
+        check_root(Path(dataset.root))
         index = build_index(
             Path(dataset.root),
             dataset.name,
@@ -43,6 +46,24 @@ def main() -> None:
         run.say(f"left out or mended: {drop_summary(index)}")
         for remark in index.remarks:
             run.say(remark)
+
+
+def check_root(root: Path) -> None:
+    """Refuse a relative root that the copies of `dvc exp run --temp` and `--queue` would not find.
+
+    A copy holds what git tracks and what DVC writes or was given by `dvc add`. Raises `InputError`
+    for a root outside the repository, or one that neither of them knows.
+    """
+    if root.is_absolute() or root == SHAPES:
+        return
+    fix = f"write the absolute path, dataset.root: {root.resolve()}"
+    copies = "the copies made by `dvc exp run --temp` and `--queue` do not have it"
+    if not root.resolve().is_relative_to(Path.cwd()):
+        raise InputError(f"dataset.root = {root}: outside the repository, so {copies}; {fix}")
+    known = subprocess.run(["git", "ls-files", "--", root], capture_output=True, text=True)
+    added = any(Path(f"{place}.dvc").is_file() for place in (root, *root.parents))
+    if known.returncode == 0 and not known.stdout and not added and root.exists():
+        raise InputError(f"dataset.root = {root}: not in git, so {copies}; {fix}")
 
 
 if __name__ == "__main__":

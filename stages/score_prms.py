@@ -32,7 +32,7 @@ app = stage_app()
 def main() -> None:
     """Select, of every object's response maps, the one its sentences agree on most (Eq. 10).
 
-    Inputs: data/index (images, refs, expressions), data/packed.json, models/clip.json, data/responses.parquet, params
+    Inputs: data/index (images, refs, expressions), data/tokens.parquet, data/packed.json, models/clip.json, data/responses.parquet, params
     score_prms. Output: data/prms.parquet (ref_id, expression_id, score, selected), one row per expression.
 
     1. Encode every sentence once with the scorer. 2. Mask the image with each of an object's maps and encode it once.

@@ -36,7 +36,7 @@ app = stage_app()
 def main() -> None:
     """Train the response network (Eq. 1-9) on images and sentences of the train split. No mask or box is opened.
 
-    Inputs: data/index (images, refs, expressions), data/packed.json, models/clip.json, params train_step1,
+    Inputs: data/index (images, refs, expressions), data/tokens.parquet, data/packed.json, models/clip.json, params train_step1,
     dump_responses.method and dump_responses.from. Outputs: models/step1, metrics/curves/step1.csv. With train_step1.weights a
     network trained elsewhere is checked and copied instead; where responses come from elsewhere, there is no network.
     `selection: val_mIoU` alone opens data/truth.parquet, which is no dependency: rerun with `dvc repro -f` if it changed.

@@ -39,7 +39,7 @@ app = stage_app()
 def main() -> None:
     """Train the segmentation network on the pseudo-labels of the train split. No true mask or box is opened.
 
-    Inputs: data/index (images, refs, expressions), data/packed.json, models/clip.json, data/pseudo_labels.parquet,
+    Inputs: data/index (images, refs, expressions), data/tokens.parquet, data/packed.json, models/clip.json, data/pseudo_labels.parquet,
     params train_step2. Outputs: models/step2, metrics/curves/step2.csv. With train_step2.weights a network trained elsewhere is
     checked and copied instead. `selection: val_mIoU` alone opens data/truth.parquet, which is no dependency: rerun with
     `dvc repro -f` if it changed.

@@ -240,13 +240,32 @@ def test_a_missing_image_is_named(tmp_path: Path) -> None:
         build_index(root, "refcocog", "umd", "refer/refcocog")
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>not found</html>"])
-def test_an_unreadable_image_is_named(tmp_path: Path, content: bytes) -> None:
+UNREADABLE: dict[str, tuple[bytes | None, str]] = {
+    "empty": (b"", r"cannot be read as an image \(.*\); download it again"),
+    "web page": (
+        b"\n<!DOCTYPE html><p>not found",
+        "is a web page; download the picture itself again",
+    ),
+    "HEIC": (
+        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+        r"is a HEIC picture, which is not read; convert it to JPEG or PNG \(`magick ",
+    ),
+    "folder": (None, "is a folder; name a file"),
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_an_unreadable_image_is_named(tmp_path: Path, kind: str) -> None:
+    content, message = UNREADABLE[kind]
     root = TinyRefer().write(tmp_path)
-    (root / "train2014" / "grey.jpg").write_bytes(content)
+    path = root / "train2014" / "grey.jpg"
+    path.unlink()
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
     with pytest.raises(
-        InputError,
-        match=r"instances\.json: image 7: image .*train2014/grey\.jpg cannot be read .*; download it again",
+        InputError, match=rf"instances\.json: image 7: image .*train2014/grey\.jpg {message}"
     ):
         build_index(root, "refcocog", "umd", "refer/refcocog")
 

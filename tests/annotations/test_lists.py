@@ -149,7 +149,7 @@ def test_what_is_odd_but_not_wrong_is_said(tmp_path: Path) -> None:
     assert build(tmp_path, ROWS).remarks == ()
     repeated = build(tmp_path, [*ROWS, ROWS[0], ROWS[4]])
     assert len(repeated.expressions) == 7
-    assert "2 rows repeat an earlier one" in " ".join(repeated.remarks)
+    assert "2 rows kept that repeat an earlier one" in " ".join(repeated.remarks)
     alone = build(tmp_path, [{"image": "b.png", "sentence": "cup"}])
     assert "all refs of train are on one picture: there are no negatives" in " ".join(alone.remarks)
 
@@ -171,6 +171,11 @@ FAULTS: dict[str, tuple[list[Row], str]] = {
     "only blanks": ([{"image": "b.png", "sentence": " "}], "no ref is left, all lack a sentence or a mask pixel; correct"),
     "no image": ([ROWS[0], {**ROWS[0], "image": " "}], "row 2: image is empty; name a file"),
     "missing image": ([ROWS[0], {"image": "d.png", "sentence": "x"}], "d.png is missing; put it there"),
+    "another case": ([{"image": "B.PNG", "sentence": "x"}], "B.PNG is missing; did you mean 'b.png'? else put it there"),
+    "another extension": ([{"image": "sub/a.jpg", "sentence": "x"}], "sub/a.jpg is missing; did you mean 'a.png'? else put"),
+    "NUL": ([ROWS[0], {"image": "b.png", "sentence": "a\0b"}], "row 2: sentence is 'a\\x00b', which has a NUL"),
+    "NaN as mask": ([ROWS[0], {**OBJECT, "mask": "nan"}], "row 2: mask 'nan': is a word for an empty cell; leave the cell"),
+    "file as mask": ([{**OBJECT, "mask": "m/1.PNG"}], "row 1: mask 'm/1.PNG': is the name of a file, but a list takes run l"),
     "leaving": ([ROWS[0], {"image": "../b.png", "sentence": "x"}], "row 2: file name '../b.png' leaves the image folder"),
     "absolute": ([{"image": "/b.png", "sentence": "x"}], "row 1: file name '/b.png' leaves the image folder"),
     "three numbers": ([{**OBJECT, "mask": RUNS, "box": "1 2 3"}], "row 1: box is '1 2 3', expected four numbers"),
@@ -313,6 +318,27 @@ def test_a_file_that_is_no_list_is_named(
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=re.escape(message)):
         build_index(tmp_path, "list", "none", name)
+
+
+@pytest.mark.parametrize("which", ["all", "in the schema", "in the chunks"])
+def test_a_parquet_file_whose_names_are_damaged_is_named(which: str, tmp_path: Path) -> None:
+    path = tmp_path / "my.parquet"
+    pq.write_table(pa.table({"image": ["a.png"], "sentence": ["cup"]}), path, store_schema=False)
+    start, *rest = path.read_bytes().split(b"sentence")
+    assert len(rest) >= 2
+    damaged = {
+        "all": [*range(len(rest))],
+        "in the schema": [0],
+        "in the chunks": [*range(1, len(rest))],
+    }[which]
+    names = [b"sent\xffnce" if number in damaged else b"sentence" for number in range(len(rest))]
+    path.write_bytes(
+        start + b"".join(part for pair in zip(names, rest, strict=True) for part in pair)
+    )
+    with pytest.raises(
+        InputError, match=re.escape("my.parquet: ") if which != "in the chunks" else "a.png"
+    ):
+        build_index(tmp_path, "list", "none", "my.parquet")
 
 
 def test_an_unreadable_image_is_named_by_its_first_row(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def prepare(folder: Path, rng: random.Random) -> Place:
     table = pd.DataFrame(
         {"image_id": numbers, "path": [f"{n}.png" for n in numbers], "height": 20, "width": 30}
     )
+    table["bytes"] = [(root / path).stat().st_size for path in table["path"]]
     shorter = table.drop(index=SHARD + 1).reset_index(drop=True)
     pack_images(table, root, SIZE, folder / "scratch", workers=1, shard=SHARD)
     manifest = pack_images(shorter, root, SIZE, folder / "scratch", workers=1, shard=SHARD)

@@ -23,5 +23,12 @@ def test_a_bomb_ends_in_words(name: str) -> None:
     )  # how long it takes depends on the machine's load
 
 
+def test_the_largest_picture_takes_a_few_bytes_per_pixel() -> None:
+    """It is 0.1 GB itself, and its answer takes at most two maps or pictures more at a time; models take 0.1 GB."""
+    result = attempt("predict: the largest picture of mode RGB")
+    assert result["end"] == "read", result
+    assert result["bytes"] < 0.6e9, result
+
+
 def test_all_bombs_have_names() -> None:
     assert set(QUICK) < set(bombs())

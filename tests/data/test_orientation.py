@@ -152,6 +152,6 @@ def test_annotations_of_the_stored_size_are_refused_with_what_to_do(tmp_path: Pa
         build_index(root, "refcocog", "umd", "refer/refcocog")
     Image.new("RGB", (40, 60)).save(root / "train2014" / "b.jpg", exif=exif)
     assert (
-        "1 images are turned as their EXIF orientation says"
+        "1 image turned as the EXIF orientation says"
         in build_index(root, "refcocog", "umd", "refer/refcocog").remarks
     )

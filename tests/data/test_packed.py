@@ -2,10 +2,11 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 import tris_core.data.file_hashes
+import tris_core.data.packed
 from tests.attack import files as attack
 from tests.support.tiny_refer import TinyRefer, annotation, ref, square
 from tris_core.annotations.index import build_index
@@ -42,7 +44,13 @@ class Data:
 
     def table(self, numbers: list[int]) -> pd.DataFrame:
         return pd.DataFrame(
-            {"image_id": numbers, "path": [f"{n}.png" for n in numbers], "height": 5, "width": 9}
+            {
+                "image_id": numbers,
+                "path": [f"{n}.png" for n in numbers],
+                "height": 5,
+                "width": 9,
+                "bytes": [(self.root / f"{n}.png").stat().st_size for n in numbers],
+            }
         )
 
     def pack(self, numbers: list[int]) -> Path:
@@ -148,25 +156,65 @@ def test_a_picture_that_changed_under_its_name_is_named(data: Data) -> None:
     numbers = [0, 1, 2, 3]
     manifest = data.pack(numbers)
     path = data.root / "2.png"
-    original, size = path.read_bytes(), path.stat().st_size
-    path.write_bytes((data.root / "5.png").read_bytes())
-    assert path.stat().st_size == size  # what is seen is the content
-    for check in (
-        data.open,
-        lambda *_: check_pictures(manifest, data.table(numbers), data.root, data.scratch),
-    ):
-        with pytest.raises(
-            InputError,
-            match=r"root/2\.png: is not the image that was packed; .*dvc repro -f pack_images",
-        ):
-            check(manifest, numbers)
+    original, table, size = path.read_bytes(), data.table(numbers), path.stat().st_size
+    other = (data.root / "5.png").read_bytes()
+    assert len(other) == size  # what is seen is the content
+    same_size = r"2-3\.json: was packed from another index: its image 2 is not .*root/2\.png; .* if another one of its size"
+    another_size = r"root/2\.png: is not the image that was packed .*; put that back, or run `dvc repro -f pack_images`"
+    for content, message in ((other, same_size), (other + b"x", another_size)):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=message):
+            check_pictures(manifest, table, data.root, data.scratch)
+        with pytest.raises(InputError, match=message):
+            PackedImages(manifest, table, data.root, data.scratch, workers=1)
     path.unlink()
     with pytest.raises(InputError, match=r"root/2\.png: is missing"):
-        data.open(manifest, numbers)
+        PackedImages(manifest, table, data.root, data.scratch, workers=1)
     path.write_bytes(original)
     assert data.right(manifest, numbers)
     with pytest.raises(InputError, match="is of 4 images, the index of 3"):
         data.open(manifest, numbers[:3])
+
+
+def test_an_index_that_changed_is_named_not_the_picture(data: Data) -> None:
+    manifest = data.pack([0, 1, 2, 3])
+    for numbers in ([0, 2, 1, 3], [0, 1, 2, 4]):
+        with pytest.raises(
+            InputError,
+            match=r"0-1-2-3\.json: was packed from another index: its image [13] is not .*\.png;",
+        ):
+            data.open(manifest, numbers)
+
+
+def test_the_manifest_is_read_once(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = data.pack([0, 1, 2, 3])
+    shutil.rmtree(data.shards(manifest)[0].parent)
+    read: list[Path] = []
+    honest = tris_core.data.packed.read_sealed_json
+    monkeypatch.setattr(
+        tris_core.data.packed,
+        "read_sealed_json",
+        lambda path, fix: read.append(path) or honest(path, fix),
+    )
+    data.open(manifest, [0, 1, 2, 3])
+    assert read == [manifest]
+
+
+def test_pixels_and_hash_are_of_the_same_bytes(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture that is exchanged while it is packed, and put back: its hash never goes with the other one's pixels."""
+    path, decode = data.root / "1.png", tris_core.data.packed.read_image
+    original, other = path.read_bytes(), (data.root / "5.png").read_bytes()
+
+    def exchanged(picture: Path, *content: bytes) -> np.ndarray:
+        path.write_bytes(other)
+        pixels = decode(picture, *content)
+        path.write_bytes(original)
+        return pixels
+
+    monkeypatch.setattr(tris_core.data.packed, "read_image", exchanged)
+    manifest = data.pack([1])
+    monkeypatch.undo()
+    assert data.right(manifest, [1])
 
 
 def test_what_has_its_stamp_is_not_read_again(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,6 +306,49 @@ def test_processes_that_pack_and_repair_at_once_all_get_their_pictures(data: Dat
         shard.write_bytes(b"")
     with ProcessPoolExecutor(3, mp_context=get_context("fork")) as pool:
         assert list(pool.map(open_it, [data.folder] * 6, lists * 2)) == [True] * 6
+
+
+def test_shards_that_another_process_replaces_are_not_taken_for_its_own(
+    data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after somebody deleted the scratch folder, and its locks with it: a second run packs where the first one does."""
+    real = tris_core.data.packed.map_in_processes
+
+    def meddled(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        for number, result in enumerate(real(*args, **kwargs)):
+            if number == SHARD - 1:
+                (shard,) = data.scratch.rglob("shard-000.npy")
+                shard.unlink()
+                np.save(shard, np.zeros((SHARD, SIZE, SIZE, 3), np.uint8))
+            yield result
+
+    monkeypatch.setattr(tris_core.data.packed, "map_in_processes", meddled)
+    manifest = data.pack([4, 5, 6, 7])
+    monkeypatch.undo()
+    assert data.right(manifest, [4, 5, 6, 7])
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "another run"])
+def test_packing_ends_in_words_when_the_scratch_folder_is_deleted(
+    meanwhile: str, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = tris_core.data.packed.map_in_processes
+
+    def meddled(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        for number, result in enumerate(real(*args, **kwargs)):
+            if number == SHARD - 1:
+                shutil.rmtree(data.scratch)
+                if meanwhile == "another run":
+                    monkeypatch.setattr(tris_core.data.packed, "map_in_processes", real)
+                    others.append(data.pack([8, 9]))
+            yield result
+
+    others: list[Path] = []
+    monkeypatch.setattr(tris_core.data.packed, "map_in_processes", meddled)
+    with pytest.raises(InputError, match="deleted"):
+        data.pack([4, 5, 6, 7])
+    monkeypatch.undo()
+    assert all(data.right(other, [8, 9]) for other in others)
 
 
 @pytest.mark.parametrize("broken", [False, True])

@@ -15,6 +15,8 @@ import torch
 from safetensors.torch import save
 
 from tests.fuzz.mutate import ODD, Choices, mutated
+from tests.fuzz.tables import COUNTS, READERS, table_target
+from tests.fuzz.tables import LIST as ROWS
 from tests.support.tiny_index import make_predictions
 from tests.support.tiny_refer import TinyRefer
 from tests.support.tiny_referit import FOLDER
@@ -34,7 +36,10 @@ Target = Callable[[bytes, Choices], None]
 IN_JSON = tuple(
     value for value in ODD if not isinstance(value, bytes | set | tuple) and value != {1: 2}
 )
-LIST = b'image,sentence,mask,height,width,box\na.png,a cup,,,,\na.png,"b, c",0d0,5,4,1 1 4 5\n'
+LIST = (
+    b'image,sentence,mask,height,width,box\na.png,a cup,,,,\na.png,"b, c",%b,40,60,1 1 4 5\n'
+    % COUNTS
+)
 PRESET = Path(__file__).parents[2] / "presets" / "shapes.yaml"
 
 
@@ -57,6 +62,8 @@ def targets(place: Path) -> dict[str, tuple[Target, list[bytes]]]:
         ),
         "model": (_model(place / "model"), []),
         "released": (_released(place / "r.pth"), []),
+        "list_table": (_list_table(place / "list_table"), []),
+        **{name: (table_target(place / f"{name}.parquet", *what), []) for name, what in READERS.items()},
     }  # fmt: skip
 
 
@@ -115,6 +122,13 @@ def _list(root: Path) -> Target:
     picture.rename(root / "a.png")
     return lambda data, _: _ignore(
         build_index(_file(root / "l.csv", data).parent, "list", "none", "l.csv")
+    )
+
+
+def _list_table(root: Path) -> Target:
+    _list(root)  # for its picture
+    return table_target(
+        root / "l.parquet", ROWS, lambda path: build_index(root, "list", "none", path.name)
     )
 
 

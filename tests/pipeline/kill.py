@@ -211,7 +211,11 @@ def main(
     struck = runs = 0
     while struck < times:
         runs += 1
-        project, done, here = Project(base / f"run{runs}"), False, 0
+        project, done, here = (
+            Project(base / f"run{runs}", calm.folder),
+            False,
+            0,
+        )  # whatever is edited meanwhile
         if power_cuts:
             power.record(project)
         while not done and here < per_run and struck < times:

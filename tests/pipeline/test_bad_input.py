@@ -173,3 +173,24 @@ def test_more_tokens_than_a_clip_reads_are_refused_where_it_is_found(
         stages.prepare_clip,
         f"max_tokens = 33: the {role} demo reads 32 tokens at most; set it to 32 or less",
     )
+
+
+@pytest.mark.parametrize(
+    ("root", "words"),
+    [("../root", "outside the repository"), ("mine", "not in git")],
+)
+def test_a_relative_root_that_copies_of_the_repository_would_not_find(
+    place: Path, root: str, words: str
+) -> None:
+    subprocess.run(["git", "init", "-q"], check=True)
+    if not Path(root).exists():
+        shutil.copytree(place.parent / "root", root)
+    content = YAML().load(Path("params.yaml"))
+    content["dataset"]["root"] = root
+    YAML().dump(content, Path("params.yaml"))
+    result = CliRunner().invoke(stages.index.app, [])
+    assert result.exit_code == 1
+    assert all(word in result.output for word in (root, words, str(Path(root).resolve())))
+    subprocess.run(["git", "add", "-A"], check=True)
+    tracked = CliRunner().invoke(stages.index.app, [])
+    assert (tracked.exit_code == 0) == (root == "mine"), tracked.output

@@ -58,7 +58,9 @@ def test_walk_threshold_reruns_refinement_and_what_follows_and_going_back_nothin
     project: Project,
 ) -> None:
     project.set("refine.threshold", 0.4)
-    assert project.repro() == {"refine", "evaluate_labels", "train_step2", "evaluate_step2"}
+    assert project.repro() == {
+        "refine", "evaluate_labels", "train_step2", "predict_step2", "evaluate_step2", "draw_sheets",
+    }  # fmt: skip
     project.set("refine.threshold", 0.5)
     assert project.repro() == set()
 
@@ -70,7 +72,8 @@ def test_walk_threshold_reruns_refinement_and_what_follows_and_going_back_nothin
         ("runtime.checkpoint_seconds", 5.0, set()),
         ("index.mask_overlap", "union", {"index"}),
         ("evaluate_step1.threshold", 0.3, {"evaluate_step1", "evaluate_prms"}),
-        ("evaluate_step2.threshold", 0.5, {"evaluate_step2"}),
+        ("predict_step2.threshold", 0.5, {"predict_step2", "evaluate_step2", "draw_sheets"}),
+        ("evaluate_step2.min_box_fraction", 0.05, {"evaluate_step2"}),
     ],
 )
 def test_what_only_speed_truth_or_metrics_use_reruns_no_training(
@@ -80,6 +83,15 @@ def test_what_only_speed_truth_or_metrics_use_reruns_no_training(
     again = project.repro()
     assert again == reruns
     assert not again & TRAININGS
+
+
+def test_moved_data_are_indexed_again_and_nothing_else_runs(
+    project: Project, tmp_path: Path
+) -> None:
+    shutil.copytree(project.folder / "data/shapes", tmp_path / "elsewhere")
+    project.set("dataset.root", str(tmp_path / "elsewhere"))
+    assert project.repro() == {"index"}
+    assert "train_step1" not in project.run("dvc", "status")
 
 
 def test_another_scorer_mask_reruns_from_prms_on(project: Project) -> None:
@@ -92,12 +104,10 @@ def test_another_scorer_mask_reruns_from_prms_on(project: Project) -> None:
 
 def test_experiments_leave_the_workspace_alone(project: Project) -> None:
     out = project.run(
-        "dvc", "exp", "run", "--temp", "-n", "higher", "-S", "evaluate_step2.threshold=1.5"
+        "dvc", "exp", "run", "--temp", "-n", "higher", "-S", "predict_step2.threshold=1.5"
     )
-    assert ran(out) == {"evaluate_step2"}
-    project.run(
-        "dvc", "exp", "run", "--queue", "-n", "lower", "-S", "evaluate_step2.threshold=-1.5"
-    )
+    assert ran(out) == {"predict_step2", "evaluate_step2", "draw_sheets"}
+    project.run("dvc", "exp", "run", "--queue", "-n", "lower", "-S", "predict_step2.threshold=-1.5")
     project.run("dvc", "queue", "start")
     deadline = time.monotonic() + 120
     while (

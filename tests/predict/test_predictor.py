@@ -420,6 +420,20 @@ def test_command_refuses_plainly(run: Callable[..., Result], tmp_path: Path) -> 
     assert not (tmp_path / "out").exists()
 
 
+def test_what_cannot_be_written_or_has_no_model_is_said_before_a_network_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise(9, 9).save(tmp_path / "photo.png")
+    ask = ["predict", "--image", str(tmp_path / "photo.png"), "--text", "man"]
+    none = ["--step1", str(tmp_path / "none"), "--step2", str(tmp_path / "none")]
+    wanted = rf"{tmp_path}/none is to be a model folder .*dvc repro.*tris import-weights"
+    refused(CliRunner().invoke(app, [*ask, "--out", str(tmp_path / "out"), *none]), wanted)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(Predictor, "load", lambda *folders: pytest.fail("loaded"))
+    for out in ("/proc/x", tmp_path / "file" / "x"):
+        refused(CliRunner().invoke(app, [*ask, "--out", str(out)]), f"{out}: cannot be created")
+
+
 def refused(result: Result, message: str) -> None:
     assert result.exit_code == 1, result.output
     assert "Traceback" not in result.output

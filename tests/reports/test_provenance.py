@@ -238,6 +238,33 @@ def test_a_new_parameter_of_a_section_counts(base: None) -> None:
         ]
 
 
+@pytest.mark.parametrize(
+    ("value", "same"), [(1, True), (1.0, True), (True, False), ("1", False), ([1], False)]
+)
+def test_one_and_true_are_two_parameters_though_one_and_one_point_zero_are_not(
+    value: Any, same: bool
+) -> None:
+    """YAML writes a number with or without a point; a switch is no number, though Python calls True equal to 1."""
+    for wrap in (lambda leaf: leaf, lambda leaf: [[leaf, 0]], lambda leaf: {"deep": leaf}):
+        lock = Lock(
+            {"train": {"params": {"params.yaml": {"a.b": wrap(1)}}}}, {}, lambda folder, inner: None
+        )
+        now = {"params.yaml": {"a": {"b": wrap(value)}}}
+        assert (lock.not_of_this_run(now.__getitem__) == {}) is same
+
+
+def test_a_dependency_without_md5_is_not_taken_for_unchanged() -> None:
+    """DVC records data from elsewhere by an ETag or another checksum."""
+    deps = [{"path": "code.py", "etag": "x"}, {"path": "out", "checksum": "y"}, {"path": "gone"}]
+    lock = Lock(
+        {"make": {"outs": [{"path": "out", "md5": "m"}]}, "read": {"deps": deps}},
+        {},
+        lambda folder, inner: None,
+    )
+    assert lock.not_of_this_run(lambda file: {}) == {"read": ["out has no MD5 in dvc.lock"]}
+    assert lock.changed_inputs({"code.py": "n"}.get) == {"read": ["code.py has no MD5 in dvc.lock"]}
+
+
 def test_code_edited_without_a_run(base: None) -> None:
     Path("losses.py").write_text("# another loss\n")
     assert stale_in("workspace") == set()

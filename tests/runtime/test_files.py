@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tris_core.runtime.errors import InputError
+from tris_core.runtime.errors import InputError, counted
 from tris_core.runtime.files import (
     check_seal,
     read_sealed_json,
@@ -52,6 +52,34 @@ def test_a_folder_takes_the_place_of_a_folder(tmp_path: Path) -> None:
             temporary.mkdir()
             (temporary / name).write_text(name)
     assert [p.name for p in folder.iterdir()] == ["b"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux swaps two names in one step")
+def test_a_folder_is_never_absent_while_it_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "model"
+    test_a_folder_takes_the_place_of_a_folder(tmp_path)
+    there: list[bool] = []
+    for name in ("rename", "replace"):
+        move = getattr(os, name)
+        monkeypatch.setattr(
+            os, name, lambda *names, move=move: (move(*names), there.append(folder.exists()))
+        )
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        (temporary / "c").write_text("c")
+    assert all(there)
+    assert [p.name for p in folder.iterdir()] == ["c"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_is_replaced_where_names_cannot_be_swapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tris_core.runtime.files._exchange", lambda one, other: False)
+    test_a_folder_takes_the_place_of_a_folder(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
@@ -173,6 +201,10 @@ def test_what_could_steer_a_terminal_is_printed_as_text() -> None:
         == r"a\x1b]0;owned\x07\x1b[2J\nindex: fine\u202e.jpg: missing"
     )
     assert str(InputError("one", "two é 中")) == "one\ntwo é 中"
+
+
+def test_one_thing_is_counted_in_the_singular() -> None:
+    assert [counted(number, "ref") for number in (0, 1, 2)] == ["0 refs", "1 ref", "2 refs"]
 
 
 def test_digest_names_the_training(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.datastructures import Headers
@@ -144,6 +146,29 @@ def test_uploads_on_their_way_count(tmp_path: Path) -> None:
             pass
     with uploads.room(100):
         pass
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_an_upload_may_vanish_while_the_folder_is_looked_at(
+    before: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gradio's threads move and delete files; neither an upload beside it nor the sweep ends in an error."""
+    uploads, stat, photo = Uploads(tmp_path, Limits(grace_s=0)), os.stat, tmp_path / "photo.png"
+
+    def vanishing(path: Any, **how: Any) -> os.stat_result:
+        """The file goes right before or after it is looked at."""
+        found = None if before and path == photo else stat(path, **how)
+        if path == photo:
+            photo.unlink(missing_ok=True)
+        return found or stat(path, **how)
+
+    monkeypatch.setattr(os, "stat", vanishing)
+    photo.touch()
+    with uploads.room(1):
+        assert photo not in tmp_path.iterdir()
+    photo.touch()
+    uploads.sweep(set(), time.time() + 1)
+    assert photo not in tmp_path.iterdir()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a stage reaches, read from the source: every project module it imports, and every parameter section it loads."""
+"""What a stage reaches, read from the source: project modules, and sections of params.yaml."""
 
 import ast
 from pathlib import Path
@@ -7,14 +7,16 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("stages", "tris_core")
 
 
-def _file_of(module: str) -> Path | None:
-    path = ROOT.joinpath(*module.split("."))
-    candidates = (path.with_suffix(".py"), path / "__init__.py")
-    return next((file for file in candidates if file.is_file()), None)
+def _files_of(module: str) -> set[Path]:
+    """The file of a module and the `__init__.py` of every package it is in, empty ones left out."""
+    parts = module.split(".")
+    places = [ROOT.joinpath(*parts[: n + 1]) for n in range(len(parts))]
+    files = [place / "__init__.py" for place in places] + [places[-1].with_suffix(".py")]
+    return {file for file in files if file.is_file() and file.stat().st_size}
 
 
 def imports_of(file: Path) -> set[Path]:
-    """Project files that one file imports, wherever in it the import stands."""
+    """Project files that a file imports, at its top or inside a function."""
     found: set[Path] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -24,17 +26,13 @@ def imports_of(file: Path) -> set[Path]:
         else:
             continue
         for module in modules:
-            if (
-                module.split(".")[0] in PACKAGES
-                and (path := _file_of(module))
-                and path.stat().st_size
-            ):
-                found.add(path)
+            if module.split(".")[0] in PACKAGES:
+                found |= _files_of(module)
     return found
 
 
 def closure(stage: str) -> set[Path]:
-    """The stage's own file and every project file it reaches by imports, empty `__init__.py` left out."""
+    """The stage's own file and every project file it reaches by imports."""
     reached, waiting = set(), [ROOT / "stages" / f"{stage}.py"]
     while waiting:
         file = waiting.pop()
@@ -44,26 +42,20 @@ def closure(stage: str) -> set[Path]:
     return reached
 
 
-def sections_loaded(stage: str) -> set[str]:
-    """Keys of the parameter sections whose class any reached stage file passes to `load_section`."""
-    keys: set[str] = set()
-    for file in closure(stage):
-        if file.parent.name != "stages":
-            continue
-        tree = ast.parse(file.read_text())
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "load_section":
-                keys.add(_key_of(node.args[1].id))  # type: ignore[attr-defined]
-    return keys
+def sections_read(file: Path) -> set[str]:
+    """Keys of the sections whose class the file passes to `run.params[...]`."""
+    classes = {
+        node.slice.id
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Subscript)
+        and isinstance(node.value, ast.Attribute)
+        and node.value.attr == "params"
+        and isinstance(node.slice, ast.Name)
+    }
+    return {_key_of(cls) for cls in classes}
 
 
 def _key_of(cls: str) -> str:
-    for file in (ROOT / "tris_core" / "params").glob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.ClassDef) and node.name == cls:
-                return next(
-                    a.value.value
-                    for a in node.body
-                    if isinstance(a, ast.AnnAssign) and a.target.id == "key"
-                )  # type: ignore[union-attr]
-    raise AssertionError(f"no section class {cls}")
+    from tris_core.runtime.params import sections
+
+    return next(key for key, section in sections().items() if section.__name__ == cls)

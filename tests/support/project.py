@@ -36,17 +36,18 @@ TINY: dict[str, dict[str, Any]] = {
 class Project:
     """Runs commands in the copy; remembers where its scratch folder is."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, source: Path = ROOT) -> None:
+        """Copy the code of `source`, the repository or another such project, to `folder`."""
         self.folder, self.scratch = folder, folder.parent / f"{folder.name}-scratch"
         self.extra_env: dict[str, str] = {}
         for name in COPIED:
-            source, target = ROOT / name, folder / name
+            original, target = source / name, folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            if original.is_dir():
+                shutil.copytree(original, target, ignore=shutil.ignore_patterns("__pycache__"))
             else:
-                shutil.copy2(source, target)
-        shutil.copy2(ROOT / "presets" / "shapes.yaml", folder / "params.yaml")
+                shutil.copy2(original, target)
+        shutil.copy2(source / "presets" / "shapes.yaml", folder / "params.yaml")
         for section, values in TINY.items():
             for key, value in values.items():
                 self.set(f"{section}.{key}", value)

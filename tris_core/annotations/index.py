@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -21,7 +22,7 @@ from tris_core.annotations.referit import read_referit
 from tris_core.annotations.tables import Tables, check_size, image_header
 from tris_core.data import rle
 from tris_core.data.image_files import Header
-from tris_core.runtime.errors import InputError
+from tris_core.runtime.errors import InputError, counted
 from tris_core.runtime.files import replacing
 from tris_core.runtime.parquet import write_table
 
@@ -61,6 +62,13 @@ SCHEMAS = {
     "drops": pa.schema([("kind", pa.string()), ("id", pa.int64()), ("reason", pa.string())]),
 }
 
+SORTED_BY = {
+    "images": ("image_id",),
+    "refs": ("ref_id",),
+    "expressions": ("ref_id", "expression_id"),
+    "truth": ("ref_id",),
+    "drops": (),
+}
 EMPTY = "empty"
 WITHOUT_SENTENCES = "without sentences"
 WITHOUT_PIXELS = "without a mask pixel"
@@ -186,16 +194,26 @@ def build_index(
         columns={"sent_id": "expression_id", "sent": "text"}
     )
     frames = {
-        "images": images[images["image_id"].isin(refs["image_id"])].sort_values("image_id"),
-        "refs": refs.assign(category=refs["category_id"].map(tables.categories)).sort_values(
-            "ref_id"
-        ),
-        "expressions": expressions.sort_values(["ref_id", "expression_id"]),
-        "truth": truth[truth["area"] > 0].sort_values("ref_id"),
+        "expressions": expressions,
+        "refs": refs.assign(category=refs["category_id"].map(tables.categories)),
+        "images": images[images["image_id"].isin(refs["image_id"])],
+        "truth": truth[truth["area"] > 0],
         "drops": pd.DataFrame(drops.rows, columns=SCHEMAS["drops"].names),
     }
-    made = {table: _to_arrow(table, frames.pop(table)) for table in list(frames)}
+    del tables, refs, sentences, expressions  # each is freed when it is sorted
+    made = {
+        table: _to_arrow(table, _sorted(frames.pop(table), SORTED_BY[table]))
+        for table in list(frames)
+    }
     return Annotations(**made, remarks=remarks)
+
+
+def _sorted(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """By some columns of whole numbers; no copy where it is sorted already."""
+    if not names:
+        return frame
+    order = np.lexsort([frame[name] for name in reversed(names)])
+    return frame if (order == np.arange(len(order))).all() else frame.take(order)
 
 
 def _rows(frame: pd.DataFrame, kept: "pd.Series[bool]") -> pd.DataFrame:
@@ -249,9 +267,11 @@ def _truth(tables: Tables, refs: pd.DataFrame, overlap: rle.Overlap, drops: _Dro
         zip(images["image_id"], zip(images["height"], images["width"], strict=True), strict=True)
     )
     rows = []
-    for ann_id in refs["ann_id"].unique():
-        if ann_id not in tables.annotations:
-            continue
+    known = refs.loc[
+        refs["ann_id"].isin(np.fromiter(tables.annotations, np.int64, len(tables.annotations))),
+        ["ref_id", "ann_id"],
+    ]
+    for ann_id in known["ann_id"].unique():
         annotation = tables.annotations[ann_id]
         height, width = sizes[annotation.image_id]
         try:
@@ -267,7 +287,7 @@ def _truth(tables: Tables, refs: pd.DataFrame, overlap: rle.Overlap, drops: _Dro
     masks = pd.DataFrame(rows, columns=["ann_id", *SCHEMAS["truth"].names[1:]]).astype(
         {"ann_id": "int64"}
     )
-    return refs[["ref_id", "ann_id"]].merge(masks, on="ann_id", validate="many_to_one")
+    return known.merge(masks, on="ann_id", validate="many_to_one")
 
 
 def _images(root: Path, tables: Tables, refs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -283,7 +303,7 @@ def _images(root: Path, tables: Tables, refs: pd.DataFrame) -> tuple[pd.DataFram
         turned += header.orientation != 1
         below = path.relative_to(root).as_posix()
         rows.append((image_id, below, height, width, path.stat().st_size))
-    remark = [f"{turned} images are turned as their EXIF orientation says"] if turned else []
+    remark = [f"{counted(turned, 'image')} turned as the EXIF orientation says"] if turned else []
     return pd.DataFrame(rows, columns=SCHEMAS["images"].names), remark
 
 
@@ -316,6 +336,5 @@ def drop_summary(annotations: Annotations) -> str:
     counts = annotations.drops.to_pandas().value_counts(["kind", "reason"], sort=False).to_dict()
     pieces = []
     for (kind, reason), count in sorted(counts.items()):
-        noun = kind if count == 1 else f"{kind}s"
-        pieces.append(f"{count} {noun}{': ' if kind == 'annotation' else ' '}{reason}")
+        pieces.append(f"{counted(count, kind)}{': ' if kind == 'annotation' else ' '}{reason}")
     return ", ".join(pieces) or "nothing"

@@ -15,13 +15,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tris_core.data.foreign import batches, csv_rows, open_foreign
+from tris_core.data.image_files import PICTURES
 from tris_core.runtime.errors import InputError
 
 NEEDED = ("image", "sentence")
 COLUMNS = (*NEEDED, "object", "split", "mask", "height", "width", "box")
 CODED = ("image", "split", "object")  # columns whose values repeat
 TEXTS = ("image", "sentence", "split")
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 ROWS = 20_000  # of a CSV, turned into Arrow at a time
 LONGEST_TEXT = 5000  # letters; what reads a sentence takes time by the square of its words' length
 
@@ -172,6 +172,10 @@ def _check_text(path: Path, start: int, name: str, cells: pa.Array) -> None:
         )
     if pa.types.is_null(cells.type):
         return
+    row = pc.index(pc.match_substring(cells, "\0"), True).as_py()
+    if row >= 0:
+        problem = f"{name} is {reprlib.repr(cells[row].as_py())}, which has a NUL character"
+        raise InputError(f"{path}: row {start + row + 1}: {problem}; remove it")
     long = np.flatnonzero(pc.utf8_length(cells).fill_null(0).to_numpy() > LONGEST_TEXT)
     if len(long):
         value = cells[int(long[0])].as_py()

@@ -1,8 +1,13 @@
 """A mask's cell in a list: run lengths and the size they are of."""
 
 import json
+from pathlib import PurePosixPath
 from typing import Any
 
+from tris_core.data.image_files import PICTURES
+
+ENCODED = "write json.dumps of pycocotools.mask.encode(numpy.asfortranarray(mask)), its counts decoded to text"
+ABSENT = ("nan", "none", "null", "na", "n/a", "<na>")
 HOW = 'write it as {"size": [height, width], "counts": "..."}'
 
 
@@ -19,6 +24,10 @@ def segmentation_of(mask: Any, height: int | None, width: int | None) -> dict[st
         if text.startswith("["):
             fix = "pycocotools.mask.frPyObjects and merge turn polygons into run lengths"
             raise ValueError(f"looks like polygons, but a list takes run lengths; {fix}")
+        if text.lower() in ABSENT:
+            raise ValueError("is a word for an empty cell; leave the cell empty")
+        if PurePosixPath(text).suffix.lower() in PICTURES:
+            raise ValueError(f"is the name of a file, but a list takes run lengths; {ENCODED}")
         if not text.startswith("{"):
             return _bare(text, height, width)
         mask = _parsed(text)

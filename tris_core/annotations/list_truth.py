@@ -15,7 +15,7 @@ from tris_core.annotations.tables import Annotation, Box
 from tris_core.data import rle
 from tris_core.runtime.errors import InputError
 
-Rows = NDArray[np.int64]
+Rows = NDArray[np.integer[Any]]
 
 
 class ListTruth(Mapping[int, Annotation]):

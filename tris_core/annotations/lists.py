@@ -27,9 +27,9 @@ from tris_core.annotations.layout import IMAGE_FOLDERS
 from tris_core.annotations.list_columns import Columns, read_columns
 from tris_core.annotations.list_truth import ListTruth, contradict
 from tris_core.annotations.tables import Tables, image_size
-from tris_core.runtime.errors import InputError
+from tris_core.runtime.errors import InputError, counted
 
-Rows = NDArray[np.int64]
+Rows = NDArray[np.int32]  # half the memory; a list of 2**31 rows would not fit anyway
 
 
 def read_pairs(root: Path, annotations: str) -> Tables:
@@ -44,21 +44,19 @@ def read_pairs(root: Path, annotations: str) -> Tables:
     image_id, names, first_of_image = _images(columns)
     sizes = _sizes(path, image_root, columns, names, first_of_image)
     owner = _owners(columns)  # of every row the first row of its object, from 0
-    heads = np.flatnonzero(owner == np.arange(len(owner)))
+    heads = np.flatnonzero(owner == np.arange(len(owner))).astype(np.int32)
     _check_splits(path, columns, owner)
     truth = ListTruth(path, columns.truth, owner, image_id, sizes) if columns.truth else {}
     images = pd.DataFrame({"image_id": np.arange(len(names)), "file_name": _text(names)})
     images[["height", "width"]] = sizes
-    refs = pd.DataFrame(
-        {"ref_id": heads + 1, "image_id": image_id[heads], "ann_id": heads + 1, "category_id": 0}
-    )
+    refs = pd.DataFrame({"ref_id": heads + 1, "image_id": image_id[heads], "ann_id": heads + 1})
     return Tables(
         image_root,
         images,
-        refs.assign(split=_text(_splits(columns, heads))),
+        refs.assign(category_id=np.int8(0), split=_splits(columns, heads).to_pandas()),
         pd.DataFrame(
             {
-                "sent_id": np.arange(1, len(owner) + 1),
+                "sent_id": np.arange(1, len(owner) + 1, dtype=np.int32),
                 "ref_id": owner + 1,
                 "sent": _text(columns.sentence),
             }
@@ -79,15 +77,17 @@ def _text(values: pa.Array | pa.ChunkedArray) -> pd.Series:
 def _images(columns: Columns) -> tuple[Rows, pa.Array, Rows]:
     """The image of every row, by its position among the sorted names; the names; the first row (from 0) of each."""
     order = np.argsort(columns.image.values.to_numpy(zero_copy_only=False), kind="stable")
-    rank = np.empty(len(order), np.int64)
+    rank = np.empty(len(order), np.int32)
     rank[order] = np.arange(len(order))
     image_id = rank[columns.image.codes]
-    first = np.full(len(order), len(image_id))
-    np.minimum.at(first, image_id, np.arange(len(image_id)))
+    first = np.full(len(order), len(image_id), np.int32)
+    np.minimum.at(first, image_id, np.arange(len(image_id), dtype=np.int32))
     return image_id, columns.image.values.take(pa.array(order)), first
 
 
-def _sizes(path: Path, root: Path, columns: Columns, names: pa.Array, first: Rows) -> Rows:
+def _sizes(
+    path: Path, root: Path, columns: Columns, names: pa.Array, first: Rows
+) -> NDArray[np.int64]:
     """Height and width of every image (images, 2)."""
     sizes = np.empty((len(names), 2), np.int64)
     for position, row in enumerate(first):
@@ -113,26 +113,34 @@ def _is_file(root: Path, name: str) -> bool:
 def _owners(columns: Columns) -> Rows:
     """The first row (from 0) of every row's object. A blank object is the row's own."""
     blank = pc.index(columns.object.values, "").as_py()
-    owner = np.arange(len(columns.object.codes))
+    owner = np.arange(len(columns.object.codes), dtype=np.int32)
     keyed = np.flatnonzero(columns.object.codes != blank)
     if len(keyed):
         key = columns.image.codes[keyed].astype(np.int64) * len(columns.object.values)
         key += columns.object.codes[keyed]
-        _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
-        owner[keyed] = keyed[first][inverse]
+        order = np.argsort(key, kind="stable")
+        key = key[order]
+        begins = np.append(True, key[1:] != key[:-1])
+        owner[keyed[order]] = keyed[order[begins]].repeat(
+            np.diff(np.flatnonzero(np.append(begins, True)))
+        )
     return owner
 
 
-def _splits(columns: Columns, rows: Rows) -> pa.Array:
+def _splits(columns: Columns, rows: Rows) -> pa.DictionaryArray:
     """The split of some rows; train where it is blank."""
-    names = pc.if_else(pc.equal(columns.split.values, ""), "train", columns.split.values)
-    return names.take(pa.array(columns.split.codes[rows]))
+    names = pc.if_else(
+        pc.equal(columns.split.values, ""), "train", columns.split.values
+    ).dictionary_encode()
+    return pa.DictionaryArray.from_arrays(
+        names.indices.take(pa.array(columns.split.codes[rows])), names.dictionary
+    )
 
 
 def _check_splits(path: Path, columns: Columns, owner: Rows) -> None:
     codes = columns.split.codes
     for row in np.flatnonzero(codes != codes[owner]):
-        said, known = _splits(columns, np.array([row, owner[row]])).to_pylist()
+        said, known = _splits(columns, np.array([row, owner[row]], np.int32)).to_pylist()
         if said != known:
             contradict(path, int(row), "split", said, int(owner[row]), known)
 
@@ -148,7 +156,9 @@ def _repeats(columns: Columns) -> list[str]:
     mixed.sort()
     number = int(np.count_nonzero(mixed[1:] == mixed[:-1]))
     return (
-        [f"{number} rows repeat an earlier one (same image, object and sentence); they are kept"]
+        [
+            f"{counted(number, 'row')} kept that repeat an earlier one (same image, object and sentence)"
+        ]
         if number
         else []
     )

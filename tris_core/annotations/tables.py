@@ -7,7 +7,15 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from tris_core.data.image_files import MOST_PIXELS, UNREADABLE, Header, inside, read_header
+from tris_core.data.image_files import (
+    MOST_PIXELS,
+    UNREADABLE,
+    Header,
+    alike,
+    inside,
+    read_header,
+    what_to_do,
+)
 from tris_core.runtime.errors import InputError
 
 FARTHEST = 1e9  # pixels
@@ -62,13 +70,13 @@ def image_header(image_root: Path, file_name: str, where: str) -> Header:
     try:
         return read_header(path)
     except FileNotFoundError as error:
+        near = alike(path)
+        hint = f"did you mean {near!r}? else " if near else ""
         raise InputError(
-            f"{where}: image {path} is missing; put it there or correct dataset.root"
+            f"{where}: image {path} is missing; {hint}put it there or correct dataset.root"
         ) from error
     except UNREADABLE as error:
-        raise InputError(
-            f"{where}: image {path} cannot be read ({error}); download it again"
-        ) from error
+        raise InputError(f"{where}: image {path} {what_to_do(path, error)}") from error
 
 
 def image_size(image_root: Path, file_name: str, where: str) -> tuple[int, int]:

@@ -338,6 +338,7 @@ def predict(
             write_pictures,
         )
         from tris_core.predict.predictor import Predictor, check_texts
+        from tris_core.runtime.files import check_folder
 
         if csv is not None:
             requests = requests_of_csv(csv)
@@ -347,6 +348,7 @@ def predict(
             requests, others = requests_of_images(image, text or [])
             if others:
                 typer.echo(f"left aside, no images: {', '.join(path.name for path in others)}")
+        check_folder(out)
         predictor = Predictor.load(step1, step2)
         name = names(requests)
         for path, texts in requests.items():

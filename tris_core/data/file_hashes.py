@@ -1,7 +1,6 @@
 """SHA-256 of many files, computed again only for those that may have changed."""
 
 import hashlib
-import json
 import os
 import stat
 import time
@@ -10,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock
-
-from tris_core.runtime.files import replacing, sha256_of_file
+from tris_core.runtime.errors import InputError
+from tris_core.runtime.files import read_sealed_json, sha256_of_file, write_sealed_json
 from tris_core.runtime.processes import cores
 
+MOST_BYTES = 2**30  # of a picture read into memory whole
 RECENT = 2.0  # seconds: the coarsest clock of a file system in use (FAT)
 
 
@@ -49,46 +48,54 @@ def file_hashes(folder: Path, names: Sequence[str], kept: Path) -> list[str | No
     present = [name for name, now in zip(names, stamps, strict=True) if now is not None]
     found = {name: hashed[name] if name in hashed else known[name] for name in present}
     if hashed or found.keys() != known.keys():
-        keep_hashes(kept, found)
+        keep_hashes(kept, {name: entry for name, entry in found.items() if entry})
     return [entry.sha256 if (entry := found.get(name)) else None for name in names]
 
 
 def hash_file(path: Path) -> Hashed | None:
-    """A file's hash, and its stamp from before it was read; None if it is missing or cannot be read.
-
-    The stamp of a file that was written just now is left empty: what is written next may fall into the same tick of the
-    file system's clock.
-    """
+    """A file's hash, and its stamp from before it was read; None if it is missing or cannot be read."""
     try:
-        if (before := _stamp(path)) is None:
-            return None
-        recent = time.time_ns() - before[1] < RECENT * 1e9
-        return Hashed(*((0, 0, 0, 0) if recent else before), sha256_of_file(path))
+        before = _stamp(path)
+        return None if before is None else _hashed(before, sha256_of_file(path))
     except OSError:
         return None
 
 
-def keep_hashes(kept: Path, found: Mapping[str, Hashed | None]) -> None:
+def read_hashed(path: Path) -> tuple[Hashed, bytes]:
+    """As `hash_file`, and the bytes that were hashed. Raises `InputError` for what cannot be read or is over `MOST_BYTES`."""
+    try:
+        before = _stamp(path)
+        if before is None:
+            raise InputError(f"{path}: is missing or no file; put it back")
+        if before[0] > MOST_BYTES:
+            raise InputError(
+                f"{path}: has {before[0]:,} bytes, more than {MOST_BYTES:,}; save it as JPEG or PNG"
+            )
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); put it back") from error
+    return _hashed(before, hashlib.sha256(content).hexdigest()), content
+
+
+def _hashed(before: tuple[int, int, int, int], sha256: str) -> Hashed:
+    """The stamp of a file that was written just now is left empty: what is written next may fall into the same tick of the
+    file system's clock.
+    """
+    recent = time.time_ns() - before[1] < RECENT * 1e9
+    return Hashed(*((0, 0, 0, 0) if recent else before), sha256)
+
+
+def keep_hashes(kept: Path, found: Mapping[str, Hashed]) -> None:
     """Write the file that `file_hashes` remembers hashes in."""
-    content = json.dumps(found)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{kept}.lock"), replacing(kept) as temporary:
-        temporary.write_text(f"{_digest(content)}\n{content}")
+    write_sealed_json(kept, {"files": found})
 
 
 def _read(kept: Path) -> dict[str, Hashed]:
     """What was kept; nothing if the file is not as it was written."""
     try:
-        digest, content = kept.read_text().split("\n", 1)
-    except (OSError, ValueError):
+        return {name: Hashed(*entry) for name, entry in read_sealed_json(kept)["files"].items()}
+    except (OSError, InputError):
         return {}
-    if digest != _digest(content):
-        return {}
-    return {name: Hashed(*entry) for name, entry in json.loads(content).items() if entry}
-
-
-def _digest(content: str) -> str:
-    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _stamp(path: Path) -> tuple[int, int, int, int] | None:

@@ -77,7 +77,7 @@ def open_foreign(path: Path) -> pq.ParquetFile:
         leaves = [metadata.schema.column(i) for i in range(metadata.num_columns)]
         texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
         return pq.ParquetFile(path, metadata=metadata, read_dictionary=texts)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise InputError(f"{path}: not a Parquet file ({error})") from error
 
 
@@ -106,10 +106,14 @@ def _check_metadata(metadata: pq.FileMetaData, path: Path, columns: list[str], s
         problem = f"has {metadata.num_rows:,} rows in {size:,} bytes"
         limit = f"at most {MOST_ROWS:,} and one for each byte are read"
         raise InputError(f"{path}: {problem}; {limit}: split the file, or write it as CSV")
+    wanted = [
+        metadata.schema.column(i).path.split(".")[0] in columns for i in range(metadata.num_columns)
+    ]
     total = 0
     for group in (metadata.row_group(i) for i in range(metadata.num_row_groups)):
-        for leaf in (group.column(i) for i in range(group.num_columns)):
-            if leaf.path_in_schema.split(".")[0] in columns:
+        for i, read in enumerate(wanted):
+            if read:
+                leaf = group.column(i)
                 values = leaf.num_values * WIDTHS.get(leaf.physical_type, INDEX)
                 total += max(values, leaf.total_uncompressed_size)
     _check_room(path, size, total)

@@ -3,6 +3,7 @@
 import os
 import struct
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
@@ -26,16 +27,8 @@ MOST_PIXELS = (
 )  # decoding one takes a few hundred megabytes, and so do the maps and masks of its size
 MOST_SIDE = 2**16 - 1  # JPEG's; resizing takes memory in proportion to the longer side
 UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 ORIENTATION = 0x0112
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # what displays a picture of that EXIF orientation upright
 
 
 def readable_formats() -> list[str]:
@@ -44,15 +37,15 @@ def readable_formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def open_image(path: Path) -> Image.Image:
-    """The image in a file, of which the header was read and no pixel decoded.
+def open_image(path: Path, content: bytes | None = None) -> Image.Image:
+    """The image in a file, or in the `content` that was read of it; the header was read and no pixel decoded.
 
     Raises FileNotFoundError, or one of `UNREADABLE`: for another format, something that is no file (a pipe would be waited
     for), and a header that promises more than `MOST_PIXELS` or `MOST_SIDE`. Decoding raises one of `UNREADABLE` too.
     """
-    if path.exists() and not path.is_file():
+    if content is None and path.exists() and not path.is_file():
         raise OSError("no regular file")
-    image = Image.open(path, formats=readable_formats())
+    image = Image.open(path if content is None else BytesIO(content), formats=readable_formats())
     image.filename = (
         ""  # else PIL maps some files into memory, and scrambles those that are turned by a quarter
     )
@@ -83,7 +76,7 @@ def orientation(read: Callable[[], Image.Exif]) -> int:
     """The orientation in EXIF data, 1 to 8. EXIF data that are damaged turn nothing, as in every viewer."""
     try:
         found = read().get(ORIENTATION)
-        return int(found) if found in TURNS else 1
+        return int(found) if found is not None and found in range(1, 9) else 1
     except Exception:  # PIL's reader of EXIF raises whatever the bytes lead it to
         return 1
 
@@ -115,6 +108,46 @@ def _stored_size(image: Image.Image) -> tuple[int, int]:
     """Width and height before turning. Of a TIFF some versions of PIL give the size after it."""
     tags = getattr(image, "tag_v2", None)
     return (tags[256], tags[257]) if tags else image.size
+
+
+HEIC = (
+    b"heic",
+    b"heix",
+    b"heim",
+    b"heis",
+    b"hevc",
+    b"hevx",
+    b"mif1",
+    b"msf1",
+)  # brands of the format, by its standard
+
+
+def what_to_do(path: Path, error: Exception) -> str:
+    """What is at `path` instead of a picture that can be read, and what to do about it."""
+    if path.is_dir():
+        return "is a folder; name a file"
+    if not path.is_file():
+        return f"cannot be read as an image ({error}); name a file"
+    with path.open("rb") as file:
+        start = file.read(64)
+    if start[4:8] == b"ftyp" and start[8:12] in HEIC:
+        how = "`magick a.heic a.jpg`, `heif-convert a.heic a.jpg`, or on a Mac `sips -s format jpeg a.heic --out a.jpg`"
+        return f"is a HEIC picture, which is not read; convert it to JPEG or PNG ({how})"
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html")):
+        return "is a web page; download the picture itself again"
+    return f"cannot be read as an image ({error}); download it again"
+
+
+def alike(path: Path) -> str | None:
+    """A picture in the folder of a missing one whose name differs in case or extension only."""
+    try:
+        names = sorted(
+            other.name for other in path.parent.iterdir() if other.stem.lower() == path.stem.lower()
+        )
+    except OSError:
+        return None
+    names.sort(key=lambda name: name.lower() != path.name.lower())  # the same extension first
+    return next((name for name in names if Path(name).suffix.lower() in PICTURES), None)
 
 
 def inside(root: Path, name: str) -> Path:

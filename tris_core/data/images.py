@@ -7,11 +7,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tris_core.data.image_files import TURNS, UNREADABLE, open_image, orientation
+from tris_core.data.image_files import UNREADABLE, open_image, orientation
 from tris_core.runtime.errors import InputError
 
 WHITE = (255, 255, 255, 255)
 BAND = 2**20  # pixels converted at a time
+
+Pixels = NDArray[np.uint8]  # RGB (H, W, 3)
+AS_STORED: dict[int, Callable[[Pixels], Pixels]] = {
+    1: lambda upright: upright,
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: np.rot90,
+    7: lambda upright: upright.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda upright: np.rot90(upright, -1),
+}  # by EXIF orientation: a view of the upright picture in the order in which the file has its pixels
 
 
 def check_image(path: Path) -> None:
@@ -25,14 +37,15 @@ def check_image(path: Path) -> None:
         raise InputError(f"{path}: cannot be read as an image ({error})") from error
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: Path, content: bytes | None = None) -> Pixels:
     """RGB pixels (H, W, 3) of the first frame, as `as_displayed` gives them. Every part of the program reads this way.
 
-    Raises `InputError` for a file that is missing, broken or no image.
+    `content` holds the bytes of the file where they were read already. Raises `InputError` for a file that is missing,
+    broken or no image.
     """
     try:
-        with open_image(path) as image:
-            return np.asarray(as_displayed(image))
+        with open_image(path, content) as image:
+            return as_displayed(image)
     except FileNotFoundError as error:
         raise InputError(f"{path}: not found; name an image file") from error
     except UNREADABLE as error:
@@ -41,25 +54,21 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         ) from error
 
 
-def as_displayed(image: Image.Image) -> Image.Image:
-    """RGB, turned as its EXIF orientation says, what is transparent over white.
+def as_displayed(image: Image.Image) -> Pixels:
+    """RGB pixels (H, W, 3), turned as the EXIF orientation says, what is transparent over white.
 
     Sixteen-bit grey levels keep their upper eight bits. Floating-point ones, which have no range of their own, are
-    stretched from their minimum to their maximum.
+    stretched from their minimum to their maximum. A few rows are converted at a time: RGBA or float64 of the whole
+    picture would take many times its memory.
     """
     image.load()
-    turn = TURNS.get(orientation(image.getexif))
-    if image.mode != "RGB" or image.has_transparency_data:
-        image = _in_bands(image, _converter(image))
-    return image if turn is None else image.transpose(turn)
-
-
-def _in_bands(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """The picture converted to RGB a few rows at a time: RGBA or float64 of the whole would take many times its memory."""
-    rgb = Image.new("RGB", image.size)
+    turned, convert = orientation(image.getexif), _converter(image)
+    rows, columns = image.size if turned >= 5 else image.size[::-1]
+    upright = np.empty((rows, columns, 3), np.uint8)
+    stored = AS_STORED[turned](upright)
     for top, band in _bands(image):
-        rgb.paste(convert(band), (0, top))
-    return rgb
+        stored[top : top + band.height] = np.asarray(convert(band))
+    return upright
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
@@ -70,6 +79,8 @@ def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
 
 def _converter(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
     """What takes a band of this picture to RGB."""
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return lambda band: band
     if image.mode.startswith("I"):
         return lambda band: _grey(np.asarray(band).clip(0, 0xFFFF) >> 8)
     if image.mode == "F":

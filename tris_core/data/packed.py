@@ -6,12 +6,11 @@ and of every image file: what was damaged or is missing is made again from the i
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -19,11 +18,11 @@ from numpy.typing import NDArray
 from PIL import __version__ as pil_version
 from torch import Tensor
 
-from tris_core.data.file_hashes import Hashed, file_hashes, hash_file, keep_hashes
+from tris_core.data.file_hashes import Hashed, file_hashes, keep_hashes, read_hashed
 from tris_core.data.images import read_image
 from tris_core.data.transforms import resize_square, to_tensor
 from tris_core.runtime.errors import InputError
-from tris_core.runtime.files import plain_when_full, read_sealed_json, replacing, sha256_of_file
+from tris_core.runtime.files import plain_when_full, read_sealed_json, replacing, temporary_folder
 from tris_core.runtime.locks import hold
 from tris_core.runtime.processes import map_in_processes
 from tris_core.runtime.progress import progress
@@ -53,15 +52,23 @@ def pack_images(
 
 @contextmanager
 def _packing(scratch: Path) -> Iterator[Path]:
-    """An empty folder to pack in, which is gone afterwards. One process at a time has it."""
-    folder = scratch / "images" / "packing"
-    with hold(folder.with_name("packing.lock"), "another run that packs images"):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+    """An empty folder to pack in, removed afterwards. One process packs at a time.
+
+    The folder is this process's own all the same: if the scratch folder is deleted, its locks are deleted too.
+    """
+    place = scratch / "images" / "packing"
+    with (
+        hold(place.with_suffix(".lock"), "another run that packs images"),
+        temporary_folder(place) as folder,
+    ):
         try:
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        except FileNotFoundError as error:
+            if folder.exists():
+                raise
+            raise InputError(
+                f"{scratch}: was deleted while images were packed there; run it again"
+            ) from error
 
 
 def _pack(
@@ -111,20 +118,32 @@ def _write_shards(
                 plain_when_full(target),
                 target.open("wb") as file,
             ):  # a memory map would die of SIGBUS on a full disk
-                np.lib.format.write_array_header_1_0(file, header)
+                written = _Written(file)
+                np.lib.format.write_array_header_1_0(written, header)
                 for path in paths:
                     square, hashed[path] = next(squares)
-                    file.write(square.tobytes())
+                    written.write(square.tobytes())
                     bar.update()
-            yield {"file": target.name, "rows": len(paths), "sha256": sha256_of_file(target)}
+            yield {"file": target.name, "rows": len(paths), "sha256": written.sha256.hexdigest()}
+
+
+class _Written:
+    """A file to write to, and the SHA-256 of what was written, whatever the disk made of it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.sha256 = hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self.sha256.update(data)
 
 
 def _square(row: tuple[str, int, int], root: Path, size: int) -> tuple[NDArray[np.uint8], Hashed]:
-    """An image at training size and the hash of its file, which is taken first: so a change in between is found later."""
+    """An image at training size and the hash of its file; both are of the same bytes, read once."""
     name, height, width = row
-    hashed, image = hash_file(root / name), read_image(root / name)
-    if hashed is None:
-        raise InputError(f"{root / name}: cannot be read; put it back")
+    hashed, content = read_hashed(root / name)
+    image = read_image(root / name, content)
     if image.shape[:2] != (height, width):
         found = f"{image.shape[1]} x {image.shape[0]} (width x height), {width} x {height} when it was indexed"
         raise InputError(f"{root / name}: is {found}; {AGAIN}")
@@ -152,22 +171,35 @@ def check_pictures(manifest: Path, images: pd.DataFrame, root: Path, scratch: Pa
     A file is read only if its stamp differs from the one kept under `scratch` (`file_hashes`). Raises `InputError` naming
     the first that is another or missing.
     """
-    content = read_sealed_json(manifest, AGAIN)
-    paths, packed = images["path"].tolist(), content["pictures"]
-    if len(paths) != len(packed):
+    _checked(manifest, images, root, scratch)
+
+
+def _checked(path: Path, images: pd.DataFrame, root: Path, scratch: Path) -> Manifest:
+    """The manifest at `path`, read and compared with the pictures once."""
+    manifest = read_sealed_json(path, AGAIN)
+    names, packed = images["path"].tolist(), manifest["pictures"]
+    if len(names) != len(packed):
         raise InputError(
-            f"{manifest}: is of {len(packed)} images, the index of {len(paths)}; run `dvc repro pack_images`"
+            f"{path}: is of {len(packed)} images, the index of {len(names)}; run `dvc repro pack_images`"
         )
-    found = file_hashes(root, paths, _kept(scratch, content, "pictures"))
-    for path, now, then in zip(paths, found, packed, strict=True):
+    found = file_hashes(root, names, _kept(scratch, manifest, "pictures"))
+    for row, (name, now, then) in enumerate(zip(names, found, packed, strict=True)):
         if now is None:
             raise InputError(
-                f"{root / path}: is missing or cannot be read; put it back, or correct dataset.root"
+                f"{root / name}: is missing or cannot be read; put it back, or correct dataset.root"
             )
         if now[:DIGITS] != then:
-            raise InputError(
-                f"{root / path}: is not the image that was packed; put that back, or {AGAIN}"
-            )
+            raise InputError(_why_another(path, root / name, row, int(images["bytes"].iloc[row])))
+    return manifest
+
+
+def _why_another(manifest: Path, picture: Path, row: int, indexed: int) -> str:
+    """What to say of a picture that is not the one in `row` of the manifest; it had `indexed` bytes when it was indexed."""
+    size = picture.stat().st_size
+    if size != indexed:
+        return f"{picture}: is not the image that was packed ({size:,} bytes, {indexed:,} then); put that back, or {AGAIN}"
+    fix = f"{AGAIN} (or put the picture back, if another one of its size took its place)"
+    return f"{manifest}: was packed from another index: its image {row} is not {picture}; {fix}"
 
 
 class PackedImages:
@@ -181,13 +213,14 @@ class PackedImages:
         Raises `InputError` for an image that changed since the manifest was written (`check_pictures`), and if shards made
         again differ from it.
         """
-        check_pictures(manifest, images, root, scratch)
-        content = read_sealed_json(manifest, AGAIN)
+        content = _checked(manifest, images, root, scratch)
         self.size: int = content["size"]
         self._per_shard: int = content["images_per_shard"]
         shards = _open_shards(scratch, content)
         self._shards = (
-            _made_again(manifest, images, root, scratch, workers) if shards is None else shards
+            _made_again(manifest, content, images, root, scratch, workers)
+            if shards is None
+            else shards
         )
 
     def __getitem__(self, rows: NDArray[np.int64]) -> Tensor:
@@ -212,9 +245,8 @@ def _open_shards(scratch: Path, manifest: Manifest) -> list[NDArray[np.uint8]] |
 
 
 def _made_again(
-    manifest: Path, images: pd.DataFrame, root: Path, scratch: Path, workers: int
+    manifest: Path, content: Manifest, images: pd.DataFrame, root: Path, scratch: Path, workers: int
 ) -> list[NDArray[np.uint8]]:
-    content = read_sealed_json(manifest, AGAIN)
     with _packing(scratch) as folder:
         if (shards := _open_shards(scratch, content)) is not None:  # another process was first
             return shards

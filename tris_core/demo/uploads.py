@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_ISREG
 
 from tris_core.demo.limits import Limits
 from tris_core.runtime.errors import InputError
@@ -84,7 +85,11 @@ class Uploads:
     @contextmanager
     def room(self, size: int) -> Iterator[None]:
         """Reserve `size` bytes while an upload comes in. Raises `Full`."""
-        files = [path.stat().st_size for path in self._uploaded() if path.is_file()]
+        files = [
+            found.st_size
+            for path in self._uploaded()
+            if (found := _stat(path)) and S_ISREG(found.st_mode)
+        ]
         if (
             len(files) >= self._limits.files
             or sum(files) + self._promised + size > self._limits.disk_bytes
@@ -99,18 +104,28 @@ class Uploads:
     def sweep(self, used: set[str], now: float) -> None:
         """Delete uploads that are too old at `now` (seconds since 1970), or not among those in use by a page."""
         for entry in self.folder.iterdir():
-            age = now - entry.stat().st_mtime
-            if entry.name != EXAMPLES and age > (
-                self._limits.kept_s if entry.name in used else self._limits.grace_s
-            ):
-                if entry.is_dir():
-                    shutil.rmtree(entry)
-                else:
-                    entry.unlink()
+            found = _stat(entry)
+            kept = self._limits.kept_s if entry.name in used else self._limits.grace_s
+            if entry.name != EXAMPLES and found and now - found.st_mtime > kept:
+                _delete(entry)
 
     def _uploaded(self) -> Iterator[Path]:
-        return (
-            path
-            for path in self.folder.rglob("*")
-            if EXAMPLES not in path.relative_to(self.folder).parts[:1]
-        )
+        for folder, folders, names in os.walk(self.folder):
+            if folder == str(self.folder):
+                folders[:] = [name for name in folders if name != EXAMPLES]
+            yield from (Path(folder, name) for name in names)
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """None where the file is gone: Gradio's threads move uploads meanwhile."""
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

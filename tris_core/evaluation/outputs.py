@@ -7,6 +7,7 @@ import pandas as pd
 
 from tris_core.evaluation.breakdowns import break_down
 from tris_core.evaluation.records import full_metrics
+from tris_core.runtime.errors import counted
 from tris_core.runtime.files import replacing, write_json
 from tris_core.runtime.parquet import write_table
 
@@ -54,8 +55,9 @@ def write_headlines(path: Path, metrics: Metrics) -> None:
     write_json(path, headlines)
 
 
-def unmeasured(total: int, measured: int, what: str = "expressions") -> list[str]:
+def unmeasured(total: int, measured: int, what: str = "expression") -> list[str]:
     """A clause of the closing line about expressions (or refs) without a true mask, if any."""
     if not measured:
         return ["no truth: nothing was measured"]
-    return [f"{total - measured} {what} without truth not measured"] if measured < total else []
+    missed = counted(total - measured, what)
+    return [f"{missed} without truth not measured"] if measured < total else []

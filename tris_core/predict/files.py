@@ -100,10 +100,13 @@ def slug(text: str) -> str:
 def write_pictures(out: Path, name: str, photo: NDArray[np.uint8], prediction: Prediction) -> None:
     """`<name>_mask.png` (0, 255), `<name>_response.png` (grey levels) and `<name>_overlay.png`, at the size of `photo`."""
     _write(out / f"{name}_mask.png", prediction.mask * np.uint8(255))
-    levels = prediction.response * 255
-    _write(out / f"{name}_response.png", np.rint(levels, out=levels).astype(np.uint8))
-    del levels
+    _write(out / f"{name}_response.png", _grey(prediction.response))
     _write(out / f"{name}_overlay.png", tint(photo, prediction.mask, COLOURS["prediction"]))
+
+
+def _grey(response: NDArray[np.float32]) -> NDArray[np.uint8]:
+    response *= 255
+    return np.rint(response, out=response).astype(np.uint8)
 
 
 def _write(path: Path, pixels: NDArray[np.uint8]) -> None:

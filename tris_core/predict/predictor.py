@@ -45,9 +45,9 @@ Picture = Path | str | Image.Image | NDArray[np.uint8]
 class Prediction:
     """What one sentence marks in an image of H x W pixels, as displayed (turned by its EXIF orientation).
 
-    `mask` (H, W) bool; `response` (H, W) float32 in [0, 1], Step-1's map divided by its maximum; `point` x, y of the pixel
-    Step-2 is surest of and `score` its probability; `mask_score` the mean probability over the mask, 0 where that is
-    empty. `logits` (h, w) float32 are Step-2's as decoded: `mask_of` makes the mask for another threshold of them.
+    `mask` (H, W) bool; `point` x, y of the pixel Step-2 is surest of and `score` its probability; `mask_score` the mean
+    probability over the mask, 0 where that is empty. `grid` (h, w) float32 are Step-1's logits as decoded, for a square of
+    `size` pixels, and `logits` (h, w) float32 Step-2's: `mask_of` makes the mask for another threshold of them.
     `tokens`, start and end included, of which models read `max_tokens`, which hold the first `words_read` of the words
     between white space whole; `unknown` the share of the sentence's tokens, in [0, 1], outside the models' vocabulary,
     `unknown_words` the words with such tokens; `seconds` for this sentence, the image's encoding not counted.
@@ -55,8 +55,9 @@ class Prediction:
 
     text: str
     mask: NDArray[np.bool_]
+    grid: NDArray[np.float32]
+    size: int
     logits: NDArray[np.float32]
-    response: NDArray[np.float32]
     point: tuple[int, int]
     score: float
     mask_score: float
@@ -66,6 +67,13 @@ class Prediction:
     unknown: float
     unknown_words: tuple[str, ...]
     seconds: float
+
+    @property
+    def response(self) -> NDArray[np.float32]:
+        """Step-1's map (H, W) in [0, 1], divided by its maximum; made anew each time, as it is four times the mask."""
+        height, width = self.mask.shape
+        grid = torch.from_numpy(self.grid)[None]
+        return normalised_at(grid, size=self.size, height=height, width=width)[0].numpy()
 
     @property
     def cut(self) -> bool:
@@ -192,21 +200,21 @@ class Predictor:
     ) -> Prediction:
         started = time.monotonic()
         reader1, reader2 = self._reader1, self._reader2
-        raw = self._step1.respond_pairs(visual, self._step1.encode_text(reader1.tokens(text))).cpu()
+        grid = self._step1.respond_pairs(
+            visual, self._step1.encode_text(reader1.tokens(text))
+        ).cpu()
         small = self._step2.segment(stages, reader2.tokens(text), reader2.size)[:, 0].cpu()
         logits = to_original(small, height=height, width=width)
         mask, mask_score = _over(logits[0], threshold)
         x, y = first_maxima([0], logits.numpy())[0].tolist()
-        score = logits.max().sigmoid().item()
-        del logits  # before the next map of the picture's size is made
-        response = normalised_at(raw, size=reader1.size, height=height, width=width)[0]
         return Prediction(
             text=text,
             mask=mask,
+            grid=grid[0].numpy(),
+            size=reader1.size,
             logits=small[0].numpy(),
-            response=response.numpy(),
             point=(x, y),
-            score=score,
+            score=logits.max().sigmoid().item(),
             mask_score=mask_score,
             tokens=max(reader1.length(text), reader2.length(text)),
             max_tokens=min(reader1.max_tokens, reader2.max_tokens),
@@ -230,7 +238,7 @@ def mask_of(
 
 def _over(logits: Tensor, threshold: float) -> tuple[NDArray[np.bool_], float]:
     mask = logits > threshold
-    inside = int(mask.sum())
+    inside = int(mask.count_nonzero())  # the sum of a bool tensor would make it int64 first
     rows = max(1, BAND // logits.shape[1])
     parts = zip(
         logits.split(rows), mask.split(rows), strict=True
@@ -242,11 +250,7 @@ def _over(logits: Tensor, threshold: float) -> tuple[NDArray[np.bool_], float]:
 def _pixels(image: Picture) -> NDArray[np.uint8]:
     if isinstance(image, np.ndarray):
         return image
-    return (
-        np.asarray(as_displayed(image))
-        if isinstance(image, Image.Image)
-        else read_image(Path(image))
-    )
+    return as_displayed(image) if isinstance(image, Image.Image) else read_image(Path(image))
 
 
 def check_texts(texts: Sequence[str]) -> None:

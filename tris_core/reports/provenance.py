@@ -6,9 +6,11 @@ stage's inputs, and its parameters.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
+
+from tris_core.runtime.declared import OUTPUTS, declared, maker_of, makers, upwards
 
 Stages = Mapping[str, Any]  # the `stages` of a dvc.lock or dvc.yaml
 Reasons = dict[str, list[str]]  # by stage
@@ -34,11 +36,7 @@ class Lock:
         self.outs = {
             out["path"]: out for entry in self.stages.values() for out in entry.get("outs", [])
         }
-        self._makers = {
-            path: name
-            for name, entry in declared.items()
-            for path in _declared(entry, "outs", "metrics", "plots")
-        }
+        self._makers = makers(declared)
         self._makers |= {
             out["path"]: name
             for name, entry in self.stages.items()
@@ -47,12 +45,11 @@ class Lock:
 
     def stage_of(self, path: str) -> str | None:
         """The stage that makes `path` or a folder around it; None if no stage does."""
-        makers = (self._makers[place] for place in _upwards(path) if place in self._makers)
-        return next(makers, None)
+        return maker_of(path, self._makers)
 
     def md5(self, path: str) -> str | None:
         """The recorded MD5 of an output or of a part of it; None if it is unknown."""
-        place = next((place for place in _upwards(path) if place in self.outs), None)
+        place = next((place for place in upwards(path) if place in self.outs), None)
         if place is None:
             return None
         whole: str | None = self.outs[place].get("md5")
@@ -188,11 +185,6 @@ def _at(content: Any, key: str) -> Any:
     return content
 
 
-def _upwards(path: str) -> Iterable[str]:
-    """`path` and the folders around it."""
-    return (str(place) for place in (PurePosixPath(path), *PurePosixPath(path).parents))
-
-
 def _changes(entry: Mapping[str, Any], md5: Callable[[str], str | None], words: str) -> list[str]:
     """`words` for every dependency whose present MD5 is known and not the one in dvc.lock."""
     found = []
@@ -204,26 +196,19 @@ def _changes(entry: Mapping[str, Any], md5: Callable[[str], str | None], words: 
     return found
 
 
-def _redeclared(locked: Mapping[str, Any], declared: Mapping[str, Any]) -> list[str]:
+def _redeclared(locked: Mapping[str, Any], described: Mapping[str, Any]) -> list[str]:
     """How a stage of dvc.yaml differs from its entry in dvc.lock.
 
     Commands and paths that contain `${...}` are not compared.
     """
     made = {out["path"] for out in locked.get("outs", [])}
-    cmd = declared.get("cmd", locked.get("cmd"))
+    cmd = described.get("cmd", locked.get("cmd"))
     reasons = ["ran another command"] if "${" not in str(cmd) and cmd != locked.get("cmd") else []
-    outs = _declared(declared, "outs", "metrics", "plots")
+    outs = declared(described, *OUTPUTS)
     reasons += [f"did not make {path}" for path in outs if path not in made]
     read = {dep["path"] for dep in locked.get("deps", [])}
-    reasons += [f"did not read {path}" for path in _declared(declared, "deps") if path not in read]
+    reasons += [f"did not read {path}" for path in declared(described, "deps") if path not in read]
     known = {key for recorded in locked.get("params", {}).values() for key in recorded}
-    plain = [entry for entry in declared.get("params", []) if isinstance(entry, str)]
-    keys = _declared({"params": plain}, "params")  # those of params.yaml, not of other files
+    plain = [entry for entry in described.get("params", []) if isinstance(entry, str)]
+    keys = declared({"params": plain}, "params")  # those of params.yaml, not of other files
     return reasons + [f"did not know {key}" for key in keys if key not in known]
-
-
-def _declared(stage: Mapping[str, Any], *kinds: str) -> list[str]:
-    """The names that a stage of dvc.yaml lists, except those that contain `${...}`."""
-    entries = [entry for kind in kinds for entry in stage.get(kind, [])]
-    names = [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
-    return [name for name in names if "${" not in name]

@@ -21,3 +21,8 @@ def visible(text: str) -> str:
     Names in annotations and archives are anybody's, and messages quote them.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 ref", "2 refs"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

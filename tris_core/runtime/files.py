@@ -1,5 +1,6 @@
 """Outputs that are either whole or absent, even after a power cut, and digests of files."""
 
+import ctypes
 import errno
 import glob
 import hashlib
@@ -8,6 +9,7 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ from tris_core.runtime.errors import InputError
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 HOST = socket.gethostname()[:64]
 NO_SEAL = "0" * 64
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux' renameat2
 _SEAL = re.compile(
     rb"seal\W{1,4}([0-9a-f]{64})"
 )  # the key, what JSON, Parquet or zip put between, the value
@@ -29,8 +32,8 @@ _CHUNK = 2**20
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary sibling to write a file or a folder to; it replaces `path` when the block ends without error.
 
-    What was written is on the disk before it gets its name, so a power cut leaves the old output or the new one
-    (of a folder, which is moved aside first, in an unlucky moment neither).
+    What was written is on the disk before it gets its name, so a power cut leaves the old output or the new one. A folder
+    changes places with the old one in one step; where the file system cannot do that, the old one is moved aside first.
     The sibling's name is this process's own, so writers of one path do not disturb each other; the last one wins.
     Raises `InputError` if `path` cannot be created or the disk is full.
     """
@@ -45,9 +48,10 @@ def replacing(path: Path) -> Iterator[Path]:
             yield temporary
             _sync_tree(temporary)
             old = _sibling(path)
-            if os.path.isdir(path):
-                os.rename(path, old)
-            os.replace(temporary, path)
+            if not (os.path.isdir(path) and _exchange(temporary, path)):
+                if os.path.isdir(path):
+                    os.rename(path, old)
+                os.replace(temporary, path)
             _sync(path.parent)
             _remove(old)
     except OSError as error:
@@ -56,6 +60,39 @@ def replacing(path: Path) -> Iterator[Path]:
         raise _cannot_create(path, error) from error
     finally:
         _remove(temporary)
+
+
+def check_folder(folder: Path) -> None:
+    """Make a folder if there is none, and raise `InputError` unless files can be created in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise _cannot_create(folder, error) from error
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """An empty sibling of `path` that only this process uses, removed at the end.
+
+    Siblings of killed processes are removed first.
+    """
+    _sweep(path)
+    folder = _sibling(path)
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        _remove(folder)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two files or folders swap names in one step; whether this system and its file system could do that."""
+    try:
+        swap = ctypes.CDLL(None).renameat2
+    except AttributeError:
+        return False
+    return swap(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0
 
 
 def _prefix(path: Path) -> str:

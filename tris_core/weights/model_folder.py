@@ -45,7 +45,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     """`config.json` of a model folder, checked. Raises `InputError` if there is none, or a marker in the model's place."""
     path = folder / CONFIG
     if not path.is_file():
-        raise InputError(f"{path}: not found; train the model first (`dvc repro`)")
+        raise InputError(
+            f"{path}: not found; {folder} is to be a model folder ({CONFIG} and {WEIGHTS}): name the one that "
+            "`dvc repro` or `tris import-weights` wrote"
+        )
     fix = "copy the folder again, train the model again (`dvc repro`) or import it again (`tris import-weights`)"
     content = read_sealed_json(path, fix)
     if "skipped" in content:
