@@ -241,10 +241,8 @@ def test_a_new_parameter_of_a_section_counts(base: None) -> None:
 @pytest.mark.parametrize(
     ("value", "same"), [(1, True), (1.0, True), (True, False), ("1", False), ([1], False)]
 )
-def test_one_and_true_are_two_parameters_though_one_and_one_point_zero_are_not(
-    value: Any, same: bool
-) -> None:
-    """YAML writes a number with or without a point; a switch is no number, though Python calls True equal to 1."""
+def test_true_is_not_the_number_one(value: Any, same: bool) -> None:
+    """Unlike in Python, True is not equal to 1. 1 and 1.0 are equal: YAML may write either."""
     for wrap in (lambda leaf: leaf, lambda leaf: [[leaf, 0]], lambda leaf: {"deep": leaf}):
         lock = Lock(
             {"train": {"params": {"params.yaml": {"a.b": wrap(1)}}}}, {}, lambda folder, inner: None
