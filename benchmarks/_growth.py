@@ -19,10 +19,9 @@ import numpy as np
 
 from benchmarks import _inputs
 from benchmarks._lists import write_list
-from stages._artifacts import EXPRESSIONS, IMAGES, expressions_with_images, read_refs
+from stages._artifacts import IMAGES, open_index
 from tris_core.annotations.index import build_index, write_index
 from tris_core.data.grouping import RowsByImage
-from tris_core.runtime.parquet import read_table
 from tris_core.runtime.processes import peak_memory
 from tris_core.step1.negatives import CalibrationNegatives
 from tris_core.training.samples import TrainingRefs
@@ -80,14 +79,15 @@ def _index(rows: int) -> None:
 
 
 def _training(rows: int) -> None:
-    expressions = read_table(EXPRESSIONS)
-    refs = TrainingRefs.from_index(read_table(IMAGES), read_refs(), expressions, "train")
+    refs = TrainingRefs.from_index(open_index(), "train")
     CalibrationNegatives(refs, K, "if_none")
     assert 0.9 * rows < len(refs.batch(0, rows, seed=0)) <= rows
 
 
 def _tables(rows: int) -> None:
-    table, image_of = expressions_with_images(read_table(IMAGES))
+    index = open_index()
+    table = index.joined()
+    image_of = index.image_rows(table["image_id"])
     assert sum(map(len, RowsByImage(image_of))) == len(table) == rows
 
 

@@ -1,6 +1,7 @@
-"""CRF seeds of the objects of one picture of 640 x 480: ours, against a CRF of its own for every object and confidence.
+"""CRF seeds of an image of 640 x 480, against a separate CRF per object and confidence.
 
-The second part tells what a smaller `crf_seeds.resolution` costs: agreement of its labels with those at full size.
+The second part measures a smaller `crf_seeds.resolution`: how far its labels agree with those at
+full size.
 """
 
 from functools import partial
@@ -27,21 +28,15 @@ def main() -> None:
     ]
     for resolution in (0.75, 0.5, 0.25):
         small = crf_labels(image, cams, resolution=resolution)
-        spent = seconds(
-            partial(crf_labels, image, cams, resolution=resolution), repeats=1, warm_up=False
-        )
-        rows.append(
-            row(
-                f"crf at resolution {resolution}",
-                spent / REFS,
-                agreement=float((small == full).mean()),
-            )
-        )
+        work = partial(crf_labels, image, cams, resolution=resolution)
+        spent = seconds(work, repeats=1, warm_up=False) / REFS
+        agreement = float((small == full).mean())
+        rows.append(row(f"crf at resolution {resolution}", spent, agreement=agreement))
     show(rows)
 
 
 def picture() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Coarse colours with grain, and blobs in the place of response maps."""
+    """Coarse colours with grain, and blobs as response maps."""
     rng = np.random.default_rng(0)
     coarse = cv2.resize(
         rng.integers(0, 255, (12, 16, 3), dtype=np.uint8),
@@ -56,6 +51,7 @@ def picture() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
 
 
 def one_by_one(image: NDArray[np.uint8], cams: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Labels from a new CRF for every object and confidence."""
     labels = []
     for cam in cams:
         sure, maybe = (BinaryCRF(image)(cam > t, iterations=10, gt_prob=0.7) for t in (0.3, 0.1))

@@ -1,11 +1,9 @@
-"""Where every artifact lies, as dvc.yaml declares it. Relative to the folder the stage runs in."""
+"""Paths of all artifacts, as in dvc.yaml, relative to the working directory; and their readers."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from stages._stage import Run
 from tris_core.runtime.files import read_sealed_json
@@ -13,8 +11,10 @@ from tris_core.runtime.params import DatasetParams
 from tris_core.runtime.parquet import read_table
 from tris_core.runtime.scratch import scratch_root
 
-if TYPE_CHECKING:  # only some stages need these, and importing torch takes seconds
+if TYPE_CHECKING:  # imported on use, since some stages need none of them
+    from tris_core.data.index import Index
     from tris_core.data.packed import PackedImages
+    from tris_core.data.truth import Truth
     from tris_core.weights.clip_spec import ClipPair
 
 SHAPES = Path("data/shapes")
@@ -49,13 +49,16 @@ SHEETS = METRICS / "sheets"
 def dataset_root(run: Run) -> Path:
     """The folder that the paths of the images table are relative to.
 
-    Where the data lie is no result, so no stage but `index` depends on it.
+    It is not a result: moving the data reruns no stage except `index`.
     """
     return Path(run.params[DatasetParams].root)
 
 
 def checked_root(run: Run, images: pd.DataFrame) -> Path:
-    """`dataset_root`, for stages that read image files; raises `InputError` if one is not what was packed."""
+    """`dataset_root`, for stages that read image files.
+
+    Raises `InputError` if a file has changed since it was packed.
+    """
     from tris_core.data.packed import check_pictures
 
     root = dataset_root(run)
@@ -63,27 +66,26 @@ def checked_root(run: Run, images: pd.DataFrame) -> Path:
     return root
 
 
-def open_images(run: Run) -> "tuple[pd.DataFrame, PackedImages]":
-    """The images table, and the images at training size by its rows."""
+def open_index() -> "Index":
+    """The index. Each of its tables is read when it is first used."""
+    from tris_core.data.index import Index
+
+    return Index.open(INDEX)
+
+
+def open_packed(run: Run, index: "Index") -> "PackedImages":
+    """The images at training size, by their row in `index.images`."""
     from tris_core.data.packed import PackedImages
 
-    images = read_table(IMAGES)
     root, workers = dataset_root(run), run.runtime.workers
-    return images, PackedImages(PACKED, images, root, scratch_root(), workers=workers)
+    return PackedImages(PACKED, index.images, root, scratch_root(), workers=workers)
 
 
-def read_refs() -> pd.DataFrame:
-    """ref_id, image_id and split of every ref. Categories are for evaluation, and take memory."""
-    return read_table(REFS, ["ref_id", "image_id", "split"])
+def open_truth() -> "Truth":
+    """The ground truth, for evaluation and drawings."""
+    from tris_core.data.truth import Truth
 
-
-def expressions_with_images(images: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.int64]]:
-    """Expressions joined with their ref's image_id and split, in the order of the file, and the image row of each."""
-    table = read_table(EXPRESSIONS).merge(
-        read_refs(), on="ref_id", how="left", validate="many_to_one"
-    )
-    row = pd.Series(np.arange(len(images)), index=images["image_id"])
-    return table, row.loc[table["image_id"]].to_numpy(np.int64)
+    return Truth.open(TRUTH)
 
 
 def read_clip() -> "ClipPair":

@@ -6,12 +6,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from stages._artifacts import CURVES, PACKED, TRUTH, expressions_with_images
+from stages._artifacts import CURVES, PACKED, open_truth
+from tris_core.data.index import Index
 from tris_core.data.packed import PackedImages, packed_size
 from tris_core.runtime import distributed
 from tris_core.runtime.errors import InputError
 from tris_core.runtime.files import replacing
-from tris_core.runtime.parquet import read_table
 from tris_core.training.params import Training
 from tris_core.training.validation import Validation
 from tris_core.weights.configs import ModelConfig
@@ -68,14 +68,14 @@ def take_weights(location: str, builders: Builders, folder: Path, name: str) -> 
 
 def validation(
     params: Training,
-    images: pd.DataFrame,
+    index: Index,
     packed: PackedImages,
     tokens: Tensor,
     device: torch.device,
 ) -> Validation:
     """The expressions of val with their masks, to choose an epoch by: all that `selection: val_mIoU` needs."""
-    table, image_of = expressions_with_images(images)
-    truth = read_table(TRUTH).set_index("ref_id")
+    table = index.joined()
+    image_of = index.image_rows(table["image_id"])
     return Validation.of_split(
-        "val", table, image_of, tokens, truth, packed, device, params.precision
+        "val", table, image_of, tokens, open_truth(), packed, device, params.precision
     )

@@ -1,20 +1,16 @@
-"""Seeds for the boundary network."""
+"""Make the seeds of the boundary network."""
 
-from collections.abc import Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from tqdm import tqdm
 
-from stages._artifacts import (
-    CRF_SEEDS,
-    IMAGES,
-    PRMS,
-    REFS,
-    RESPONSES,
-    checked_root,
-)
+from stages._artifacts import CRF_SEEDS, PRMS, RESPONSES, checked_root, open_index
 from stages._stage import run_stage, stage_app
 from tris_core.crf.params import CrfSeedsParams
 from tris_core.crf.seeds import crf_labels, encode_label
@@ -24,72 +20,74 @@ from tris_core.responses.selected import Selected, SelectedMaps
 from tris_core.runtime.distributed import rank, size, spread
 from tris_core.runtime.parquet import read_table, write_table
 from tris_core.runtime.processes import map_in_processes
-from tris_core.runtime.progress import progress
+from tris_core.runtime.progress import counted, progress
 
 app = stage_app()
-
-
-def seed(selected: Selected, folder: Path, crf: dict[str, Any]) -> list[dict[str, object]]:
-    """Rows of crf_seeds.parquet for all refs of one image, whose file is in `folder`. Uses no torch."""
-    labels = crf_labels(read_image(folder / selected.path), selected.maps, **crf)
-    return [
-        {"ref_id": ref_id, "image_id": selected.image_id, "label": encode_label(label)}
-        for ref_id, label in zip(selected.ref_ids, labels, strict=True)
-    ]
+Seed = tuple[int, int, bytes]  # ref_id, image_id, label
 
 
 @app.command()
 def main() -> None:
-    """Turn the selected response map of every training ref into seeds with a dense CRF at two confidences.
+    """Turn the selected map of every training ref into seeds, with a dense CRF at two confidences.
 
     Inputs: data/index (images, refs), the image files, data/responses.parquet, data/prms.parquet,
-    data/packed.json (the training size), params crf_seeds, refine.method and refine.from. Output: data/crf_seeds.parquet
-    (ref_id, image_id, label: PNG of 0 background, 1 foreground, 255 ignore, at the image's own size); without rows where the
-    pseudo-labels come from elsewhere.
+    data/packed.json (hashes of the image files), params crf_seeds, refine.method and refine.from.
+    Output: data/crf_seeds.parquet (ref_id, image_id, label: a PNG of 0 background, 1 foreground,
+    255 ignore, at the image's own size). It has no rows if the pseudo-labels come from elsewhere.
 
-    1. Take the selected maps to the image's size. 2. Run the CRF from the confident and from the generous foreground.
-    3. What the first keeps is foreground, what the second rejects is background, the rest is ignored.
+    1. Resize the selected maps to the image's own size. 2. Run the CRF from a strict and from a
+    generous foreground. 3. Label what the first keeps as foreground and what the second rejects as
+    background; ignore the rest.
     """
     with run_stage("crf_seeds", ranks=True) as run:
-        params, runtime = run.params[CrfSeedsParams], run.runtime
+        params = run.params[CrfSeedsParams]
         instead = run.params[RefineParams].instead_of_irn
         if instead is not None:
-            write_labels([])
+            write_seeds([])
             run.say(f"{CRF_SEEDS}: no seeds, {instead}")
             return
-        images, refs = read_table(IMAGES), read_table(REFS)
-        train = refs.loc[refs["split"] == "train", "ref_id"]
-        maps = SelectedMaps(RESPONSES, read_table(PRMS), train, images)
-        work = partial(seed, folder=checked_root(run, images), crf=params.model_dump())
-        parts: Iterable[list[dict[str, object]]]
-        if size() > 1:
-
-            def seeds(group: list[Selected]) -> list[dict[str, object]]:
-                return [
-                    row
-                    for rows in map_in_processes(work, group, workers=runtime.workers)
-                    for row in rows
-                ]
-
-            parts = spread(maps, seeds)
-        else:
-            parts = map_in_processes(
-                work, (selected for group in maps for selected in group), workers=runtime.workers
-            )
-        rows = []
-        with progress(len(train), "CRF seeds") as bar:
-            for part in parts:
-                rows += part
-                bar.update(len(part))
-        write_labels(rows)
-        run.say(f"{CRF_SEEDS}: seeds for {len(rows)} refs")
+        index = open_index()
+        train = index.ref_ids("train")
+        maps = SelectedMaps(RESPONSES, read_table(PRMS), train, index.images)
+        folder = checked_root(run, index.images)
+        work = partial(seeds_of_image, folder=folder, crf=params.model_dump())
+        with progress(len(train) // size(), "CRF seeds") as bar:
+            share = Share(maps, work, run.runtime.workers, bar)
+            seeds = list(chain.from_iterable(spread(range(size()), share)))
+        write_seeds(seeds)
+        run.say(f"{CRF_SEEDS}: seeds for {len(seeds)} refs")
 
 
-def write_labels(rows: list[dict[str, object]]) -> None:
-    if rank():
-        return
-    table = pd.DataFrame(rows, columns=["ref_id", "image_id", "label"])
-    write_table(CRF_SEEDS, table.sort_values("ref_id"))
+def seeds_of_image(selected: Selected, *, folder: Path, crf: dict[str, Any]) -> list[Seed]:
+    """The seeds of all refs of one image, whose file is in `folder`. Runs in a worker process."""
+    labels = crf_labels(read_image(folder / selected.path), selected.maps, **crf)
+    pairs = zip(selected.ref_ids, labels, strict=True)
+    return [(ref_id, selected.image_id, encode_label(label)) for ref_id, label in pairs]
+
+
+@dataclass(frozen=True)
+class Share:
+    """Makes one rank's share of the seeds: those of every n-th row group from `first`, for n ranks.
+
+    A rank starts its worker processes once and keeps them busy across row groups.
+    """
+
+    maps: SelectedMaps
+    work: Callable[[Selected], list[Seed]]
+    workers: int
+    bar: "tqdm[Any]"
+
+    def __call__(self, first: int) -> list[Seed]:
+        groups = (self.maps[number] for number in range(first, len(self.maps), size()))
+        images = chain.from_iterable(groups)
+        parts = map_in_processes(self.work, images, workers=self.workers)
+        return list(chain.from_iterable(counted(parts, self.bar)))
+
+
+def write_seeds(seeds: list[Seed]) -> None:
+    if rank() == 0:
+        table = pd.DataFrame(seeds, columns=["ref_id", "image_id", "label"])
+        write_table(CRF_SEEDS, table.sort_values("ref_id"))
 
 
 if __name__ == "__main__":

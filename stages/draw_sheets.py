@@ -1,4 +1,4 @@
-"""Draw what each step made of some expressions."""
+"""Draw the result of each step for some expressions."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages._artifacts import (
-    IMAGES,
     PREDICTIONS,
     PSEUDO_LABELS,
     RESPONSES,
     SHEETS,
-    TRUTH,
     checked_root,
-    expressions_with_images,
+    open_index,
+    open_truth,
 )
 from stages._stage import run_stage, stage_app
 from tris_core.data.images import read_image
+from tris_core.data.truth import Truth
 from tris_core.drawing.sheets import SheetRow, write_sheet
 from tris_core.evaluation.records import by_image, stored_mask
 from tris_core.responses.file import ResponseFile
@@ -35,30 +35,30 @@ SHEET_ROWS = 6
 
 @app.command()
 def main() -> None:
-    """Draw one sheet per split: image, response map, pseudo-label, prediction and truth.
+    """Draw one sheet per split: image, response map, pseudo-label, prediction and true mask.
 
-    Inputs: data/index (images, refs, expressions), the image files, data/packed.json (their hashes), data/responses.parquet,
-    data/pseudo_labels.parquet, data/predictions.parquet, data/truth.parquet. Output:
-    metrics/sheets.
+    Inputs: data/index (images, refs, expressions), the image files, data/packed.json (their
+    hashes), data/responses.parquet, data/pseudo_labels.parquet, data/predictions.parquet,
+    data/truth.parquet. Output: metrics/sheets.
 
-    1. Choose images evenly over each split, and the first expression of each. 2. Draw its row.
+    1. Choose images evenly over each split, and the first expression of each. 2. Draw a row for
+    each expression.
     """
     with run_stage("draw_sheets") as run:
         set_threads(run.runtime)
-        images = read_table(IMAGES)
-        table, _ = expressions_with_images(images)
+        index = open_index()
+        table = index.joined()
         responses = ResponseFile(RESPONSES, evenly(table))
-        columns = ["ref_id", "image_id"]
-        sizes = table[columns].drop_duplicates("ref_id").merge(images, on="image_id")
-        rows = Rows(
+        sizes = index.refs.merge(index.images, on="image_id").set_index("ref_id")
+        rows = SheetRows(
             texts=table.set_index("expression_id")["text"],
-            paths=images.set_index("image_id")["path"],
-            folder=checked_root(run, images),
+            paths=index.images.set_index("image_id")["path"],
+            folder=checked_root(run, index.images),
             labels=read_table(PSEUDO_LABELS).set_index("ref_id"),
             predictions=read_table(PREDICTIONS).set_index("expression_id"),
-            truth=read_table(TRUTH).set_index("ref_id"),
+            truth=open_truth(),
         )
-        drawn = list(by_image(responses, sizes.set_index("ref_id"), responses.size, rows))
+        drawn = list(by_image(responses, sizes, responses.size, rows))
         with replacing(SHEETS) as folder:
             folder.mkdir()
             for split in table["split"].unique():
@@ -77,21 +77,24 @@ def evenly(table: pd.DataFrame) -> "pd.Series[int]":
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The sheet rows of one image's expressions; tables are indexed by the id they belong to."""
+class SheetRows:
+    """Makes the sheet rows of one image's expressions.
+
+    `texts` and `predictions` are by expression_id, `paths` by image_id, `labels` by ref_id.
+    """
 
     texts: "pd.Series[str]"
     paths: "pd.Series[str]"
     folder: Path
     labels: pd.DataFrame
     predictions: pd.DataFrame
-    truth: pd.DataFrame
+    truth: Truth
 
     def __post_init__(self) -> None:
-        ready(self.texts, self.paths, self.labels, self.predictions, self.truth)
+        ready(self.texts, self.paths, self.labels, self.predictions)
 
     def __call__(self, found: pd.DataFrame, maps: Tensor) -> list[tuple[str, SheetRow]]:
-        """(split, row) of the expressions in `found`, with their normalised maps (N, H, W)."""
+        """Split and row of each expression in `found`; `maps` (N, H, W) are theirs, in [0, 1]."""
         pairs = zip(found.itertuples(), maps.numpy(), strict=True)
         return [(row.split, self._row(row, response)) for row, response in pairs]
 
@@ -102,7 +105,7 @@ class Rows:
             response=response,
             pseudo_label=_mask_of(self.labels, row.ref_id),
             prediction=_mask_of(self.predictions, row.expression_id),
-            truth=_mask_of(self.truth, row.ref_id),
+            truth=self.truth.mask(row.ref_id) if row.ref_id in self.truth else None,
         )
 
 

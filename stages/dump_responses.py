@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from stages._artifacts import (
-    IMAGES,
     PACKED,
     RESPONSES,
     STEP1,
     TOKENS,
-    expressions_with_images,
-    open_images,
+    open_index,
+    open_packed,
     read_clip,
 )
 from stages._stage import run_stage, stage_app
@@ -24,7 +23,6 @@ from tris_core.responses.file import raw_maps, write_responses
 from tris_core.responses.supplied import supplied_responses
 from tris_core.runtime.device import pick_device, place
 from tris_core.runtime.distributed import rank
-from tris_core.runtime.parquet import read_table
 from tris_core.runtime.progress import progress
 from tris_core.step1.inference import GROUP, response_maps
 from tris_core.step1.network import build_step1
@@ -49,7 +47,9 @@ def main() -> None:
     """
     with run_stage("dump_responses", ranks=True) as run:
         params = run.params[DumpResponsesParams]
-        table, image_of = expressions_with_images(read_table(IMAGES))
+        index = open_index()
+        table = index.joined()
+        image_of = index.image_rows(table["image_id"])
         columns = table[["expression_id", "ref_id", "image_id", "split"]]
         if params.source is not None:
             if rank():
@@ -61,7 +61,7 @@ def main() -> None:
             run.say(f"{RESPONSES}: {len(maps)} maps taken from {params.source}")
             return
         device = pick_device(run.runtime)
-        _, packed = open_images(run)
+        packed = open_packed(run, index)
         model, clip, text = responder(params)
         place(model, device)
         tokens = read_tokens(TOKENS, table["text"], clip.vocabulary, text)

@@ -1,8 +1,8 @@
-"""Judge what was refined."""
+"""Evaluate the pseudo-labels."""
 
 import numpy as np
 
-from stages._artifacts import METRICS, PRMS, PSEUDO_LABELS, RESPONSES, TRUTH
+from stages._artifacts import METRICS, PRMS, PSEUDO_LABELS, RESPONSES, open_truth
 from stages._stage import run_stage, stage_app
 from tris_core.evaluation.outputs import unmeasured
 from tris_core.evaluation.records import mask_ious, threshold_curve
@@ -18,16 +18,17 @@ app = stage_app()
 def main() -> None:
     """Measure what refinement gains on the training refs.
 
-    Inputs: data/prms.parquet, data/responses.parquet, data/pseudo_labels.parquet, data/truth.parquet.
-    Output: metrics/pseudo_labels.json, mIoU on train of the selected maps at the single threshold that
-    suits them best, and of the pseudo-labels.
+    Inputs: data/prms.parquet, data/responses.parquet, data/pseudo_labels.parquet,
+    data/truth.parquet. Output: metrics/pseudo_labels.json, the mIoU on train of the selected maps
+    at their best single threshold, and of the pseudo-labels.
 
-    1. Sweep the threshold over the selected maps. 2. Compare the pseudo-labels. Refs without a true mask are not measured.
+    1. Sweep the threshold over the selected maps. 2. Compare the pseudo-labels with the true
+    masks. Refs without a true mask are not measured.
     """
     with run_stage("evaluate_labels") as run:
-        truth = read_table(TRUTH).set_index("ref_id")
+        truth = open_truth()
         labels = read_table(PSEUDO_LABELS).set_index("ref_id")
-        measured = labels[labels.index.isin(truth.index)]
+        measured = labels[truth.covers(labels.index.to_series())]
         prms = read_table(PRMS)
         selected = prms.loc[prms["selected"] & prms["ref_id"].isin(measured.index), "expression_id"]
         train = {}

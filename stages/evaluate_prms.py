@@ -1,4 +1,4 @@
-"""Judge what was selected."""
+"""Evaluate the selection of PRMS."""
 
 from stages._artifacts import EVALUATION, METRICS, PRMS
 from stages._stage import run_stage, stage_app
@@ -15,26 +15,23 @@ app = stage_app()
 def main() -> None:
     """Measure what PRMS gains on every split (Table 4).
 
-    Inputs: data/evaluation/step1 (IoU of every response map), data/prms.parquet. Output: metrics/prms.json, mIoU of all maps,
-    and with every object's maps replaced by the selected one.
+    Inputs: data/evaluation/step1 (IoU of every response map), data/prms.parquet. Output:
+    metrics/prms.json, the mIoU of all maps, and with each object's maps replaced by the selected
+    one.
 
-    1. Look up the IoU of every selected map. 2. Average per split. Refs without a true mask are not measured; a split without
-    any does not appear.
+    1. Look up the IoU of every selected map. 2. Average per split. Refs without a true mask are
+    not measured. A split without any true mask is left out.
     """
     with run_stage("evaluate_prms") as run:
         records, prms = read_table(EVALUATION / "step1" / "records.parquet"), read_table(PRMS)
         iou = records.assign(iou=ious(records)).merge(prms, on="expression_id")
         selected = iou[iou["selected"]].set_index("ref_id")["iou"]
         iou = iou.assign(chosen=iou["ref_id"].map(selected))
-        gains = {
-            split: {
-                "without": round(part["iou"].mean(), 4),
-                "with": round(part["chosen"].mean(), 4),
-            }
-            for split, part in (
-                (name, iou[iou["split"] == name]) for name in in_order(iou["split"])
-            )
-        }
+        gains = {}
+        for split in in_order(iou["split"]):
+            part = iou[iou["split"] == split]
+            without, chosen = part["iou"].mean(), part["chosen"].mean()
+            gains[split] = {"without": round(without, 4), "with": round(chosen, 4)}
         write_json(METRICS / "prms.json", gains)
         for split, values in gains.items():
             run.say(f"{split}: mIoU {values['without']:.3f} -> {values['with']:.3f}")

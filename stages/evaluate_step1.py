@@ -1,13 +1,15 @@
-"""Judge Step-1's response maps."""
+"""Evaluate Step-1's response maps."""
+
+import pandas as pd
 
 from stages._artifacts import (
     CURVES,
     EVALUATION,
-    EXPRESSIONS,
     METRICS,
-    REFS,
     RESPONSES,
     TRUTH,
+    open_index,
+    open_truth,
     read_cut,
 )
 from stages._stage import run_stage, stage_app
@@ -17,7 +19,6 @@ from tris_core.evaluation.params import EvaluateStep1Params
 from tris_core.evaluation.records import digests, score_responses, threshold_curve
 from tris_core.responses.file import ResponseFile
 from tris_core.runtime.files import replacing
-from tris_core.runtime.parquet import read_table
 from tris_core.runtime.threads import set_threads
 from tris_core.step1.params import TrainStep1Params
 
@@ -28,19 +29,21 @@ app = stage_app()
 def main() -> None:
     """Measure the response maps of every split against the true masks.
 
-    Inputs: data/responses.parquet, data/index (refs, expressions), data/tokens.parquet, data/truth.parquet,
-    params evaluate_step1 and train_step1.selection. Outputs: metrics/step1.json, data/evaluation/step1 (every metric, one
-    record per expression, metrics by kind of expression), metrics/curves/step1_thresholds.csv.
+    Inputs: data/responses.parquet, data/index (refs, expressions), data/tokens.parquet,
+    data/truth.parquet, params evaluate_step1 and train_step1.selection. Outputs:
+    metrics/step1.json, data/evaluation/step1 (every metric, one record per expression, metrics by
+    kind of expression), metrics/curves/step1_thresholds.csv.
 
-    1. Take every map to its image's own size. 2. Compare with the truth, one record per expression. 3. Reduce per split.
-    Expressions without a true mask are not measured; a split without any does not appear.
+    1. Resize every map to its image's own size. 2. Compare it with the true mask, one record per
+    expression. 3. Reduce per split. Expressions without a true mask are not measured. A split
+    without any true mask is left out.
     """
     with run_stage("evaluate_step1") as run:
         params = run.params[EvaluateStep1Params]
-        truth = read_table(TRUTH).set_index("ref_id")
+        index, truth = open_index(), open_truth()
         set_threads(run.runtime)
-        expressions = read_table(EXPRESSIONS)
-        measured = expressions.loc[expressions["ref_id"].isin(truth.index), "expression_id"]
+        has_truth = truth.covers(index.expressions["ref_id"])
+        measured = index.expressions.loc[has_truth, "expression_id"]
         responses = ResponseFile(RESPONSES, measured)
         records = score_responses(
             responses,
@@ -59,21 +62,23 @@ def main() -> None:
         full = write_evaluation(
             EVALUATION / "step1",
             records,
-            describe(expressions, read_table(REFS), truth, read_cut()),
+            describe(index, truth, read_cut()),
             about,
             min_box_fraction=params.min_box_fraction,
         )
         write_headlines(METRICS / "step1.json", full)
-        curve = threshold_curve(responses, truth, size=responses.size)
-        plotted = curve.reindex(
-            columns=list(dict.fromkeys(["train", "val", *curve]))
-        )  # dvc.yaml names these two
-        with replacing(CURVES / "step1_thresholds.csv") as temporary:
-            plotted.round(4).to_csv(temporary)
+        write_thresholds(threshold_curve(responses, truth, size=responses.size))
         for split, metrics in full.items():
             run.say(f"{split}: mIoU {metrics['mIoU']:.3f}, PointM {metrics['PointM']:.3f}")
-        for clause in unmeasured(len(expressions), len(measured)):
+        for clause in unmeasured(len(index.expressions), len(measured)):
             run.say(clause)
+
+
+def write_thresholds(curve: pd.DataFrame) -> None:
+    """Write mIoU by threshold. dvc.yaml plots train and val, so these columns always exist."""
+    columns = list(dict.fromkeys(["train", "val", *curve]))
+    with replacing(CURVES / "step1_thresholds.csv") as temporary:
+        curve.reindex(columns=columns).round(4).to_csv(temporary)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,14 @@
 """Evaluate the predicted masks."""
 
-from stages._artifacts import EVALUATION, EXPRESSIONS, METRICS, PREDICTIONS, REFS, TRUTH, read_cut
+from stages._artifacts import (
+    EVALUATION,
+    METRICS,
+    PREDICTIONS,
+    TRUTH,
+    open_index,
+    open_truth,
+    read_cut,
+)
 from stages._stage import run_stage, stage_app
 from tris_core.evaluation.breakdowns import describe
 from tris_core.evaluation.outputs import unmeasured, write_evaluation, write_headlines
@@ -22,14 +30,15 @@ def main() -> None:
     train_step2.selection. Outputs: metrics/step2.json, data/evaluation/step2 (every metric, one
     record per expression, metrics by kind of expression).
 
-    1. Compare every stored mask with the truth, one record per expression. 2. Reduce per split.
-    Expressions without a true mask are not measured; a split without any does not appear.
+    1. Compare every stored mask with the true mask, one record per expression. 2. Reduce per
+    split. Expressions without a true mask are not measured. A split without any true mask is left
+    out.
     """
     with run_stage("evaluate_step2") as run:
         params = run.params[EvaluateStep2Params]
-        truth = read_table(TRUTH).set_index("ref_id")
+        truth = open_truth()
         predictions = read_table(PREDICTIONS)
-        records = score_rows(predictions[predictions["ref_id"].isin(truth.index)], truth)
+        records = score_rows(predictions[truth.covers(predictions["ref_id"])], truth)
         trainings = run.params[TrainStep1Params], run.params[TrainStep2Params]
         about = {
             "threshold": run.params[PredictStep2Params].threshold,
@@ -41,7 +50,7 @@ def main() -> None:
         full = write_evaluation(
             EVALUATION / "step2",
             records,
-            describe(read_table(EXPRESSIONS), read_table(REFS), truth, read_cut()),
+            describe(open_index(), truth, read_cut()),
             about,
             min_box_fraction=params.min_box_fraction,
         )

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages._artifacts import PREDICTIONS, STEP2, TOKENS, expressions_with_images, open_images
+from stages._artifacts import PREDICTIONS, STEP2, TOKENS, open_index, open_packed
 from stages._stage import run_stage, stage_app
 from tris_core.clip.tokens import read_tokens
 from tris_core.runtime.device import pick_device, place
@@ -29,10 +29,9 @@ app = stage_app()
 def main() -> None:
     """Predict a mask for every expression of every split with Step-2.
 
-    Inputs: data/index (images, refs, expressions), data/tokens.parquet,
-    data/packed.json, models/step2, params
-    predict_step2. Output: data/predictions.parquet (expression_id, ref_id, split, height, width,
-    counts, score, x, y).
+    Inputs: data/index (images, refs, expressions), data/tokens.parquet, data/packed.json,
+    models/step2, params predict_step2. Output: data/predictions.parquet (expression_id, ref_id,
+    split, height, width, counts, score, x, y).
 
     1. Encode every image once. 2. Segment it once per expression. 3. Keep the mask at the image's
     own size, the highest probability and its pixel.
@@ -40,19 +39,20 @@ def main() -> None:
     with run_stage("predict_step2", ranks=True) as run:
         params = run.params[PredictStep2Params]
         device = pick_device(run.runtime)
-        images, packed = open_images(run)
-        table, image_of = expressions_with_images(images)
+        index = open_index()
+        packed, table = open_packed(run, index), index.joined()
         model, config = load_model(STEP2, Step2Config, build_step2)
         place(model, device)
         tokens = read_tokens(TOKENS, table["text"], config.clip.vocabulary, config.text)
-        sizes = images.set_index("image_id")[["height", "width"]]
+        sizes = index.images.set_index("image_id")[["height", "width"]]
         ready(table, sizes)
         keep = partial(mask_rows, table=table, sizes=sizes, threshold=params.threshold)
+        image_of = index.image_rows(table["image_id"])
         parts = predict_by_image(
             model, packed, image_of, tokens, keep, device=device, precision=params.precision
         )
         if rank():
-            deque(parts, maxlen=0)  # does its share; rank 0 has the rows
+            deque(parts, maxlen=0)  # compute this rank's share; rank 0 collects the rows
             return
         with progress(len(table), "predictions") as bar:
             predictions = concat(counted(parts, bar))
@@ -60,7 +60,7 @@ def main() -> None:
             predictions, on="expression_id", validate="1:1"
         )
         write_table(PREDICTIONS, made.sort_values("expression_id", ignore_index=True))
-        run.say(f"{PREDICTIONS}: {len(made)} masks of {len(images)} images")
+        run.say(f"{PREDICTIONS}: {len(made)} masks of {len(index.images)} images")
 
 
 def mask_rows(
@@ -71,7 +71,12 @@ def mask_rows(
     sizes: pd.DataFrame,
     threshold: float,
 ) -> pd.DataFrame:
-    """`to_rows` for the expressions in `rows` of `table`, all of one image, and their logits (N, S, S)."""
+    """`to_rows` for the expressions in `rows` (N,) of `table`, all of one image.
+
+    Args:
+        logits: (N, S, S).
+        sizes: height and width by image_id.
+    """
     part = table.iloc[rows]
     height, width = sizes.loc[part["image_id"].iloc[0]]
     ids = part["expression_id"].to_numpy()

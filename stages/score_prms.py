@@ -8,8 +8,8 @@ from stages._artifacts import (
     PRMS,
     RESPONSES,
     TOKENS,
-    expressions_with_images,
-    open_images,
+    open_index,
+    open_packed,
     read_clip,
 )
 from stages._stage import run_stage, stage_app
@@ -41,8 +41,9 @@ def main() -> None:
     with run_stage("score_prms", ranks=True) as run:
         params = run.params[ScorePrmsParams]
         device = pick_device(run.runtime)
-        images, packed = open_images(run)
-        table, image_of = expressions_with_images(images)
+        index = open_index()
+        packed, table = open_packed(run, index), index.joined()
+        image_of = index.image_rows(table["image_id"])
         clip = read_clip()
         scorer = place(load_clip(clip.scorer).eval(), device)
         tokens = read_tokens(TOKENS, table["text"], clip.scorer.vocabulary, clip.text)

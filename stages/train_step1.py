@@ -8,9 +8,9 @@ from stages._artifacts import (
     REFS,
     STEP1,
     TOKENS,
-    open_images,
+    open_index,
+    open_packed,
     read_clip,
-    read_refs,
 )
 from stages._stage import run_stage, stage_app
 from stages._training import keep, skip_training, take_weights, validation
@@ -19,7 +19,6 @@ from tris_core.clip.tokens import read_tokens
 from tris_core.clip.towers import at_image_size, stage_channels
 from tris_core.runtime.device import pick_device, place
 from tris_core.runtime.distributed import synchronise_batch_norm
-from tris_core.runtime.parquet import read_table
 from tris_core.step1.network import build_step1
 from tris_core.step1.params import DumpResponsesParams, TrainStep1Params
 from tris_core.step1.scorer import SentenceFeatures
@@ -61,9 +60,9 @@ def main() -> None:
             return
         device = pick_device(runtime)
         seed_everything(params.seed)
-        images, packed = open_images(run)
-        expressions, clip = read_table(EXPRESSIONS), read_clip()
-        refs = TrainingRefs.from_index(images, read_refs(), expressions, "train")
+        index, clip = open_index(), read_clip()
+        packed, expressions = open_packed(run, index), index.expressions
+        refs = TrainingRefs.from_index(index, "train")
         if params.shuffle_sentences:
             refs = refs.with_shuffled_sentences(params.seed)
 
@@ -89,7 +88,7 @@ def main() -> None:
         digest = training_digest(params.model_dump(), [IMAGES, REFS, EXPRESSIONS, PACKED, CLIP])
         selection = None
         if params.selection == "val_mIoU":
-            val = validation(params, images, packed, tokens, device)
+            val = validation(params, index, packed, tokens, device)
             selection = Selection(max(1, len(refs.image) // params.batch), lambda: val.step1(model))
         with scratch_folder("step1", digest) as scratch, open_log(runtime.logger, "step1") as log:
             history = fit(

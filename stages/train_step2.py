@@ -11,9 +11,9 @@ from stages._artifacts import (
     REFS,
     STEP2,
     TOKENS,
-    open_images,
+    open_index,
+    open_packed,
     read_clip,
-    read_refs,
 )
 from stages._stage import run_stage, stage_app
 from stages._training import keep, take_weights, validation
@@ -58,9 +58,9 @@ def main() -> None:
             return
         device = pick_device(runtime)
         seed_everything(params.seed)
-        images, packed = open_images(run)
-        expressions, clip = read_table(EXPRESSIONS), read_clip()
-        refs = TrainingRefs.from_index(images, read_refs(), expressions, "train")
+        index, clip = open_index(), read_clip()
+        packed, expressions = open_packed(run, index), index.expressions
+        refs = TrainingRefs.from_index(index, "train")
         labels = read_table(PSEUDO_LABELS).set_index("ref_id")
         network = Step2Model(
             stage_channels=list(pyramid_channels(clip.backbone)[1:]),
@@ -81,7 +81,7 @@ def main() -> None:
         )
         selection = None
         if params.selection == "val_mIoU":
-            val = validation(params, images, packed, tokens, device)
+            val = validation(params, index, packed, tokens, device)
             selection = Selection(max(1, len(refs.image) // params.batch), lambda: val.step2(model))
         with scratch_folder("step2", digest) as scratch, open_log(runtime.logger, "step2") as log:
             history = fit(

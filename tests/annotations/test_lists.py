@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tris_core.annotations.index import Index, build_index, drop_summary
+from tris_core.annotations.index import Annotations, build_index, drop_summary
 from tris_core.data import rle
 from tris_core.runtime.errors import InputError
 
@@ -69,7 +69,7 @@ def write(root: Path, rows: list[Row], name: str = "my.csv") -> Path:
     return root
 
 
-def build(root: Path, rows: list[Row], name: str = "my.csv", **options: Any) -> Index:
+def build(root: Path, rows: list[Row], name: str = "my.csv", **options: Any) -> Annotations:
     return build_index(write(root, rows, name), "list", "none", name, **options)
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from tests.attack.bombs import Read, bomb
 from tests.support.tiny_refer import TinyRefer, annotation
 from tris_core.annotations.index import build_index
+from tris_core.data.index import Index
 from tris_core.evaluation.mask_files import read_masks
 from tris_core.predict.files import requests_of_csv
 from tris_core.responses.supplied import supplied_labels, supplied_responses
@@ -173,7 +174,8 @@ def equal_labels(folder: Path) -> Read:
     ids = np.arange(100_000)
     refs = pd.DataFrame({"ref_id": ids, "image_id": 0, "split": "train"})
     images = pd.DataFrame({"image_id": [0], "height": 10, "width": 14})
-    return lambda: supplied_labels(folder / "theirs.parquet", refs, images)
+    index = Index.of(refs=refs, images=images)
+    return lambda: supplied_labels(folder / "theirs.parquet", index)
 
 
 @bomb("masks to score: one mask of 100 KB, 100,000 times")

@@ -22,7 +22,7 @@ def crf_label(image: np.ndarray, cam: np.ndarray, **options: float) -> np.ndarra
 @pytest.mark.parametrize(("key", "threshold"), [("fg", 0.3), ("bg", 0.1)])
 def test_one_run_is_the_released_one(key: str, threshold: float) -> None:
     mask = BinaryCRF(G["image"])(G["cam"] > threshold, iterations=10, gt_prob=0.7)
-    # to the pixel: 6 iterations for 10, or another kernel, change but one to six of the 7,200
+    # Equal to the pixel: 6 iterations, or another kernel, change only one to six of the 7,200.
     np.testing.assert_array_equal(mask, G[key].astype(bool))
 
 
@@ -42,16 +42,16 @@ def test_label_joins_the_two_runs() -> None:
 
 
 @pytest.mark.parametrize("resolution", [1.0, 0.5])
-def test_maps_of_one_image_do_not_meet(resolution: float) -> None:
+def test_maps_of_one_image_are_independent(resolution: float) -> None:
     cams = np.stack([G["cam"], np.flip(G["cam"], 0), G["cam"] ** 2, G["cam"]])
     together = crf_labels(G["image"], cams, resolution=resolution)
     alone = [crf_label(G["image"], cam, resolution=resolution) for cam in cams]
     np.testing.assert_array_equal(together, alone)
 
 
-def test_an_image_that_must_not_be_written_to_will_do() -> None:
+def test_a_read_only_image_is_accepted() -> None:
     image = G["image"].copy()
-    image.flags.writeable = False  # as Pillow hands it out
+    image.flags.writeable = False  # as Pillow returns it
     np.testing.assert_array_equal(crf_label(image, G["cam"]), G["label"])
 
 
@@ -65,7 +65,7 @@ def test_labels_snap_to_the_colour_boundary() -> None:
     image = np.zeros((40, 60, 3), np.uint8)
     image[:, 30:] = 200
     cam = np.zeros((40, 60), np.float32)
-    cam[:, 26:] = 1  # four columns too far to the left
+    cam[:, 26:] = 1  # four columns left of the boundary
     np.testing.assert_array_equal(crf_label(image, cam), np.arange(60) >= 30 + np.zeros((40, 1)))
 
 

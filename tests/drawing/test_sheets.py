@@ -1,4 +1,4 @@
-"""Sheets: what is drawn where, nothing cut off, equal bytes for equal rows."""
+"""Sheets: positions of panels and text, nothing cut off, equal bytes for equal rows."""
 
 from dataclasses import replace
 
@@ -40,7 +40,7 @@ def panels_of(path, top=HEADER + LINE, height=PANEL // 2):
 
 
 def ink(page):
-    """Where a page of white background and dark text is written on, as (y, x) bool."""
+    """The pixels (y, x) bool of a white page that have text."""
     return np.asarray(page.convert("L")) < 128
 
 
@@ -60,7 +60,7 @@ def test_size_of_the_page(tmp_path, row):
     )
 
 
-def test_panels_show_image_heat_and_masks_in_their_places(tmp_path, row):
+def test_panels_show_image_heat_and_masks(tmp_path, row):
     write_sheet(tmp_path / "a.png", [row])
     image, heat, *masks = panels_of(tmp_path / "a.png")
     assert (image == GREY).all()

@@ -1,4 +1,4 @@
-"""Proposed boxes against the released hits, torchvision's suppression and shapes whose boxes are known."""
+"""Proposed boxes: the released hits, the suppression of torchvision, shapes with known boxes."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from torchvision.ops import nms
 from tris_core.evaluation import boxes as module
 from tris_core.evaluation.boxes import box_iou, hit_box_iou, mean_grey, propose, select, suppress
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def mask_of(*rectangles, shape=(60, 80)):
@@ -44,7 +44,7 @@ def test_hits_as_released(column):
 def test_grey_levels_run_from_black_to_white():
     levels = module._grey_levels().astype(int)
     assert (levels[0], levels[-1], len(levels)) == (0, 255, 256)
-    assert (np.diff(levels) >= -1).all()  # cubehelix brightens throughout, but for rounding
+    assert (np.diff(levels) >= -1).all()  # cubehelix brightens throughout, up to rounding
 
 
 def test_mask_gives_the_same_as_the_float_map_of_it():

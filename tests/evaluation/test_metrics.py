@@ -1,4 +1,4 @@
-"""Evaluation against the numbers of the released implementation, plain loops and the properties of IoU."""
+"""Evaluation: the numbers of the released code, plain loops, and the properties of IoU."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from tris_core.data.maps import binarise, divide_by_maximum_, response_to_original, to_original
 from tris_core.evaluation.metrics import iou_per_threshold, score_image, summarise
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 COLUMNS = [
     "expression_id",
     "intersection",

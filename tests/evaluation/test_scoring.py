@@ -1,4 +1,4 @@
-"""Masks made anywhere are judged as the pipeline's own: `tris score` and `tris export`, and what the stages write."""
+"""Masks from anywhere are evaluated as the pipeline's own: `tris score`, `tris export`, stages."""
 
 import hashlib
 import json
@@ -15,15 +15,25 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-from tests.support.tiny_index import EXPRESSIONS, SIZES, make_predictions, make_truth, write_index
+from tests.support.tiny_index import (
+    EXPRESSIONS,
+    INDEX,
+    SIZES,
+    TRUTH,
+    make_predictions,
+    make_truth,
+    write_index,
+)
 from tris_core.cli.main import app
 from tris_core.cli.score import By
 from tris_core.data.maps import to_original
 from tris_core.data.rle import decode, encode
 from tris_core.evaluation.boxes import hit_box_iou
+from tris_core.evaluation.breakdowns import describe
 from tris_core.evaluation.mask_files import read_masks
 from tris_core.evaluation.metrics import score_image
-from tris_core.evaluation.records import score_rows, true_boxes, true_masks
+from tris_core.evaluation.outputs import write_evaluation
+from tris_core.evaluation.records import score_rows
 from tris_core.evaluation.scoring import score_file
 from tris_core.runtime.errors import InputError
 from tris_core.runtime.parquet import write_table
@@ -56,19 +66,15 @@ def measured(path: Path, index: Path) -> dict[str, float]:
     return metrics
 
 
-def test_rows_hold_all_that_logits_say() -> None:
-    """Judging the stored rows of logits equals judging the logits themselves."""
-    truth = make_truth().set_index("ref_id")
+def test_stored_rows_score_as_their_logits() -> None:
     ids, ref_ids = np.array([0, 1, 2, 3]), np.array([10, 10, 11, 11])
     height, width = SIZES[1]
     small = torch.randn(4, 6, 6, generator=torch.Generator().manual_seed(0))
-    small[2] = -small[2].abs()  # nothing marked
+    small[2] = -small[2].abs()  # an empty mask
     full = to_original(small, height=height, width=width).numpy()
-    direct = score_image(
-        ids, full, full > 0.1, true_masks(truth, ref_ids), true_boxes(truth, ref_ids)
-    )
+    direct = score_image(ids, full, full > 0.1, TRUTH.masks(ref_ids), TRUTH.boxes(ref_ids))
     rows = to_rows(ids, small, height=height, width=width, threshold=0.1)
-    pd.testing.assert_frame_equal(score_rows(rows.assign(ref_id=ref_ids), truth), direct)
+    pd.testing.assert_frame_equal(score_rows(rows.assign(ref_id=ref_ids), TRUTH), direct)
     np.testing.assert_allclose(rows["score"], 1 / (1 + np.exp(-full.max(axis=(1, 2)))), rtol=1e-6)
     small[1, 2, 2] = torch.nan
     with pytest.raises(ValueError, match="expression 1 holds NaN"):
@@ -104,7 +110,7 @@ def test_metrics_are_those_of_a_loop_over_pixels(predictions: Path, index: Path)
     }
     assert content["counts"] == {"val": {"images": 2, "refs": 4, "expressions": 6}}
     assert content["not_measured"] == []
-    truth_file = index / "truth.parquet"
+    truth_file = index.with_name("truth.parquet")
     expected = {
         str(path): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in (predictions, truth_file)
@@ -136,7 +142,7 @@ def test_every_format_scores_the_same(
     assert measured(folder / "again.json", index) == measured(pngs, index)
 
 
-def test_what_the_truth_is_scores_one(index: Path, tmp_path: Path) -> None:
+def test_the_truth_scores_one(index: Path, tmp_path: Path) -> None:
     rows = EXPRESSIONS.merge(make_truth(), on="ref_id")[
         ["expression_id", "height", "width", "counts"]
     ]
@@ -189,15 +195,16 @@ def test_missing_masks_are_refused_or_count_as_empty(index: Path, tmp_path: Path
     assert result.content["counts"]["val"]["expressions"] == 6
 
 
-def test_refs_without_truth_are_left_out_and_said(
+def test_refs_without_truth_are_left_out_with_a_remark(
     index: Path, predictions: Path, tmp_path: Path
 ) -> None:
     partial = write_index(tmp_path / "index")
-    write_table(partial / "truth.parquet", make_truth().iloc[1:])  # ref 10, expressions 0 and 1
+    truth_file = partial.with_name("truth.parquet")
+    write_table(truth_file, make_truth().iloc[1:])  # ref 10, expressions 0 and 1
     result = score_file(predictions, "val", partial)
     assert result.records["expression_id"].tolist() == [2, 3, 4, 6]
     assert "2 expressions without a true mask left out" in result.remarks
-    write_table(partial / "truth.parquet", make_truth().iloc[3:4])
+    write_table(truth_file, make_truth().iloc[3:4])
     with pytest.raises(InputError, match="no true mask of split 'val'"):
         score_file(predictions, "val", partial)
 
@@ -229,7 +236,7 @@ def change(**columns: Any) -> pd.DataFrame:
         (make_predictions(3).iloc[:0], "holds no masks"),
     ],
 )
-def test_tables_that_cannot_be_judged(
+def test_tables_that_cannot_be_scored(
     index: Path, tmp_path: Path, table: pd.DataFrame, message: str
 ) -> None:
     table.to_parquet(tmp_path / "broken.parquet")
@@ -263,7 +270,7 @@ RUNS = {"size": [12, 17], "counts": encode(np.zeros((12, 17), bool)).decode()}
         ([], "holds no masks"),
     ],
 )
-def test_results_that_cannot_be_judged(
+def test_results_that_cannot_be_scored(
     index: Path, tmp_path: Path, content: Any, message: str
 ) -> None:
     path = tmp_path / "results.json"
@@ -272,7 +279,7 @@ def test_results_that_cannot_be_judged(
         score_file(path, "val", index)
 
 
-def test_folders_that_cannot_be_judged(index: Path, predictions: Path, tmp_path: Path) -> None:
+def test_folders_that_cannot_be_scored(index: Path, predictions: Path, tmp_path: Path) -> None:
     folder = export(predictions, "png", tmp_path / "masks")
     grey = np.zeros(SIZES[1], np.uint8)
     grey[0, :3] = 1, 2, 2
@@ -301,9 +308,7 @@ def test_masks_of_ones_are_masks_of_255(index: Path, predictions: Path, tmp_path
     assert measured(folder, index) == expected
 
 
-def test_files_and_splits_that_are_not_there(
-    index: Path, predictions: Path, tmp_path: Path
-) -> None:
+def test_missing_files_and_splits(index: Path, predictions: Path, tmp_path: Path) -> None:
     for path, message in (
         (tmp_path / "none.parquet", "not found"),
         (tmp_path / "none", "not found"),
@@ -325,7 +330,7 @@ def test_files_and_splits_that_are_not_there(
 def test_export_destroys_nothing(predictions: Path, tmp_path: Path) -> None:
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "thesis.txt").write_text("all of it")
-    for kind, message in (("png", "is no empty folder"), ("coco", "is a folder")):
+    for kind, message in (("png", "is not an empty folder"), ("coco", "is a folder")):
         result = CliRunner().invoke(
             app, ["export", str(predictions), "--format", kind, "--out", str(tmp_path / "used")]
         )
@@ -353,7 +358,7 @@ def test_command_prints_and_writes(predictions: Path, index: Path, tmp_path: Pat
     content = score_file(predictions, "val", index).content
     assert json.loads(out.read_text()) == content
     assert f"mIoU     {content['metrics']['val']['mIoU']:.4f}" in result.output
-    assert "1 masks of other expressions left aside" in result.output
+    assert "1 masks of other expressions ignored" in result.output
     assert re.search(r"length +>10 +1 ", result.output)
     refusal = CliRunner().invoke(app, [*arguments[:3], "nowhere", *arguments[4:]])
     assert refusal.exit_code == 1
@@ -364,43 +369,28 @@ def test_command_prints_and_writes(predictions: Path, index: Path, tmp_path: Pat
     assert out.exists()
 
 
-def test_stages_write_counts_hashes_and_breakdowns(
-    index: Path, predictions: Path, monkeypatch: pytest.MonkeyPatch
+def test_stages_write_metrics_and_breakdowns(
+    index: Path, predictions: Path, tmp_path: Path
 ) -> None:
-    from tris_core.evaluation import outputs as _evaluation
-
-    truth_file = index / "truth.parquet"
-    for name in ("expressions", "refs", "tokens", "truth"):
-        monkeypatch.setattr(_evaluation, name.upper(), index / f"{name}.parquet")
-    made, folder = make_predictions(3), predictions.parent / "evaluation"
-    truth = make_truth().set_index("ref_id")
-    records = score_rows(made, truth)
-    about = {"threshold": 0.5, "rule": "r"}
-    _evaluation.write_evaluation(
-        records,
-        truth,
-        predictions,
-        folder.parent / "metrics.json",
-        folder,
-        about,
-        min_box_fraction=0,
-    )
+    folder, about = tmp_path / "evaluation", {"threshold": 0.5, "rule": "r"}
+    cut = pd.read_parquet(index.with_name("tokens.parquet")).set_index("expression_id")["cut"]
+    records, facts = score_rows(make_predictions(3), TRUTH), describe(INDEX, TRUTH, cut)
+    metrics = write_evaluation(folder, records, facts, about, min_box_fraction=0)
     content = json.loads((folder / "metrics.json").read_text())
-    assert content.pop("sha256") == {
-        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in (predictions, truth_file)
-    }
     scored = score_file(predictions, "val", index).content
-    assert content.pop("metrics")["val"] == scored["metrics"]["val"]
-    assert content.pop("counts") == {
-        **scored["counts"],
-        "train": {"images": 1, "refs": 1, "expressions": 1},
-    }
+    assert content.pop("metrics") == metrics
+    assert metrics["val"] == scored["metrics"]["val"]
+    train = {"images": 1, "refs": 1, "expressions": 1}
+    assert content.pop("counts") == {**scored["counts"], "train": train}
     assert content == about
     breakdowns = pd.read_parquet(folder / "breakdowns.parquet")
     assert list(breakdowns)[:5] == ["split", "by", "group", "expressions", "mIoU"]
     assert (breakdowns[breakdowns["split"] == "val"].groupby("by")["expressions"].sum() == 6).all()
     assert set(breakdowns["by"]) == set(By)
     assert set(breakdowns.loc[breakdowns["by"] == "cut", "group"]) == {"yes", "no"}
-    (index / "tokens.parquet").unlink()
+
+
+def test_cut_is_unknown_without_tokens(predictions: Path, tmp_path: Path) -> None:
+    index = write_index(tmp_path / "project" / "index")
+    index.with_name("tokens.parquet").unlink()
     assert set(score_file(predictions, "val", index).facts["cut"]) == {"unknown"}

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import stages.index
 import stages.pack_images
 import stages.prepare_clip
-from stages._artifacts import open_images
+from stages._artifacts import open_index, open_packed
 from stages._stage import PARAMS, Run
 from tests.support.closure import ROOT
 from tests.support.in_process import run, write_params
@@ -114,7 +114,7 @@ def packed(place: Path) -> PackedImages:
 
 
 def opened() -> PackedImages:
-    return open_images(Run(read_params(PARAMS)))[1]
+    return open_packed(Run(read_params(PARAMS)), open_index())
 
 
 def test_another_machine_packs_the_same_pixels_again(

@@ -1,4 +1,4 @@
-"""Pseudo-instances and the refined map: released numbers, and the released chain written out as a twin."""
+"""Pseudo-instances and refined maps: released numbers, and the released chain as a twin."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,10 @@ CENTRES = [(5, 6), (6, 25), (18, 14)]
 
 
 def released_chain(cam: torch.Tensor, edge: torch.Tensor, masks: torch.Tensor) -> np.ndarray:
-    """One map, as released: arg max over all parts and a background of 0.25, components, the sum of their masks."""
+    """One map, as released.
+
+    Arg max over all parts and a background of 0.25, components, the sum of their masks.
+    """
     walked = walk(cam * masks, edge)
     large = F.interpolate(walked[:, None], scale_factor=4, mode="bilinear", align_corners=False)
     large = large[:, 0, : FULL[0], : FULL[1]]
@@ -42,7 +45,7 @@ def field(seed: int, height: int = 24, width: int = 32) -> torch.Tensor:
 
 
 def towards(centres: list[tuple[int, int]], height: int = 20, width: int = 40) -> torch.Tensor:
-    """Displacements to the nearest of the centres."""
+    """Displacements to the nearest centre."""
     grid = np.indices((height, width))
     gaps = np.stack([np.array(c)[:, None, None] - grid for c in centres])
     nearest = np.hypot(gaps[:, 0], gaps[:, 1]).argmin(axis=0)
@@ -62,7 +65,7 @@ def test_walked_parts_are_the_released_ones() -> None:
     large = large[:, : FULL[0], : FULL[1]]
     parts = (large / large.max()).numpy()
     np.testing.assert_allclose(parts, G["walked_up"], atol=1e-4)
-    # the released mask keeps fragments under 1 % of the image: it is the closed form
+    # The released mask keeps fragments under 1 % of the image, so it is the closed form.
     np.testing.assert_array_equal(parts.max(axis=0) > 0.25, G["pseudo_mask"])
 
 
@@ -83,7 +86,7 @@ def test_refined_above_threshold_is_the_released_chain(seed: int) -> None:
         assert ((refined[r] > 0.25).numpy() != expected).mean() <= 1e-4
 
 
-def test_a_zero_map_stays_zero_and_maps_do_not_meet() -> None:
+def test_a_zero_map_stays_zero_and_maps_are_independent() -> None:
     cams = torch.rand(3, *FULL, generator=torch.Generator().manual_seed(1))
     cams[1] = 0
     edge, displacement = torch.from_numpy(G["edge"][0]), torch.from_numpy(G["displacement"])
@@ -106,15 +109,15 @@ def test_two_centres_make_two_halves() -> None:
 
 
 @pytest.mark.parametrize(("strength", "count"), [(2.49, 1), (2.5, 2)])
-def test_seeds_are_shorter_than_two_and_a_half_pixels(strength: float, count: int) -> None:
-    """A stripe that moves left between two resting areas parts them once it is too strong to be a seed itself."""
+def test_centres_are_shorter_than_two_and_a_half_pixels(strength: float, count: int) -> None:
+    """A moving stripe separates two resting areas once it is too strong to be a centre itself."""
     displacement = torch.zeros(2, 6, 30)
     displacement[1, :, 10:13] = -strength
     assert len(instance_maps(displacement)) == count
 
 
-def test_pixels_that_reach_no_seed_form_the_first_instance() -> None:
-    """Left of column 10 all run to the border and stay there, at full speed; the others stand still."""
+def test_pixels_that_reach_no_centre_form_the_first_instance() -> None:
+    """Left of column 10 pixels run to the border at full speed. The others rest."""
     displacement = torch.zeros(2, 6, 30)
     displacement[1, :, :10] = -5
     maps = instance_maps(displacement)

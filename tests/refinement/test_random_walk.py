@@ -1,4 +1,4 @@
-"""The sparse Chebyshev walk against the released numbers and a dense float64 twin."""
+"""The sparse Chebyshev walk against released numbers and a dense float64 twin."""
 
 import math
 
@@ -14,7 +14,7 @@ from tris_core.refinement.random_walk import chebyshev_coefficients, transition_
 
 
 def dense_transition(edge: np.ndarray, radius: int, beta: float) -> np.ndarray:
-    """T of the paper (columns sum to 1), pair by pair: both directions of the path are looked at as one."""
+    """T of the paper, whose columns sum to 1, pair by pair. A path counts in both directions."""
     height, width = edge.shape
     cells = [(y, x) for y in range(height) for x in range(width)]
     affinity = np.eye(len(cells))
@@ -54,7 +54,7 @@ def test_walk_is_the_released_one(exp_times: int, steps: int) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(
-    # narrower than the radius as well: there, two offsets meet in one flat index
+    # Maps narrower than the radius too: there, two offsets share one flat index.
     size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
     radius=st.integers(2, 5),
     beta=st.sampled_from([1.0, 10.0]),
@@ -70,12 +70,13 @@ def test_walk_equals_the_dense_twin(
         torch.from_numpy(cam), torch.from_numpy(edge), radius=radius, beta=beta, exp_times=exp_times
     )
     expected = exact_walk(cam, edge, radius=radius, beta=beta, exp_times=exp_times)
-    # float32 rounding of a row sum is compounded 256 times (up to 6e-5 seen; the same code in float64: 1.3e-7)
+    # The float32 rounding of a row sum is compounded 256 times: up to 6e-5 was seen, and 1.3e-7
+    # with the same code in float64.
     np.testing.assert_allclose(walked.numpy(), expected, atol=1e-4 * expected.max())
 
 
 def test_a_single_pixel_far_below_the_maximum_keeps_its_shape() -> None:
-    """A point spreads until its peak is a thousandth of the start: the cut must be small against that, too."""
+    """A point spreads to a thousandth of its start. The cut must be small against that too."""
     cam = np.zeros((1, 40, 40))
     cam[0, 11, 17] = 1
     edge = np.zeros((40, 40))
@@ -97,7 +98,7 @@ def test_rows_of_a_step_sum_to_one_and_neighbours_stay_inside() -> None:
     assert corners.max() == 69
 
 
-def test_without_edges_a_constant_stays_and_maps_do_not_meet() -> None:
+def test_without_edges_a_constant_stays_and_maps_are_independent() -> None:
     cam = torch.stack(
         [torch.full((15, 11), 0.4), torch.rand(15, 11, generator=torch.Generator().manual_seed(0))]
     )

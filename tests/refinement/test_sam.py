@@ -1,4 +1,4 @@
-"""SAM behind the refiners' interface: a tiny one with random weights, saved and read as transformers does it."""
+"""SAM as a refiner: a tiny model with random weights, saved and loaded by transformers."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def test_prompts_are_the_peak_and_the_box_around_the_response() -> None:
     assert prompts(response, 0.5) == ([5.0, 2.0], [5.0, 2.0, 6.0, 3.0])
 
 
-def test_masks_are_those_of_every_map_by_itself(folder: Path) -> None:
+def test_masks_are_those_of_each_map_alone(folder: Path) -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (40, 60, 3), np.uint8)
     maps = np.zeros((3, 40, 60), np.float32)
@@ -49,7 +49,10 @@ def by_hand(
     image: np.ndarray,
     response: np.ndarray,
 ) -> np.ndarray:
-    """The best of the three masks, from the parts of the model: prompts scaled, mask grown to the image bilinearly."""
+    """The best of the three masks, from the parts of the model.
+
+    Prompts are scaled, and the mask is resized to the image bilinearly.
+    """
     point, box = prompts(response, 0.5)
     height, width = (round(side * SIZE / max(image.shape[:2])) for side in image.shape[:2])
     scale = torch.tensor([width / image.shape[1], height / image.shape[0]])

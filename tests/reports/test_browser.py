@@ -1,4 +1,4 @@
-"""The page in a real browser: it opens from the disk, asks nobody for anything, fits a phone, and every picture decodes."""
+"""The page in a real browser: it opens offline, fits a phone, and all pictures decode."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -23,10 +23,15 @@ def records(iou: list[float], images: list[int] | None = None) -> pd.DataFrame:
     n = len(iou)
     return pd.DataFrame(
         {
-            "expression_id": np.arange(n), "image_id": images or list(range(n)), "intersection": [int(100 * i) for i in iou],
-            "union": 100, "hit_box": [i > 0.1 for i in iou], "hit_mask": [i > 0.2 for i in iou], "acc_box": False,
+            "expression_id": np.arange(n),
+            "image_id": images or list(range(n)),
+            "intersection": [int(100 * i) for i in iou],
+            "union": 100,
+            "hit_box": [i > 0.1 for i in iou],
+            "hit_mask": [i > 0.2 for i in iou],
+            "acc_box": False,
         }
-    )  # fmt: skip
+    )
 
 
 @given(st.lists(st.integers(0, 100), min_size=1, max_size=20))
@@ -49,7 +54,7 @@ def test_interval_of_one_sentence_an_image_is_the_textbook_one(seed: int, n: int
 
 
 def test_difference_of_every_metric_and_its_interval_in_closed_form() -> None:
-    """Where all unions are equal oIoU is mIoU, in every resample too; what no sentence changes in has no interval."""
+    """With equal unions oIoU is mIoU in every resample. An unchanged metric has no interval."""
     rng = np.random.default_rng(3)
     base = rng.integers(20, 80, 60)
     images = list(np.repeat(np.arange(30), 2))
@@ -72,7 +77,10 @@ def test_difference_of_every_metric_and_its_interval_in_closed_form() -> None:
 
 
 def test_a_resample_weighs_images_by_their_areas_in_oiou() -> None:
-    """Two images, one of which is lost: a resample holds it never, once or twice, and oIoU moves by 0, 1/11 or all of it."""
+    """Two images, one with a lost object. A resample has it zero times, once or twice.
+
+    oIoU then moves by 0, 1/11 or 1.
+    """
     one, other = records([1.0, 1.0]), records([1.0, 0.0])
     one["union"] = other["union"] = one["intersection"] = [1000, 100]
     other["intersection"] = [1000, 0]
@@ -89,7 +97,7 @@ def test_interval_is_wider_when_sentences_share_images() -> None:
     assert together[1] - together[0] == pytest.approx(np.sqrt(10) * (apart[1] - apart[0]), rel=0.3)
 
 
-def test_table_says_mean_spread_difference_and_whether_it_is_decided() -> None:
+def test_table_has_mean_deviation_and_difference() -> None:
     rng = np.random.default_rng(1)
     base = rng.uniform(0.3, 0.6, 300)
     groups = {
@@ -109,21 +117,20 @@ def test_table_says_mean_spread_difference_and_whether_it_is_decided() -> None:
     assert "undecided" in table.loc["same", "mIoU - full"]
 
 
-def test_a_difference_within_the_spread_of_seeds_is_undecided() -> None:
+def test_a_difference_smaller_than_that_between_seeds_is_undecided() -> None:
     base = np.random.default_rng(2).uniform(0.3, 0.6, 400)
     full = [records(list(base + shift)) for shift in (-0.05, 0.0, 0.05)]
     near, far = (
         [records(list(base + d + shift)) for shift in (-0.05, 0.0, 0.05)] for d in (0.03, 0.15)
     )
     table = compare({"full": full, "near": near, "far": far}, against="full").set_index("run")
-    assert table.loc["near", "mIoU - full"].startswith(
-        "+3.0 ["
-    )  # every image agrees: the interval excludes 0
+    # Every image agrees, so the interval excludes 0.
+    assert table.loc["near", "mIoU - full"].startswith("+3.0 [")
     assert table.loc["near", "mIoU - full"].endswith("undecided")
     assert not table.loc["far", "mIoU - full"].endswith("undecided")
 
 
-def test_runs_stand_beside_the_paper() -> None:
+def test_runs_are_shown_beside_the_paper() -> None:
     runs = {
         "mine": [
             {"train": {"mIoU": 0.9}, "val": {"mIoU": 0.25}},

@@ -9,6 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from tests.support.tiny_index import EXPRESSIONS, REFS, make_predictions, make_truth
 from tris_core.data.rle import encode
+from tris_core.data.truth import Truth
 from tris_core.evaluation.metrics import summarise
 from tris_core.evaluation.records import score_rows
 from tris_core.reports.failures import MEANING, Kind, failure_kind, failure_kinds
@@ -94,18 +95,18 @@ def test_exactly_one_kind_by_a_twin_on_sets(
     leak = bool(p) and not (correct or wrong or part)
     on_objects = len(p & set().union(*objects)) > len(p - t) / 2
     holds = {
-        Kind.CORRECT: correct, Kind.NOTHING: not p, Kind.PART: part,
-        Kind.SAME: wrong and winner is True, Kind.OTHER: wrong and winner is False, Kind.UNKNOWN: wrong and winner is None,
-        Kind.OBJECTS: leak and on_objects, Kind.BACKGROUND: leak and not on_objects,
-    }  # fmt: skip
-    assert [kind for kind, is_so in holds.items() if is_so] == [
-        failure_kind(
-            predicted,
-            truth,
-            np.array([o for o, _ in others]).reshape(-1, 3, 4),
-            [same for _, same in others],
-        )
-    ]
+        Kind.CORRECT: correct,
+        Kind.NOTHING: not p,
+        Kind.PART: part,
+        Kind.SAME: wrong and winner is True,
+        Kind.OTHER: wrong and winner is False,
+        Kind.UNKNOWN: wrong and winner is None,
+        Kind.OBJECTS: leak and on_objects,
+        Kind.BACKGROUND: leak and not on_objects,
+    }
+    masks = np.array([o for o, _ in others]).reshape(-1, 3, 4)
+    found = failure_kind(predicted, truth, masks, [same for _, same in others])
+    assert [kind for kind, is_so in holds.items() if is_so] == [found]
 
 
 def test_every_kind_has_a_meaning() -> None:
@@ -114,32 +115,29 @@ def test_every_kind_has_a_meaning() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_table_has_one_kind_for_each_expression_with_truth(seed: int) -> None:
-    truth = make_truth(seed).set_index("ref_id").drop(index=11)
+    table = make_truth(seed)
+    truth = Truth(table[table["ref_id"] != 11])
     made = make_predictions(seed)
     kinds = failure_kinds(made, truth, REFS)
-    judged = made[made["ref_id"] != 11]
-    assert sorted(kinds.index) == sorted(judged["expression_id"])
-    records = score_rows(judged, truth)
+    measured = made[made["ref_id"] != 11]
+    assert sorted(kinds.index) == sorted(measured["expression_id"])
+    records = score_rows(measured, truth)
     assert (kinds == Kind.CORRECT).mean() == pytest.approx(summarise(records)["P@0.5"])
 
 
 def test_others_are_the_other_annotations_of_the_image_with_their_categories() -> None:
-    """Image 1 has two dogs (refs 10, 11) and a ref 14 of no category; each is predicted in the place of ref 10."""
+    """Image 1 has two dogs (refs 10, 11) and ref 14 without category.
+
+    Each of them is predicted for ref 10.
+    """
     thirds = np.zeros((3, 12, 17), bool)
     for number, third in enumerate(thirds):
         third[4 * number : 4 * number + 4] = True
-    truth = pd.DataFrame(
-        {
-            "ref_id": [10, 11, 14],
-            "height": 12,
-            "width": 17,
-            "counts": [encode(third) for third in thirds],
-        }
-    ).set_index("ref_id")
-    twice = pd.concat(
-        [REFS, REFS[REFS["ref_id"] == 10].assign(ref_id=20)]
-    )  # another ref of the same annotation
-    truth.loc[20] = truth.loc[10]
+    counts = [encode(third) for third in thirds]
+    # Ref 20 names the same annotation as ref 10.
+    table = {"ref_id": [10, 11, 14, 20], "counts": [*counts, counts[0]]}
+    truth = Truth(pd.DataFrame(table).assign(height=12, width=17))
+    twice = pd.concat([REFS, REFS[REFS["ref_id"] == 10].assign(ref_id=20)])
     rows = EXPRESSIONS[EXPRESSIONS["ref_id"].isin([10])].head(1)
     for third, kind in zip(thirds, (Kind.CORRECT, Kind.SAME, Kind.UNKNOWN), strict=True):
         masks = rows.assign(height=12, width=17, counts=[encode(third)])

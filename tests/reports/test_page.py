@@ -1,4 +1,4 @@
-"""The page about a run: it holds what the run measured, in the order promised, escaped, and says what is missing."""
+"""The page about a run: measured numbers, order, escaping, and notes about missing results."""
 
 import json
 import re
@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from stages._artifacts import EVALUATION, METRICS, PREDICTIONS, REFS, TRUTH
-from tests.support.finished_run import HOSTILE, judge_truth_for, md5, write_lock
+from stages._artifacts import EVALUATION, METRICS, PREDICTIONS, TRUTH, open_index
+from tests.support.finished_run import HOSTILE, evaluate_with_truth_for, md5, write_lock
 from tris_core.cli.main import app
 from tris_core.evaluation.metrics import ious
 from tris_core.reports.compare import differences
@@ -28,7 +28,12 @@ from tris_core.runtime.parquet import write_table
 
 @dataclass
 class Page(HTMLParser):
-    """Tables by section and caption, rows of cells; articles by section, as title and facts; all text; all tags."""
+    """The content of a page.
+
+    Attributes:
+        tables: rows of cells, by section and caption.
+        articles: title and facts of each, by section.
+    """
 
     tables: dict[tuple[str, str], list[list[str]]] = field(default_factory=dict)
     articles: dict[str, list[list[str]]] = field(default_factory=dict)
@@ -80,7 +85,7 @@ class Page(HTMLParser):
 
 
 def report(*arguments: str) -> Page:
-    """The page about the current folder, all of whose results are of one run."""
+    """The page about the working directory, in which all results are of one run."""
     if Path("dvc.lock").exists():
         write_lock()
     result = CliRunner().invoke(
@@ -98,7 +103,7 @@ def parsed(path: Path) -> Page:
 
 @pytest.fixture(scope="module")
 def whole(finished_once: Path) -> Page:
-    """Everything about the train split of the finished run, which is not to be changed."""
+    """Everything about the train split of the finished run. Do not change the run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(finished_once)
         return report("--split", "train", "--items", "1000")
@@ -123,45 +128,42 @@ def test_every_stored_metric_is_in_its_table(whole: Page, finished: Path) -> Non
         assert list(shown.index) == list(stored) != []
         for split, values in stored.items():
             for metric, value in values.items():
-                assert float(shown.loc[split, metric]) == pytest.approx(100 * value, abs=0.0051), (
-                    name,
-                    split,
-                    metric,
-                )
+                where = (name, split, metric)
+                cell = float(shown.loc[split, metric])
+                assert cell == pytest.approx(100 * value, abs=0.0051), where
     assert "The paper has no number for shapes." in whole.text
 
 
-def test_the_papers_numbers_stand_below_ours(finished: Path) -> None:
+def test_the_papers_numbers_are_below_ours(finished: Path) -> None:
     content = YAML().load(Path("params.yaml"))
     content["dataset"].update(name="refcocog", split_by="umd")
     YAML().dump(content, Path("params.yaml"))
     page = report()
-    step2 = page.table("metrics", "Step-2").set_index(["split", "run"])
-    assert step2.loc[("val", "paper, refcocog umd"), ["mIoU", "PointM", "oIoU"]].tolist() == [
-        "36.19",
-        "58.84",
-        "",
-    ]
-    step1 = page.table("metrics", "Step-1").set_index(["split", "run"])
-    assert step1.loc[("train", "paper, refcocog umd"), ["mIoU", "PointIt", "P@0.5"]].tolist() == [
-        "27.81",
-        "66.99",
-        "12.75",
-    ]
-    prms = page.table("metrics", "mIoU of all").set_index(["split", "run"])
-    assert prms.loc[("val", "paper, refcocog umd")].tolist() == ["26.62", "27.06"]
-    assert "its image files are not there" in page.text  # refcocog's lie in another folder
+
+    def theirs(caption: str, split: str) -> "pd.Series[str]":
+        rows = page.table("metrics", caption).set_index(["split", "run"])
+        return rows.loc[(split, "paper, refcocog umd")]
+
+    step1, step2 = theirs("Step-1", "train"), theirs("Step-2", "val")
+    assert step1[["mIoU", "PointIt", "P@0.5"]].tolist() == ["27.81", "66.99", "12.75"]
+    assert step2[["mIoU", "PointM", "oIoU"]].tolist() == ["36.19", "58.84", ""]
+    assert theirs("mIoU of all", "val").tolist() == ["26.62", "27.06"]
+
+
+def test_missing_images_are_noted(finished: Path) -> None:
+    shutil.rmtree("data/shapes/images")
+    assert "its image files are missing" in report().text
 
 
 def test_parameters_hashes_weights_and_versions(whole: Page, finished: Path) -> None:
     content = YAML(typ="safe").load(Path("params.yaml"))
     assert {name for section, name in whole.tables if section == "what"} >= set(content)
-    assert (
-        whole.table("what", "train_step2").set_index("parameter").loc["width", "workspace"] == "8"
-    )
-    assert whole.table("what", "refine").set_index("parameter").loc["from", "workspace"] == "null"
-    refs = ["data/index/refs.parquet", "index", md5(Path("data/index/refs.parquet")), "12,345"]
-    assert refs in whole.table("what", "workspace: data").values.tolist()
+    for section, name, value in (("train_step2", "width", "8"), ("refine", "from", "null")):
+        table = whole.table("what", section).set_index("parameter")
+        assert table.loc[name, "workspace"] == value
+    hashes = whole.table("what", "workspace: data")
+    assert ["data/index", "index", md5(Path("data/index")), "12,345"] in hashes.values.tolist()
+    assert not hashes["path"].str.startswith(("stages", "tris_core")).any()
     clip = json.loads(Path("models/clip.json").read_text())
     assert clip["backbone"]["sha256"] in whole.table("what", "workspace: CLIP")["value"].tolist()
     made = whole.table("what", "Where this report").set_index("what")["which"]
@@ -187,7 +189,7 @@ def test_predictions_are_shown_worst_first(whole: Page, finished: Path) -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40, unique=True), st.integers(1, 40))
-def test_those_shown_are_the_worst_and_a_spread_of_the_rest(values: list[float], n: int) -> None:
+def test_worst_first_takes_the_worst_and_some_of_the_rest(values: list[float], n: int) -> None:
     iou = pd.Series(values, index=np.arange(len(values)) + 7)
     chosen = iou[worst_first(iou, n)]
     assert chosen.is_monotonic_increasing
@@ -226,19 +228,24 @@ def test_prms_choices_and_strips(finished: Path) -> None:
     ref = int(page.articles["choices"][0][0].removeprefix("ref "))
     source = Path("page.html").read_text()
     choices = source[source.index('<section id="choices"') : source.index('<section id="strips"')]
-    assert (
-        choices.count("<img") == (prms["ref_id"] == ref).sum() + 2
-    )  # the image, a map each, the truth
+    maps = (prms["ref_id"] == ref).sum()
+    assert choices.count("<img") == maps + 2  # and the image and the true mask
     assert choices.count('class="chosen"') == 1
     strips = source[source.index('<section id="strips"') : source.index('<section id="curves"')]
     assert re.findall("<figcaption>([a-z, -]+)", strips) == [
-        "image", "selected response", "seeds", "walk, pseudo-label", "truth"
-    ]  # fmt: skip
-    assert (
-        source.count("<svg") == 2
-    )  # step1.csv and the thresholds; step2.csv has no row, irn.csv is not there
+        "image",
+        "selected response",
+        "seeds",
+        "walk, pseudo-label",
+        "truth",
+    ]
+
+
+def test_curves_without_data_are_noted(finished: Path) -> None:
+    page = report("--items", "1")
+    assert Path("page.html").read_text().count("<svg") == 2  # step1.csv and the thresholds
     assert "metrics/curves/step2.csv is empty" in page.text
-    assert "metrics/curves/irn.csv is not there" in page.text
+    assert "metrics/curves/irn.csv is missing" in page.text
 
 
 def test_a_run_that_stopped_after_step_1(finished: Path) -> None:
@@ -248,7 +255,7 @@ def test_a_run_that_stopped_after_step_1(finished: Path) -> None:
     (METRICS / "step2.json").unlink()
     Path("dvc.lock").unlink()
     page = report()
-    assert "masks those of Step-1" in page.text
+    assert "masks are those of Step-1" in page.text
     assert page.table("metrics", "Step-1")["split"].tolist() == ["train", "val", "test"]
     assert ious_shown(page.articles["gallery"]) == sorted(ious_shown(page.articles["gallery"]))
     metrics = json.loads((EVALUATION / "step1" / "metrics.json").read_text())["metrics"]["val"]
@@ -256,11 +263,11 @@ def test_a_run_that_stopped_after_step_1(finished: Path) -> None:
     assert correct.endswith(f", {100 * metrics['P@0.5']:.2f} %")
     assert "strips" not in page.articles
     for missing in ("data/pseudo_labels.parquet", "metrics/step2.json", "dvc.lock"):
-        assert f"{missing} is not there" in page.text
+        assert f"{missing} is missing" in page.text
 
 
 def test_nothing_but_parameters_and_metrics(finished: Path) -> None:
-    """What a clone without its data has."""
+    """A clone without its data."""
     shutil.rmtree("data")
     shutil.rmtree("models")
     page = report()
@@ -292,12 +299,12 @@ def test_refs_without_truth_and_supplied_pseudo_labels(finished: Path) -> None:
     assert "Some refs; none has a true mask" in page.text
 
 
-def test_predictions_made_anew_are_not_shown_beside_old_metrics(finished: Path) -> None:
+def test_new_predictions_are_not_shown_beside_old_metrics(finished: Path) -> None:
     made = pd.read_parquet(PREDICTIONS)
     write_table(PREDICTIONS, made.assign(counts=made["counts"].to_numpy()[::-1]))
     page = report()
     assert "gallery" not in page.articles
-    assert "data/predictions.parquet was made anew after it was judged" in page.text
+    assert "data/predictions.parquet has changed since it was evaluated" in page.text
 
 
 @pytest.mark.parametrize(
@@ -308,7 +315,7 @@ def test_predictions_made_anew_are_not_shown_beside_old_metrics(finished: Path) 
         (["a=workspace", "a=workspace"], "a page is about one run or two of different names"),
     ],
 )
-def test_what_cannot_be_reported_is_said(finished: Path, arguments: list[str], words: str) -> None:
+def test_refusals(finished: Path, arguments: list[str], words: str) -> None:
     result = CliRunner().invoke(app, ["page", *arguments, "--out", "page.html"])
     assert result.exit_code == 1
     assert words in result.output
@@ -316,7 +323,7 @@ def test_what_cannot_be_reported_is_said(finished: Path, arguments: list[str], w
 
 
 class Elsewhere(RunFiles):
-    """The files of a run that lies in another folder."""
+    """The files of a run in another folder."""
 
     def __init__(self, name: str, folder: Path) -> None:
         super().__init__(name, "workspace", folder)
@@ -326,14 +333,12 @@ class Elsewhere(RunFiles):
 def test_two_runs(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "first")
     ids = pd.read_parquet(PREDICTIONS)["expression_id"]
-    judge_truth_for(ids % 2 == 0)
+    evaluate_with_truth_for(ids % 2 == 0)
     write_lock()
     files = [Elsewhere("one", tmp_path / "first"), Elsewhere("two", Path().resolve())]
     write_page(Path("page.html"), files, step=None, split="train", items=1000)
     page = parsed(Path("page.html"))
-    owners = pd.read_parquet("data/index/expressions.parquet").merge(
-        pd.read_parquet(REFS), on="ref_id"
-    )
+    owners = open_index().joined()
     before, after = (
         pd.read_parquet(folder / EVALUATION / "step2" / "records.parquet")
         .query("split == 'train'")

@@ -1,4 +1,4 @@
-"""A report never shows another run's numbers: small repositories whose dvc.lock tells which stages ran."""
+"""A report never shows another run's numbers. dvc.lock reveals which stages ran."""
 
 import hashlib
 import json
@@ -63,7 +63,7 @@ def set_param(section: str, key: str, value: Any) -> None:
 
 
 def run_stages(*names: str) -> None:
-    """Write the outputs of some stages, from what they read, and their entries in dvc.lock, as `dvc repro` would."""
+    """Write the outputs of some stages and their entries in dvc.lock, as `dvc repro` would."""
     locked = load("dvc.lock")["stages"] if Path("dvc.lock").exists() else {}
     params = load("params.yaml")
     for name in names:
@@ -102,7 +102,10 @@ def write_outputs(name: str, value: int) -> None:
 
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A repository whose main branch has run all stages; outputs are in Git, so that no DVC command is needed."""
+    """A repository in which main has run all stages.
+
+    Outputs are in Git, so no DVC command is needed.
+    """
     monkeypatch.chdir(tmp_path)
     git("init", "-q", "-b", "main")
     Path(".dvc").mkdir()
@@ -190,10 +193,8 @@ def test_the_page_of_a_partial_run_leaves_step_2_out(base: None) -> None:
     assert "Step-1, response maps, percent" in page
     assert "Step-2, predictions, percent" not in page
     assert f"{100 * value:.2f}" not in page
-    assert (
-        "q-s-1: these stages were not run in it and are left out: train_step2 (read another models/step1)"
-        in page
-    )
+    left_out = "these stages were not run in it and are left out"
+    assert f"q-s-1: {left_out}: train_step2 (read another models/step1)" in page
     assert "<td>train_step2</td>" not in page  # of the hashes
 
 
@@ -240,10 +241,8 @@ def test_a_new_parameter_of_a_section_counts(base: None) -> None:
 @pytest.mark.parametrize(
     ("value", "same"), [(1, True), (1.0, True), (True, False), ("1", False), ([1], False)]
 )
-def test_one_and_true_are_two_parameters_though_one_and_one_point_zero_are_not(
-    value: Any, same: bool
-) -> None:
-    """YAML writes a number with or without a point; a switch is no number, though Python calls True equal to 1."""
+def test_true_is_not_the_number_one(value: Any, same: bool) -> None:
+    """Unlike in Python, True is not equal to 1. 1 and 1.0 are equal: YAML may write either."""
     for wrap in (lambda leaf: leaf, lambda leaf: [[leaf, 0]], lambda leaf: {"deep": leaf}):
         lock = Lock(
             {"train": {"params": {"params.yaml": {"a.b": wrap(1)}}}}, {}, lambda folder, inner: None
@@ -283,7 +282,7 @@ def test_code_edited_without_a_run(base: None) -> None:
 
 
 def test_another_branch_without_its_data(base: None) -> None:
-    """`git checkout` brings dvc.lock, and leaves the files that DVC keeps to `dvc checkout`."""
+    """`git checkout` restores dvc.lock, but not the files that DVC stores."""
     other = Path("data/evaluation/step2/records.parquet").read_bytes()
     set_param("train_step2", "width", 9)
     run_stages(*STEP2)
@@ -306,7 +305,7 @@ def test_a_stage_that_never_ran(base: None) -> None:
         }
 
 
-def test_no_lock_is_said(base: None) -> None:
+def test_a_missing_lock_is_noted(base: None) -> None:
     Path("dvc.lock").unlink()
     code, said = tris("page", "--out", "page.html")
     assert code == 0, said
@@ -320,7 +319,7 @@ def test_a_lock_in_the_middle_of_a_merge(base: None) -> None:
     assert "dvc.lock is not YAML" in said
 
 
-def test_the_headline_tells_the_commit_from_the_changes(base: None) -> None:
+def test_the_headline_has_the_commit_and_the_changes(base: None) -> None:
     with open_files("workspace", "workspace") as files:
         assert files.commit().endswith(', "README: memory of the benchmark"; the run is committed')
     Path("README.md").write_text("other words\n")
@@ -336,7 +335,7 @@ def test_the_headline_tells_the_commit_from_the_changes(base: None) -> None:
 
 
 def test_a_part_of_a_folder() -> None:
-    """A stage that reads part of another's output is stale once that part is another, if the folder's listing is known."""
+    """A stage that reads part of an output is stale once that part changes, if its MD5 is known."""
     locked = {
         "draw": {"outs": [{"path": "data/shapes", "md5": "new.dir"}]},
         "index": {"deps": [{"path": "data/shapes/refer/shapes", "md5": "old.dir"}]},
@@ -359,7 +358,7 @@ def test_where_no_run_can_be_found(
     monkeypatch.chdir(tmp_path)
     said = tris(*command)
     assert said[0] == 1
-    assert "no DVC repository; run `tris` in the folder that holds dvc.yaml" in said[1]
+    assert "no DVC repository; run `tris` in the folder with dvc.yaml" in said[1]
     Path(".dvc").mkdir()
     Path(".dvc/config").write_text("[core]\n    no_scm = true\n")
     assert "not under Git" in tris(*command)[1]
@@ -385,7 +384,7 @@ def test_names_that_do_not_exist(base: None, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_dvc_itself_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A real pipeline of two commands: run-cache, an experiment with a target, and a clone that pulled."""
+    """A real pipeline: run-cache, an experiment with a target, and a clone that pulled."""
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     project = tmp_path / "project"
     project.mkdir()
@@ -425,7 +424,7 @@ def test_what_dvc_itself_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert stale_in("workspace") == set()
     with (
         open_files("workspace", "workspace") as files,
-        pytest.raises(Absent, match="end is not there"),
+        pytest.raises(Absent, match="end is missing"),
     ):
         files.result("end")
     dvc("pull", "-q")

@@ -1,4 +1,4 @@
-"""The file of response maps: what is written comes back, a row group at a time, in memory that does not grow with the file."""
+"""The file of response maps: a round trip by row groups, in constant memory."""
 
 import tracemalloc
 from pathlib import Path
@@ -25,7 +25,7 @@ def write(
         }
     )
     maps = np.random.default_rng(0).normal(size=(len(rows), side, side)).astype(np.float32)
-    with write_responses(path) as add:
+    with write_responses(path, 320) as add:
         for part in RowsByImage(image_of, images):
             add(rows.iloc[part], maps[part])
     return rows, maps
@@ -44,11 +44,12 @@ def test_rows_and_maps_come_back_by_image(
     rows, maps = write(path, np.array(image_of), images)
     wanted = data.draw(st.sets(st.sampled_from(rows["expression_id"].tolist())))
     file = ResponseFile(path)
+    assert file.size == 320
     assert len(file) == -(-len(set(image_of)) // images)
     assert [group["image_id"].nunique() <= images for group in file] == [True] * len(file)
     assert sum(len(set(group["image_id"])) for group in file) == len(
         set(image_of)
-    )  # no image is divided
+    )  # no image is split
     whole = pd.concat(list(file))
     assert list(whole.columns) == SCHEMA.names
     np.testing.assert_array_equal(raw_maps(whole).numpy(), maps[whole["expression_id"] - 100])

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.support.png import png
 from tests.support.tiny_refer import TinyRefer
-from tris_core.annotations.index import Index, build_index
+from tris_core.annotations.index import Annotations, build_index
 from tris_core.annotations.tables import image_size
 from tris_core.data.image_files import MOST_PIXELS, MOST_SIDE, STORES
 from tris_core.data.images import read_image
@@ -82,7 +82,7 @@ def test_masks_and_annotations_of_impossible_size_are_refused(
         build(tiny.write(tmp_path / "root"))
 
 
-def build(root: Path) -> Index:
+def build(root: Path) -> Annotations:
     return build_index(root, "refcocog", "umd", "refer/refcocog")
 
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Changes to a finished run: a dvc.lock, hostile text, predictions that are correct."""
 
 import hashlib
 import json
@@ -12,28 +12,33 @@ from stages._artifacts import (
     METRICS,
     PREDICTIONS,
     TRUTH,
+    open_index,
+    open_truth,
+    read_cut,
 )
 from tests.support.closure import ROOT
-from tris_core.evaluation.outputs import write_evaluation
-from tris_core.evaluation.records import score_rows
-from tris_core.runtime.parquet import write_table
+from tris_core.evaluation.breakdowns import describe
+from tris_core.evaluation.outputs import write_evaluation, write_headlines
+from tris_core.evaluation.records import digests, score_rows
+from tris_core.runtime.parquet import read_table, write_table
 
 HOSTILE = """<script>alert("1")</script> & <img src=x onerror='alert(2)'> {{ 7 * 7 }}"""
 
 
 def write_lock() -> None:
-    """dvc.lock as if the run had just made all that is there."""
+    """Write a dvc.lock as if the run had just made all existing outputs."""
     stages = {}
     for name, stage in YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"].items():
         entries = [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
         outs = [Path(entry if isinstance(entry, str) else next(iter(entry))) for entry in entries]
         made = [{"path": str(out), "md5": md5(out), "size": 12345} for out in outs if out.exists()]
-        stages[name] = {"deps": [{"path": "stages/index.py", "md5": "1"}], "outs": made}
+        code = [{"path": path, "md5": "1"} for path in ("stages/index.py", "tris_core/data")]
+        stages[name] = {"deps": code, "outs": made}
     YAML().dump({"schema": "2.0", "stages": stages}, Path("dvc.lock"))
 
 
 def md5(path: Path) -> str:
-    """As DVC takes it: of a file's content, or of the listing of a folder."""
+    """The MD5 that DVC records: of a file's content, or of a folder's listing."""
     if path.is_file():
         return hashlib.md5(path.read_bytes()).hexdigest()
     files = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
@@ -41,10 +46,16 @@ def md5(path: Path) -> str:
     return hashlib.md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + ".dir"
 
 
-def judge_truth_for(chosen: "pd.Series[bool]") -> None:
-    """Put the true masks in the place of some predictions (`chosen`, by row), and judge all as evaluate_step2 does."""
-    made, truth = pd.read_parquet(PREDICTIONS), pd.read_parquet(TRUTH).set_index("ref_id")
-    made["counts"] = made["counts"].where(~chosen, made["ref_id"].map(truth["counts"]))
+def evaluate_with_truth_for(chosen: "pd.Series[bool]") -> None:
+    """Replace some predictions by true masks, and evaluate all as evaluate_step2 does.
+
+    `chosen` says which, by row.
+    """
+    made, truth = read_table(PREDICTIONS), open_truth()
+    true = truth.encoded(made["ref_id"])
+    made["counts"] = made["counts"].where(~chosen, true["counts"])
     write_table(PREDICTIONS, made)
-    records, place = score_rows(made, truth), (METRICS / "step2.json", EVALUATION / "step2")
-    write_evaluation(records, truth, PREDICTIONS, *place, {"threshold": 0.0}, min_box_fraction=0.0)
+    records, facts = score_rows(made, truth), describe(open_index(), truth, read_cut())
+    about = {"threshold": 0.0, "sha256": digests(PREDICTIONS, TRUTH)}
+    metrics = write_evaluation(EVALUATION / "step2", records, facts, about, min_box_fraction=0.0)
+    write_headlines(METRICS / "step2.json", metrics)

@@ -1,11 +1,13 @@
-"""An index of three small images with random masks, and random predictions for it."""
+"""A tiny index of three images with random masks, and random predictions for it."""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from tris_core.data.index import Index
 from tris_core.data.rle import encode
+from tris_core.data.truth import Truth
 from tris_core.runtime.parquet import write_table
 
 SIZES = {1: (12, 17), 2: (9, 30), 3: (20, 11)}
@@ -31,6 +33,7 @@ EXPRESSIONS = pd.DataFrame(
     ],
     columns=["expression_id", "ref_id", "text"],
 )
+INDEX = Index.of(refs=REFS, expressions=EXPRESSIONS)
 
 
 def blob(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -42,7 +45,7 @@ def blob(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def make_truth(seed: int = 0) -> pd.DataFrame:
-    """Columns of truth.parquet, ref_id among them."""
+    """The table of truth.parquet, by random masks."""
     rng, rows = np.random.default_rng(seed), []
     for ref in REFS.itertuples():
         height, width = SIZES[ref.image_id]
@@ -55,7 +58,11 @@ def make_truth(seed: int = 0) -> pd.DataFrame:
     )
 
 
+TRUTH = Truth(make_truth())
+
+
 def write_index(folder: Path, seed: int = 0) -> Path:
+    """Write refs and expressions to `folder`, and tokens and truth beside it. Returns `folder`."""
     folder.mkdir(parents=True)
     counts = EXPRESSIONS["text"].str.split().str.len() + 2
     tokens = EXPRESSIONS[["expression_id"]].assign(tokens=counts, cut=counts > 10)
@@ -65,15 +72,15 @@ def write_index(folder: Path, seed: int = 0) -> Path:
         ("tokens", tokens),
         ("truth", make_truth(seed)),
     ):
-        place = folder.parent if name in ("tokens", "truth") else folder
-        write_table(place / f"{name}.parquet", table)
+        parent = folder.parent if name in ("tokens", "truth") else folder
+        write_table(parent / f"{name}.parquet", table)
     return folder
 
 
 def make_predictions(seed: int) -> pd.DataFrame:
-    """Columns of predictions.parquet; some masks are empty, some full."""
+    """The table of predictions.parquet. Some masks are empty, some full."""
     rng, rows = np.random.default_rng(seed), []
-    for row in EXPRESSIONS.merge(REFS, on="ref_id").itertuples():
+    for row in INDEX.joined().itertuples():
         height, width = SIZES[row.image_id]
         mask = blob(rng, height, width)
         if rng.random() < 0.2:

@@ -1,9 +1,11 @@
-"""A run in which everything up to evaluation is done, in seconds: random responses, random labels, an untrained Step-2."""
+"""A run that lacks only evaluation, made in seconds.
+
+Its responses and pseudo-labels are random, and Step-2 is untrained.
+"""
 
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import stages.draw_sheets
@@ -16,7 +18,7 @@ import stages.pack_images
 import stages.predict_step2
 import stages.prepare_clip
 import stages.train_step2
-from stages._artifacts import EXPRESSIONS, IMAGES, PRMS, PSEUDO_LABELS, REFS, RESPONSES, STEP1
+from stages._artifacts import PRMS, PSEUDO_LABELS, RESPONSES, STEP1, open_index
 from tests.support.in_process import enter, run, write_params
 from tris_core.data.rle import encode
 from tris_core.responses.file import write_responses
@@ -34,7 +36,7 @@ EVALUATIONS = (
 
 
 def make_unevaluated(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Fill `folder` and stay there until `patch` ends."""
+    """Fill `folder`, which stays the working directory until `patch` ends."""
     enter(patch, folder)
     write_params(
         {
@@ -47,21 +49,20 @@ def make_unevaluated(patch: pytest.MonkeyPatch, folder: Path) -> None:
     for module in (stages.index, stages.pack_images, stages.prepare_clip):
         run(module)
     rng = np.random.default_rng(0)
-    refs = pd.read_parquet(REFS)
-    table = pd.read_parquet(EXPRESSIONS).merge(refs, on="ref_id")
+    index = open_index()
+    table = index.joined()
     maps = [rng.normal(size=4).astype(np.float32) for _ in range(len(table))]
     columns = table[["expression_id", "ref_id", "image_id", "split"]]
     with write_responses(RESPONSES, 64) as write:
         write(columns, np.stack(maps).reshape(-1, 2, 2))
     selected = ~table["ref_id"].duplicated()
     write_table(PRMS, table[["ref_id", "expression_id"]].assign(score=0.0, selected=selected))
-    train = refs.loc[refs["split"] == "train", ["ref_id", "image_id"]]
-    sizes = pd.read_parquet(IMAGES, columns=["image_id", "height", "width"])
-    labels = train.merge(sizes, on="image_id")
+    train = index.refs[index.refs["split"] == "train"]
+    labels = train.merge(index.images, on="image_id")[["ref_id", "height", "width"]]
     labels["counts"] = [
         encode(rng.random((row.height, row.width)) < 0.5) for row in labels.itertuples()
     ]
-    write_table(PSEUDO_LABELS, labels.drop(columns="image_id"))
+    write_table(PSEUDO_LABELS, labels)
     run(stages.train_step2)
     STEP1.mkdir()
     (STEP1 / "config.json").write_text('{"size": 64}')

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.refs import refs_of
+from tris_core.data.index import Index
 from tris_core.step1.negatives import CalibrationNegatives
 from tris_core.training.samples import Rows, TrainingRefs
 
@@ -19,7 +20,8 @@ def test_from_index_keeps_one_split_and_finds_its_sentences() -> None:
         {"ref_id": [1, 2, 3], "image_id": [9, 7, 9], "split": ["train", "val", "train"]}
     )
     expressions = pd.DataFrame({"expression_id": [10, 11, 12, 13], "ref_id": [1, 1, 2, 3]})
-    train = TrainingRefs.from_index(images, refs, expressions, "train")
+    index = Index.of(images=images, refs=refs, expressions=expressions)
+    train = TrainingRefs.from_index(index, "train")
     assert train.ref_id.tolist() == [1, 3]
     assert train.image.tolist() == [1, 1]
     assert (train.start.tolist(), train.count.tolist()) == ([0, 3], [2, 1])

@@ -76,7 +76,7 @@ ON_EXCLUDED_IMAGE = "on an image of an excluded split"
 
 
 @dataclass(frozen=True)
-class Index:
+class Annotations:
     """Tables of `SCHEMAS`: images by image_id, refs by ref_id, expressions by (ref_id, expression_id), truth by ref_id.
 
     A box is (x0, y0, x1, y1) in pixels as annotated, the mask's own where none is; area is the mask's number of pixels;
@@ -154,7 +154,7 @@ def build_index(
     mask_overlap: rle.Overlap = "drop",
     exclude_images_of: Sequence[str] = (),
     strict: bool = False,
-) -> Index:
+) -> Annotations:
     """Read a data set (`read_annotations`) and the headers of its images.
 
     Left out and listed in `drops`: blank sentences, refs without any sentence, refs without a mask pixel and their
@@ -205,7 +205,7 @@ def build_index(
         table: _to_arrow(table, _sorted(frames.pop(table), SORTED_BY[table]))
         for table in list(frames)
     }
-    return Index(**made, remarks=remarks)
+    return Annotations(**made, remarks=remarks)
 
 
 def _sorted(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
@@ -318,7 +318,7 @@ def _check_annotated_size(header: Header, height: int, width: int, where: str, p
     raise InputError(f"{where}: {problem}; {fix}")
 
 
-def write_index(index: Index, folder: Path) -> None:
+def write_index(annotations: Annotations, folder: Path) -> None:
     """Write `folder` (images, refs, expressions), and beside it truth.parquet and drops.parquet.
 
     Only evaluation opens the truth. Equal tables give equal bytes.
@@ -326,14 +326,14 @@ def write_index(index: Index, folder: Path) -> None:
     with replacing(folder) as temporary:
         temporary.mkdir()
         for table in ("images", "refs", "expressions"):
-            write_table(temporary / f"{table}.parquet", getattr(index, table))
+            write_table(temporary / f"{table}.parquet", getattr(annotations, table))
     for table in ("truth", "drops"):
-        write_table(folder.with_name(f"{table}.parquet"), getattr(index, table))
+        write_table(folder.with_name(f"{table}.parquet"), getattr(annotations, table))
 
 
-def drop_summary(index: Index) -> str:
+def drop_summary(annotations: Annotations) -> str:
     """What was left out or mended, counted: "2 sentences empty, 1 ref without sentences"; "nothing" if nothing was."""
-    counts = index.drops.to_pandas().value_counts(["kind", "reason"], sort=False).to_dict()
+    counts = annotations.drops.to_pandas().value_counts(["kind", "reason"], sort=False).to_dict()
     pieces = []
     for (kind, reason), count in sorted(counts.items()):
         pieces.append(f"{counted(count, kind)}{': ' if kind == 'annotation' else ' '}{reason}")

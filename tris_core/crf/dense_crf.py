@@ -1,6 +1,6 @@
-"""A dense CRF of two classes (Kraehenbuehl and Koltun, NIPS 2011).
+"""A dense CRF of two classes (Krähenbühl and Koltun, NIPS 2011).
 
-Runs in worker processes, so it uses no torch. pydensecrf is imported on use.
+It runs in worker processes, so this module does not import torch.
 """
 
 import numpy as np
@@ -10,25 +10,36 @@ from tris_core.runtime.errors import InputError
 
 
 class BinaryCRF:
-    """Two-class dense CRF of `image` (H, W, 3) uint8. Its kernels take longer to build than to run, and serve every mask."""
+    """Two-class dense CRF of an image; build it once and refine every mask of the image.
+
+    Building the kernels takes longer than running the CRF.
+
+    Args:
+        image: (H, W, 3) uint8.
+
+    Raises:
+        InputError: if pydensecrf is not installed.
+    """
 
     def __init__(self, image: NDArray[np.uint8]) -> None:
         try:
             from pydensecrf import densecrf
         except ImportError as error:
-            raise InputError(
-                "the CRF labels need pydensecrf, which is not installed; run `uv sync`"
-            ) from error
+            problem = "the CRF labels need pydensecrf, which is not installed"
+            raise InputError(f"{problem}; run `uv sync`") from error
         self._shape = image.shape[:2]
         self._crf = densecrf.DenseCRF2D(image.shape[1], image.shape[0], 2)
         self._crf.addPairwiseGaussian(sxy=3, compat=3)
-        writable = np.require(image, requirements=["C", "W"])  # pydensecrf takes no read-only array
+        writable = np.require(image, requirements=["C", "W"])  # pydensecrf needs writable arrays
         self._crf.addPairwiseBilateral(sxy=50, srgb=5, rgbim=writable, compat=10)
 
     def __call__(
         self, mask: NDArray[np.bool_], *, iterations: int, gt_prob: float
     ) -> NDArray[np.bool_]:
-        """The mask (H, W) that `iterations` of mean field make of `mask` (H, W), trusted with probability `gt_prob`."""
+        """Refine a mask (H, W) by `iterations` of mean field.
+
+        `gt_prob` is the probability that a pixel of the given mask is right.
+        """
         trust = np.where(mask, gt_prob, 1 - gt_prob).ravel()
         self._crf.setUnaryEnergy(-np.log([1 - trust, trust]).astype(np.float32))
         probability = np.asarray(self._crf.inference(iterations)).reshape(2, *self._shape)

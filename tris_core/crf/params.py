@@ -1,4 +1,4 @@
-"""Seeds of the boundary network."""
+"""The seeds of the boundary network."""
 
 from typing import ClassVar
 
@@ -8,10 +8,17 @@ from tris_core.runtime.params import Section
 
 
 class CrfSeedsParams(Section):
-    """Dense CRF seeds: foreground where the normalised response beats `conf_fg`, background where it stays under `conf_bg`.
+    """Seeds from a dense CRF (docs/paper_vs_code.md#crf).
 
-    `gt_prob` is the trust in the input. `resolution`: the CRF runs on image and map scaled by this factor (1 as released); its
-    time grows with the square.
+    `conf_fg` and `conf_bg`: the CRF starts once from response > `conf_fg` and once from
+    response > `conf_bg`. The response is divided by its maximum.
+
+    `gt_prob`: the probability that a pixel of the starting mask is right.
+
+    `iterations`: of mean field.
+
+    `resolution`: scales the image and the map for the CRF; 1 as released. Time grows with its
+    square.
     """
 
     key: ClassVar[str] = "crf_seeds"

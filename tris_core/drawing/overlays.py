@@ -1,4 +1,4 @@
-"""Overlays: a response map or a mask drawn over an image."""
+"""Response maps and masks drawn over an image."""
 
 import cv2
 import numpy as np
@@ -7,44 +7,48 @@ from numpy.typing import NDArray
 
 COLOURS = {"pseudo_label": (255, 120, 0), "prediction": (0, 110, 255), "truth": (0, 170, 70)}
 BLANK = (244, 244, 244)
-BAND = 2**17  # pixels
+BAND = 2**17  # pixels drawn at a time
 FADING, MASK_OPACITY, HEAT_OPACITY = 0.7, 0.5, 0.75
 Panel = NDArray[np.uint8]
 
 
 def fit(image: Panel, side: int) -> Panel:
-    """An image (H, W, 3) at the size whose longer side is `side`."""
+    """Resize an image (H, W, 3) so that its longer side is `side` pixels."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
-    return cv2.resize(
-        image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    ).astype(np.uint8)
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return cv2.resize(image, size, interpolation=interpolation).astype(np.uint8)
 
 
 def fade(image: Panel) -> NDArray[np.float64]:
-    """An image (h, w, 3) with little of its colour left, to draw upon."""
+    """An image (h, w, 3) with most of its colour removed, as a background."""
     faded: NDArray[np.float64] = image + (image.mean(axis=2, keepdims=True) - image) * FADING
     return faded
 
 
 def heat(faded: NDArray[np.floating], response: NDArray[np.floating]) -> Panel:
-    """A `faded` image (h, w, 3) under a heat map of `response`, of any size, more opaque where that is stronger."""
+    """Draw a heat map over a faded image (h, w, 3).
+
+    `response` is in [0, 1] and of any size. Stronger responses are more opaque.
+    """
     scaled = cv2.resize(response.astype(np.float32), faded.shape[1::-1])
     opacity = HEAT_OPACITY * np.sqrt(scaled)[..., None]
-    return (faded * (1 - opacity) + colormaps["turbo"](scaled)[..., :3] * 255 * opacity).astype(
-        np.uint8
-    )
+    colours = colormaps["turbo"](scaled)[..., :3]
+    return (faded * (1 - opacity) + colours * 255 * opacity).astype(np.uint8)
 
 
 def tint(
     faded: NDArray[np.floating] | Panel, mask: NDArray[np.bool_], colour: tuple[int, int, int]
 ) -> Panel:
-    """An image (h, w, 3) in 0-255, faded or not, with `mask`, of any size, in a translucent colour and outlined."""
+    """Draw a mask over an image (h, w, 3) in 0-255, in a translucent colour with an outline.
+
+    `mask` is of any size.
+    """
     scaled = cv2.resize(mask.astype(np.uint8), faded.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     panel = np.empty(faded.shape, np.uint8)
     rows = max(1, BAND // faded.shape[1])
-    for top in range(0, len(faded), rows):  # in bands: floats take eight times the memory
+    for top in range(0, len(faded), rows):  # float64 takes eight times the memory
         band = slice(top, top + rows)
         tinted = faded[band] * (1 - MASK_OPACITY) + np.array(colour) * MASK_OPACITY
         panel[band] = np.where(scaled[band][..., None] > 0, tinted, faded[band]).astype(np.uint8)

@@ -1,7 +1,7 @@
-"""Qualitative sheets: one PNG with a row per expression, for looking at what each step made of a sentence.
+"""Sheets: one PNG with a row per expression that shows the result of each step.
 
-Columns: image, response map, pseudo-label, prediction, truth; the sentence stands over its row. All but
-the image itself are drawn on a faded copy of it, pixel by pixel, so that colours mean something and outlines are sharp.
+Columns: image, response map, pseudo-label, prediction, truth. The sentence is above its row.
+Results are drawn on a faded copy of the image, pixel by pixel, so that outlines are sharp.
 """
 
 import io
@@ -29,10 +29,15 @@ TITLE_FONT = FontProperties(family="DejaVu Sans", size=12)
 
 @dataclass(frozen=True)
 class SheetRow:
-    """One expression: its sentence, the RGB image (H, W, 3) uint8, and what there is of the other columns.
+    """One expression. A column that is None is left blank.
 
-    `response` (H, W) float in [0, 1]; `pseudo_label`, `prediction` and `truth` (H, W) bool; None leaves a panel blank.
-    Raises ValueError for another shape, type or range.
+    Attributes:
+        image: RGB (H, W, 3) uint8.
+        response: (H, W) float in [0, 1].
+        pseudo_label, prediction, truth: masks (H, W) bool.
+
+    Raises:
+        ValueError: for another shape, type or range.
     """
 
     sentence: str
@@ -43,71 +48,65 @@ class SheetRow:
     truth: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
-        who = f"sheet row {self.sentence!r}"
-        if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
-            raise ValueError(
-                f"{who}: image must be (H, W, 3) uint8, not {self.image.shape} {self.image.dtype}"
-            )
+        who, size = f"sheet row {self.sentence!r}", self.image.shape[:2]
+        if self.image.shape[2:] != (3,) or self.image.dtype != np.uint8:
+            found = f"{self.image.shape} {self.image.dtype}"
+            raise ValueError(f"{who}: image must be (H, W, 3) uint8, not {found}")
         for name in ("response", *COLOURS):
             panel = getattr(self, name)
-            if panel is not None and panel.shape != self.image.shape[:2]:
-                raise ValueError(
-                    f"{who}: {name} is {panel.shape}, but the image is {self.image.shape[:2]}"
-                )
-            if name in COLOURS and panel is not None and panel.dtype != np.bool_:
+            if panel is None:
+                continue
+            if panel.shape != size:
+                raise ValueError(f"{who}: {name} is {panel.shape}, but the image is {size}")
+            if name in COLOURS and panel.dtype != np.bool_:
                 raise ValueError(f"{who}: {name} must be bool, not {panel.dtype}")
-        if self.response is not None and not (
-            self.response.min() >= 0 and self.response.max() <= 1
-        ):
+        response = self.response
+        if response is not None and not (response.min() >= 0 and response.max() <= 1):
             raise ValueError(f"{who}: response must lie in [0, 1]; normalise it first")
 
 
 def write_sheet(path: Path, rows: Sequence[SheetRow]) -> None:
-    """Write `rows`, some eight to a sheet, as one PNG of 8-bit RGBA; equal rows give equal bytes.
+    """Write rows as one PNG, 8-bit RGBA. Equal rows give equal bytes.
 
-    Sentences are wrapped, never cut. Raises ValueError when there is no row.
+    Long sentences are wrapped. Raises ValueError if there is no row.
     """
     if not rows:
         raise ValueError(f"{path}: a sheet needs at least one row")
     captions = [_wrap(row.sentence) for row in rows]
     panels = [_panels(row) for row in rows]
     heights = [
-        len(c) * LINE + p[0].shape[0] + ROW_GAP for c, p in zip(captions, panels, strict=True)
+        len(lines) * LINE + drawn[0].shape[0] + ROW_GAP
+        for lines, drawn in zip(captions, panels, strict=True)
     ]
     tops = np.cumsum([HEADER, *heights])
-    figure = Figure(
-        figsize=((WIDTH + 0.5) / DPI, (tops[-1] + 0.5) / DPI), dpi=DPI, facecolor="white"
-    )
+    size = (WIDTH + 0.5) / DPI, (tops[-1] + 0.5) / DPI
+    figure = Figure(figsize=size, dpi=DPI, facecolor="white")
     for column, title in enumerate(TITLES):
-        left = MARGIN + column * (PANEL + GAP)
-        _text(figure, title, left + PANEL / 2, HEADER / 2, TITLE_FONT, ha="center", color="0.35")
-    for top, lines, row_panels in zip(tops, captions, panels, strict=False):
-        for number, line in enumerate(lines):
-            _text(
-                figure,
-                line,
-                MARGIN,
-                top + (number + 0.5) * LINE,
-                SENTENCE_FONT,
-                ha="left",
-                color="black",
-            )
-        for column, panel in enumerate(row_panels):
-            height, width = panel.shape[:2]
-            left = MARGIN + column * (PANEL + GAP) + (PANEL - width) // 2
-            figure.figimage(
-                panel, left, tops[-1] - top - len(lines) * LINE - height, origin="upper"
-            )
+        x = MARGIN + column * (PANEL + GAP) + PANEL / 2
+        _text(figure, title, x, HEADER / 2, TITLE_FONT, ha="center", color="0.35")
+    for top, lines, drawn in zip(tops, captions, panels, strict=False):
+        _draw_row(figure, top, tops[-1], lines, drawn)
     png = io.BytesIO()
     FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
     with replacing(path) as temporary:
         temporary.write_bytes(png.getvalue())
 
 
+def _draw_row(figure: Figure, top: int, total: int, lines: list[str], panels: list[Panel]) -> None:
+    """The sentence and panels of a row, `top` pixels from the top of a sheet of height `total`."""
+    for number, line in enumerate(lines):
+        y = top + (number + 0.5) * LINE
+        _text(figure, line, MARGIN, y, SENTENCE_FONT, ha="left", color="black")
+    for column, panel in enumerate(panels):
+        height, width = panel.shape[:2]
+        left = MARGIN + column * (PANEL + GAP) + (PANEL - width) // 2
+        figure.figimage(panel, left, total - top - len(lines) * LINE - height, origin="upper")
+
+
 def _text(
     figure: Figure, text: str, x: float, y: float, font: FontProperties, *, ha: str, color: str
 ) -> None:
-    """One line of text, middle at `y` pixels from the top; a dollar sign is a dollar sign."""
+    """One line of text, its middle `y` pixels from the top. A dollar sign is not mathematics."""
     width, height = figure.bbox.size
     figure.text(
         x / width,
@@ -122,14 +121,14 @@ def _text(
 
 
 def _wrap(sentence: str) -> list[str]:
-    """The sentence in lines that fit the sheet when drawn; a word too long for one is broken."""
+    """Break a sentence into lines that fit the sheet. A word that is too long is broken."""
     renderer = FigureCanvasAgg(Figure(dpi=DPI)).get_renderer()
 
     def width(line: str) -> float:
         return float(renderer.get_text_width_height_descent(line, SENTENCE_FONT, ismath=False)[0])
 
     clean, room = " ".join(sentence.split()), WIDTH - 2 * MARGIN
-    letters = int(len(clean) * room / max(width(clean), room)) + 1  # a line of them fits on average
+    letters = int(len(clean) * room / max(width(clean), room)) + 1  # fit on average
     lines = textwrap.wrap(clean, letters)
     while letters > 1 and max(map(width, lines), default=0) > room:
         letters -= 1
@@ -138,14 +137,15 @@ def _wrap(sentence: str) -> list[str]:
 
 
 def _panels(row: SheetRow) -> list[Panel]:
-    """The panels of a row in the order of `TITLES`, all (h, w, 3) uint8 with the longer side `PANEL`."""
+    """The panels of a row in the order of `TITLES`, all (h, w, 3) uint8.
+
+    Their longer side is `PANEL` pixels.
+    """
     image = fit(row.image, PANEL)
     faded = fade(image)
-    panels = [
-        image,
-        np.full_like(image, BLANK) if row.response is None else heat(faded, row.response),
-    ]
+    blank = np.full_like(image, BLANK)
+    panels = [image, blank if row.response is None else heat(faded, row.response)]
     for name, colour in COLOURS.items():
         mask = getattr(row, name)
-        panels.append(np.full_like(image, BLANK) if mask is None else tint(faded, mask, colour))
+        panels.append(blank if mask is None else tint(faded, mask, colour))
     return panels

@@ -1,9 +1,10 @@
-"""Boxes proposed from a response map or a mask, and Acc_box: whether one of them meets the true box.
+"""Acc_box: boxes proposed from a response map or a mask, and whether one of them hits the true box.
 
-The rule is the released one, kept to the pixel because published Acc_box numbers depend on it. A map scaled to 0-1 goes
-through the cubehelix colours to grey levels; what lies above half the brightest is cut into contours, holes included.
-Their bounding rectangles, scored by mean grey, are thinned by non-maximum suppression; what scores over half the best
-stays.
+The rule is the released one, kept to the pixel because published numbers depend on it
+(docs/paper_vs_code.md#box-proposals). A map scaled to [0, 1] is coloured with cubehelix and turned
+into grey levels. Pixels brighter than half of the brightest are cut into contours, holes included.
+Their bounding rectangles are scored by their mean grey level, thinned by non-maximum suppression,
+and kept if they score over half of the best.
 """
 
 from functools import lru_cache
@@ -11,6 +12,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from tris_core.data.maps import iou
 
 GREY_SHARE = 0.5
 SUPPRESSION_IOU = 0.05
@@ -20,15 +23,15 @@ HIT_IOU = 0.5
 
 @lru_cache(maxsize=1)
 def _grey_levels() -> NDArray[np.uint8]:
-    """Grey of the 256 cubehelix colours, (256,) uint8, black first and white last."""
-    from matplotlib import colormaps  # slow to import and wanted for this table only
+    """Grey levels of the 256 cubehelix colours, (256,) uint8, black first and white last."""
+    from matplotlib import colormaps  # slow to import, and only this table needs it
 
     colours = colormaps["cubehelix"](np.arange(256))[None, :, :3].astype(np.float32) * 255
     return np.asarray(cv2.cvtColor(colours.astype(np.uint8), cv2.COLOR_RGB2GRAY)[0], dtype=np.uint8)
 
 
 def _to_grey(response: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Grey levels (H, W) uint8 of a bool mask or of a float map scaled from its minimum and maximum to 0-1."""
+    """Grey levels (H, W) uint8 of a bool mask, or of a float map scaled to [0, 1]."""
     levels = _grey_levels()
     if response.dtype == np.bool_:
         return response.astype(np.uint8) * levels[-1]
@@ -39,24 +42,33 @@ def _to_grey(response: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 
 def propose(response: NDArray[np.generic]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Bounding rectangles of all contours: boxes (K, 4) int64 as x, y, width, height, and the grey levels they lie in.
+    """Propose the bounding rectangle of every contour.
 
-    `response` is (H, W), bool or float. One that is the same everywhere has no proposal. (The release divides by zero
-    there and falls back on the one pixel at the origin, which can hit nothing but a true box of that pixel.)
+    A constant map has no proposal. (The release divides by zero there and falls back on the pixel
+    at the origin, which hits nothing but a true box of that one pixel.)
+
+    Args:
+        response: (H, W), bool or float.
+
+    Returns:
+        Boxes (K, 4) int64 as x, y, width, height, and the grey levels (H, W) they were found in.
+
+    Raises:
+        ValueError: if `response` is not (H, W).
     """
     if response.ndim != 2:
         raise ValueError(f"a map must be (H, W), this one is {response.shape}")
     if response.min() == response.max():
         return np.empty((0, 4), np.int64), np.zeros(response.shape, np.uint8)
     grey = _to_grey(response)
-    if response.dtype != np.bool_:  # of a mask only black and white are there
+    if response.dtype != np.bool_:  # a mask is black and white already
         grey[grey <= int(GREY_SHARE * grey.max())] = 0
     contours, _ = cv2.findContours(grey, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
     return np.array([cv2.boundingRect(contour) for contour in contours], dtype=np.int64), grey
 
 
 def mean_grey(boxes: NDArray[np.int64], grey: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The score of every box (K, 4): the mean grey level inside it, (K,) in [0, 1]."""
+    """Scores (K,) in [0, 1]: the mean grey level inside each of the `boxes` (K, 4)."""
     x, y, width, height = boxes.T
     sums = cv2.integral(grey, sdepth=cv2.CV_64F)
     total = sums[y + height, x + width] - sums[y, x + width] - sums[y + height, x] + sums[y, x]
@@ -66,10 +78,16 @@ def mean_grey(boxes: NDArray[np.int64], grey: NDArray[np.uint8]) -> NDArray[np.f
 def suppress(
     corners: NDArray[np.int64], scores: NDArray[np.float64], threshold: float
 ) -> NDArray[np.int64]:
-    """Greedy non-maximum suppression: indices (kept,) int64, best score first, equal scores in the order given.
+    """Greedy non-maximum suppression in float32, as released; nearly equal scores count as equal.
 
-    `corners` (K, 4) as x1, y1, x2, y2; boxes with x2 < x1 are taken as they come, for the released rule makes them.
-    Computed in float32, as released, by which nearly equal scores count as equal.
+    Args:
+        corners: (K, 4) as x1, y1, x2, y2. Boxes with x2 < x1 are allowed: the released rule
+            makes them.
+        scores: (K,).
+        threshold: a box is dropped if its IoU with a kept one is larger.
+
+    Returns:
+        Indices of the kept boxes, int64, best score first; ties keep their order.
     """
     order = np.argsort(-scores.astype(np.float32), kind="stable")
     x1, y1, x2, y2 = corners[order].T.astype(np.float32)
@@ -90,30 +108,35 @@ def suppress(
 
 
 def select(boxes: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Indices (kept,) int64 of the proposals that stay, best first; `boxes` (K, 4) as x, y, width, height.
+    """Indices of the proposals to keep, int64, best first; `boxes` (K, 4) as x, y, width, height.
 
-    Suppression reads (x, y, width, height) as if they were two corners. That is a slip of the release, kept: it decides
-    which of several boxes survive.
+    Suppression reads (x, y, width, height) as two corners. This is a slip of the release that
+    decides which boxes survive, so it is kept.
     """
     kept = suppress(boxes, scores, SUPPRESSION_IOU)
     return kept[scores[kept] > SCORE_SHARE * scores.max(initial=0)]
 
 
 def box_iou(boxes: NDArray[np.int64], box: NDArray[np.int64]) -> NDArray[np.float64]:
-    """IoU (K,) of `boxes` (K, 4) with one `box` (4,), all x1, y1, x2, y2 with width x2 - x1; 0 where both are empty."""
+    """IoU (K,) of `boxes` (K, 4) with one `box` (4,), all as x1, y1, x2, y2; 0 if both are empty.
+
+    The width of a box is x2 - x1.
+    """
     size = np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2])
     intersection = size.clip(min=0).prod(axis=1)
     union = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod() - intersection
-    return intersection / np.maximum(union, 1)
+    return np.asarray(iou(intersection, union))
 
 
 def hit_box_iou(response: NDArray[np.generic], box: NDArray[np.int64]) -> bool:
-    """Acc_box of one expression: whether a box of the map or mask (H, W) has IoU over 0.5 with the true `box` (4,).
+    """Acc_box of one expression: whether a proposed box has IoU over 0.5 with the true box.
 
-    `box` is int64, x1, y1, x2, y2 in pixels.
+    Args:
+        response: map or mask (H, W), float or bool.
+        box: (4,) int64 as x1, y1, x2, y2 in pixels.
     """
     boxes, grey = propose(response)
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     hits = box_iou(corners, box) > HIT_IOU
-    # Where none hits, which of them stay is of no interest; a speckled mask has thousands.
+    # Selecting is slow for a speckled mask with thousands of boxes, and useless if none hits.
     return bool(hits.any() and hits[select(boxes, mean_grey(boxes, grey))].any())

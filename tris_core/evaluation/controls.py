@@ -1,15 +1,17 @@
-"""What Step-1's numbers are to be held against: upper bounds that look at the truth, and baselines that look at nothing.
+"""Reference points for Step-1 and Step-2: upper bounds that use ground truth, trivial baselines.
 
-all maps         every response map at Step-1's threshold: what there is without selection
-best expression  every object's maps replaced by the one with the highest IoU: an upper bound of PRMS (Eq. 10)
-best threshold   all maps at the single threshold that gives the split its highest mIoU
-whole image      the mask that is everything
+all maps         every response map at Step-1's threshold, without selection
+best expression  each object's maps replaced by the one with the highest IoU: an upper bound of PRMS
+                 (Eq. 10)
+best threshold   all maps at the single threshold with the highest mIoU of the split
+whole image      a mask of the whole image
 centre           the point in the middle of the image
 
-And of Step-2: the truth in the place of its pseudo-labels.
+For Step-2: the ground truth as pseudo-labels.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from math import ceil, floor
 from typing import Any, Literal
 
@@ -19,104 +21,99 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tris_core.data.rle import encode
+from tris_core.data.truth import Truth
 from tris_core.evaluation.metrics import iou_per_threshold, score_masks, summarise
-from tris_core.evaluation.records import THRESHOLDS, by_image, in_order, true_boxes, true_masks
+from tris_core.evaluation.records import THRESHOLDS, by_image, in_order
+
+COLUMNS = ["control", "mIoU", "oIoU", "PointM", "PointIt", "threshold", "uses_truth"]
 
 
 def controls(
-    responses: Iterable[pd.DataFrame], truth: pd.DataFrame, *, size: int, threshold: float
+    responses: Iterable[pd.DataFrame], truth: Truth, *, size: int, threshold: float
 ) -> pd.DataFrame:
-    """One row per split and control: columns split, control, mIoU, oIoU, PointM, PointIt, threshold, uses_truth.
+    """Measure every control on every split. Means are over expressions.
 
-    `responses` as `tris_core.evaluation.records.by_image` takes them; `truth` by ref_id; `size` the training size; `threshold` of
-    Step-1. What a control does not define is missing. Every mean is over expressions.
+    Args:
+        responses, size: as in `tris_core.evaluation.records.by_image`.
+        threshold: Step-1's.
+
+    Returns:
+        One row per split and control: column split and those of `COLUMNS`. Metrics that a
+        control does not define are missing.
     """
+    measured = by_image(responses, truth.sizes, size, _Controls(truth, threshold))
+    ious, trivial = (pd.concat(tables) for tables in zip(*measured, strict=True))
+    splits = in_order(ious["split"])
+    parts = []
+    for split in splits:
+        part = ious[ious["split"] == split]
+        of_split = trivial["expression_id"].isin(part["expression_id"])
+        parts.append(_of_split(part, trivial[of_split], threshold))
+    return pd.concat(parts, keys=splits, names=["split"]).reset_index("split")
 
-    def judge(rows: pd.DataFrame, maps: Tensor) -> tuple[pd.DataFrame, pd.DataFrame]:
+
+@dataclass(frozen=True)
+class _Controls:
+    """Measures the expressions of one image."""
+
+    truth: Truth
+    threshold: float
+
+    def __call__(self, rows: pd.DataFrame, maps: Tensor) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """IoU (`iou`, and `curve` at all thresholds) of the maps; records of the trivial masks."""
         ref_ids = rows["ref_id"].to_numpy()
-        masks = true_masks(truth, ref_ids)
-        found = iou_per_threshold(maps.numpy(), masks, [threshold, *THRESHOLDS])
+        masks, boxes = self.truth.masks(ref_ids), self.truth.boxes(ref_ids)
+        found = iou_per_threshold(maps.numpy(), masks, [self.threshold, *THRESHOLDS])
         ious = rows[["split", "expression_id", "ref_id"]].assign(
             iou=found[:, 0], curve=list(found[:, 1:])
         )
         centre = np.tile([masks.shape[2] // 2, masks.shape[1] // 2], (len(rows), 1))
-        everything = np.ones_like(masks)
-        return ious, score_masks(
-            rows["expression_id"].to_numpy(), centre, everything, masks, true_boxes(truth, ref_ids)
-        )
-
-    ious, blind = (
-        pd.concat(tables) for tables in zip(*by_image(responses, truth, size, judge), strict=True)
-    )
-    splits = in_order(ious["split"])
-    parts = []
-    for split in splits:
-        table = ious[ious["split"] == split]
-        parts.append(
-            _of_split(table, blind[blind["expression_id"].isin(table["expression_id"])], threshold)
-        )
-    return pd.concat(parts, keys=splits, names=["split"]).reset_index("split")
+        whole = np.ones_like(masks)
+        return ious, score_masks(rows["expression_id"].to_numpy(), centre, whole, masks, boxes)
 
 
-def _of_split(table: pd.DataFrame, blind: pd.DataFrame, threshold: float) -> pd.DataFrame:
+def _of_split(table: pd.DataFrame, trivial: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """The controls of one split, from its IoUs and its records of the trivial masks."""
     curve = np.stack(table["curve"].to_list()).mean(0)
-    trivial = summarise(blind)
     best = int(curve.argmax())
-    upper = float(table.groupby("ref_id")["iou"].transform("max").mean())
-    return pd.DataFrame(
-        [
-            {
-                "control": "all maps",
-                "mIoU": float(table["iou"].mean()),
-                "threshold": threshold,
-                "uses_truth": False,
-            },
-            {
-                "control": "best expression",
-                "mIoU": upper,
-                "threshold": threshold,
-                "uses_truth": True,
-            },
-            {
-                "control": "best threshold",
-                "mIoU": curve[best],
-                "threshold": THRESHOLDS[best],
-                "uses_truth": True,
-            },
-            {
-                "control": "whole image",
-                "mIoU": trivial["mIoU"],
-                "oIoU": trivial["oIoU"],
-                "uses_truth": False,
-            },
-            {
-                "control": "centre",
-                "PointM": trivial["PointM"],
-                "PointIt": trivial["PointIt"],
-                "uses_truth": False,
-            },
-        ],
-        columns=["control", "mIoU", "oIoU", "PointM", "PointIt", "threshold", "uses_truth"],
-    )
+    upper = table.groupby("ref_id")["iou"].transform("max").mean()
+    blind = summarise(trivial)
+    rows: list[dict[str, Any]] = [
+        {"control": "all maps", "mIoU": table["iou"].mean(), "threshold": threshold},
+        {"control": "best expression", "mIoU": upper, "threshold": threshold},
+        {"control": "best threshold", "mIoU": curve[best], "threshold": THRESHOLDS[best]},
+        {"control": "whole image", "mIoU": blind["mIoU"], "oIoU": blind["oIoU"]},
+        {"control": "centre", "PointM": blind["PointM"], "PointIt": blind["PointIt"]},
+    ]
+    made = pd.DataFrame(rows, columns=COLUMNS)
+    return made.assign(uses_truth=made["control"].isin(["best expression", "best threshold"]))
 
 
 def oracle_labels(
-    truth: pd.DataFrame, refs: pd.DataFrame, shape: Literal["mask", "box"]
+    truth: Truth, train: "pd.Series[int]", shape: Literal["mask", "box"]
 ) -> pd.DataFrame:
-    """Pseudo-labels of the train refs made from the truth, for `refine.from`: columns ref_id, height, width, counts.
+    """Pseudo-labels made from the ground truth, for `refine.from`.
 
-    `mask`: the true masks, what LAVT learns from. `box`: every pixel that the true box touches, what CTS is given. `truth` by
-    ref_id. Raises KeyError for a train ref without truth.
+    Args:
+        train: the refs to label.
+        shape: `mask` for the true masks, as LAVT trains on; `box` for all pixels that the true
+            box touches, as CTS trains on.
+
+    Returns:
+        Columns ref_id, height, width, counts.
+
+    Raises:
+        KeyError: if a ref has no true mask.
     """
-    labels = truth.loc[
-        refs.loc[refs["split"] == "train", "ref_id"], ["height", "width", "counts"]
-    ].copy()
+    labels = truth.encoded(train)
     if shape == "box":
-        labels["counts"] = [encode(_filled(row)) for row in truth.loc[labels.index].itertuples()]
-    return labels.reset_index()
+        boxes = zip(labels["height"], labels["width"], truth.boxes(train), strict=True)
+        labels["counts"] = [encode(_filled(*box)) for box in boxes]
+    return labels
 
 
-def _filled(row: Any) -> NDArray[np.bool_]:
-    mask = np.zeros((row.height, row.width), dtype=bool)
-    mask[max(0, floor(row.y0)) : ceil(row.y1), max(0, floor(row.x0)) : ceil(row.x1)] = True
+def _filled(height: int, width: int, box: NDArray[np.float64]) -> NDArray[np.bool_]:
+    x0, y0, x1, y1 = box
+    mask = np.zeros((height, width), dtype=bool)
+    mask[max(0, floor(y0)) : ceil(y1), max(0, floor(x0)) : ceil(x1)] = True
     return mask

@@ -1,7 +1,7 @@
-"""Masks by expression in files: our Parquet, COCO results, a folder of PNGs.
+"""Files with one mask per expression: Parquet, COCO results, or a folder of PNGs.
 
-In memory they are one table: expression_id, height, width, counts (compressed runs, `tris_core.data.rle`) and, where the
-file has them for every mask, score and the point x, y.
+In memory they are a table: expression_id, height, width, counts (compressed runs,
+`tris_core.data.rle`) and, if the file has them for every mask, score and the point x, y.
 """
 
 import json
@@ -27,18 +27,25 @@ INTEGERS = ("expression_id", "height", "width", "x", "y")
 
 
 def read_masks(path: Path) -> pd.DataFrame:
-    """The table of a file `.parquet` or `.json`, or of a folder of PNGs; runs are not decoded.
+    """Read the masks of a file or folder, without decoding them.
 
-    Parquet: columns as above. JSON: a list of {expression_id, segmentation: {size: [height, width], counts}} with score, x
-    and y where there are any. Folder: `<expression_id>.png`, one channel, 0 for the background and one other value.
-    Raises `InputError` for a file that is none of these, a value of the wrong kind, and an expression that occurs twice.
+    Args:
+        path: one of
+
+            - `.parquet` with the columns above;
+            - `.json`: a list of {expression_id, segmentation: {size: [height, width], counts}},
+              with score, x and y if known;
+            - a folder of `<expression_id>.png`, one channel, 0 for background and one other value.
+
+    Raises:
+        InputError: for any other file, a value of the wrong type, or an expression that occurs
+            twice.
     """
     if path.is_dir():
         table = _read_pngs(path)
     elif path.suffix not in READERS:
-        raise InputError(
-            f"{path}: {'not found' if not path.exists() else 'unknown format'}; give .parquet, .json or a folder"
-        )
+        problem = "unknown format" if path.exists() else "not found"
+        raise InputError(f"{path}: {problem}; give .parquet, .json or a folder")
     elif not path.is_file():
         raise InputError(f"{path}: not found")
     else:
@@ -48,9 +55,8 @@ def read_masks(path: Path) -> pd.DataFrame:
     table = _checked(table, path)
     twice = table["expression_id"][table["expression_id"].duplicated()]
     if len(twice):
-        raise InputError(
-            f"{path}: {len(twice)} expressions occur twice, first {twice.iloc[0]}; give one mask each"
-        )
+        found = f"{len(twice)} expressions occur twice, first {twice.iloc[0]}"
+        raise InputError(f"{path}: {found}; give one mask each")
     return table
 
 
@@ -62,9 +68,8 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     columns = [column for column in (*NEEDED, *OPTIONAL) if column in schema.names]
     for column in columns:
         if pa.types.is_nested(kind := value_type(schema.field(column).type)):
-            raise InputError(
-                f"{path}: column {column} is {kind}; needed are numbers, and counts as compressed runs"
-            )
+            fix = "give numbers, and counts as compressed runs"
+            raise InputError(f"{path}: column {column} is {kind}; {fix}")
     return read_foreign(file, path, columns).to_pandas()
 
 
@@ -86,9 +91,8 @@ def _row(record: Any, where: str) -> dict[str, Any]:
     if not isinstance(size, list) or [*map(type, size)] != [int, int] or min(size) < 1:
         raise InputError(f"{where}: size is {reprlib.repr(size)}; give [height, width]")
     if size[0] * size[1] > MOST_PIXELS:
-        raise InputError(
-            f"{where}: size is {size[0]} x {size[1]}, more than {MOST_PIXELS:,} pixels; give the image's size"
-        )
+        found = f"size is {size[0]} x {size[1]}, more than {MOST_PIXELS:,} pixels"
+        raise InputError(f"{where}: {found}; give the image's size")
     try:
         counts, _ = rle.from_segmentation(segmentation, size[0], size[1], "drop")
     except ValueError as error:
@@ -104,33 +108,31 @@ def _row(record: Any, where: str) -> dict[str, Any]:
 
 
 def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """The table with its columns' kinds made sure of; half a point counts as an error."""
+    """The table with integer columns as int64 and counts as bytes.
+
+    Raises `InputError` for missing values, wrong types, impossible sizes, or x without y.
+    """
     if ("x" in table) != ("y" in table):
         raise InputError(f"{path}: has only one of x and y; give both or neither")
     for column in table:
         missing = table[column].isna()
         if missing.any():
-            raise InputError(
-                f"{path}: {column} of row {missing.argmax()} is missing; give it for every mask, or for none"
-            )
+            fix = "give it for every mask, or for none"
+            raise InputError(f"{path}: {column} of row {missing.argmax()} is missing; {fix}")
         if column in INTEGERS and not pd.api.types.is_integer_dtype(table[column]):
-            raise InputError(
-                f"{path}: {column} is {table[column].iloc[0]!r} in the first row; integers are needed"
-            )
+            found = f"{column} is {table[column].iloc[0]!r} in the first row"
+            raise InputError(f"{path}: {found}; integers are needed")
     counts = [runs.encode() if isinstance(runs, str) else runs for runs in table["counts"]]
     if not all(isinstance(runs, bytes) for runs in counts):
-        raise InputError(
-            f"{path}: counts hold {type(table['counts'].iloc[0]).__name__}; needed are COCO's compressed runs"
-        )
-    sides = table[["height", "width"]].to_numpy(object)
+        kind = type(table["counts"].iloc[0]).__name__
+        raise InputError(f"{path}: counts hold {kind}; give COCO's compressed runs")
+    sides = table[["height", "width"]].to_numpy(object)  # Python integers cannot overflow
     if (vast := np.flatnonzero((sides < 1).any(1) | (sides.prod(1) > MOST_PIXELS))).size:
         size = " x ".join(map(str, sides[vast[0]]))
-        raise InputError(
-            f"{path}: mask of row {vast[0]} is {size} (height x width), the size of no image; write it again"
-        )
-    return table.assign(counts=counts).astype(
-        {column: "int64" for column in INTEGERS if column in table}
-    )
+        found = f"mask of row {vast[0]} is {size} (height x width), which no image is"
+        raise InputError(f"{path}: {found}; write it again")
+    integers = {column: "int64" for column in INTEGERS if column in table}
+    return table.assign(counts=counts).astype(integers)
 
 
 def _read_pngs(folder: Path) -> pd.DataFrame:
@@ -140,9 +142,8 @@ def _read_pngs(folder: Path) -> pd.DataFrame:
 def _masks_of(folder: Path) -> Iterator[tuple[int, int, int, bytes]]:
     for path in sorted(folder.iterdir()):
         if path.suffix != ".png" or not path.stem.isdecimal() or str(int(path.stem)) != path.stem:
-            raise InputError(
-                f"{path}: is not named <expression_id>.png; the folder is to hold masks only"
-            )
+            fix = "keep only masks in the folder"
+            raise InputError(f"{path}: is not named <expression_id>.png; {fix}")
         try:
             with open_image(path) as image:
                 pixels = np.asarray(image)
@@ -152,9 +153,8 @@ def _masks_of(folder: Path) -> Iterator[tuple[int, int, int, bytes]]:
             raise InputError(f"{path}: has {pixels.shape[2]} channels; a mask has one")
         mask = pixels > 0
         if mask.any() and len(levels := np.unique(pixels[mask])) > 1:
-            raise InputError(
-                f"{path}: holds {len(levels)} values over 0; a mask is 0 and one other value"
-            )
+            found = f"holds {len(levels)} values over 0"
+            raise InputError(f"{path}: {found}; a mask is 0 and one other value")
         yield int(path.stem), *mask.shape, rle.encode(mask)
 
 
@@ -162,7 +162,10 @@ READERS = {".parquet": _read_parquet, ".json": _read_coco}
 
 
 def write_coco(masks: pd.DataFrame, path: Path) -> None:
-    """COCO results as `read_masks` reads them, score and point included where there are any. `InputError` for a folder."""
+    """Write COCO results as `read_masks` reads them, with score and point if `masks` has them.
+
+    Raises `InputError` if `path` is a folder.
+    """
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file")
     kept = [column for column in OPTIONAL if column in masks]
@@ -182,9 +185,12 @@ def write_coco(masks: pd.DataFrame, path: Path) -> None:
 
 
 def write_pngs(masks: pd.DataFrame, folder: Path) -> None:
-    """`<expression_id>.png`, 0 and 255; scores and points have no place there. Raises `InputError` for a folder in use."""
+    """Write a PNG of 0 and 255 per mask, named <expression_id>.png, without scores and points.
+
+    Raises `InputError` if `folder` exists and is not empty.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: exists and is no empty folder; name another")
+        raise InputError(f"{folder}: exists and is not an empty folder; name another")
     with replacing(folder) as temporary:
         temporary.mkdir()
         for row in masks.itertuples():

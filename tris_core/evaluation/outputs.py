@@ -1,4 +1,4 @@
-"""What an evaluation stage writes."""
+"""What the evaluation stages write."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from tris_core.evaluation.breakdowns import break_down
-from tris_core.evaluation.records import report
+from tris_core.evaluation.records import full_metrics
 from tris_core.runtime.errors import counted
 from tris_core.runtime.files import replacing, write_json
 from tris_core.runtime.parquet import write_table
@@ -23,15 +23,16 @@ def write_evaluation(
     *,
     min_box_fraction: float,
 ) -> Metrics:
-    """Reduce `records` per split, write everything to `folder` and return the metrics.
+    """Reduce records to metrics per split, and write both to `folder`.
 
-    `facts` as `tris_core.evaluation.breakdowns.describe` gives them; `about` says how the records
-    were made; `min_box_fraction` as `tris_core.evaluation.records.report` takes it.
+    The folder gets metrics.json (`full_metrics`), breakdowns.parquet (metrics per split and kind
+    of expression) and records.parquet. Splits without records are left out.
 
-    `folder` gets metrics.json (`about`, counts and every metric), breakdowns.parquet (the metrics
-    per split and kind of expression) and records.parquet. Splits without records are left out.
+    Args:
+        records, facts, about, min_box_fraction: as in
+            `tris_core.evaluation.records.full_metrics`.
     """
-    content = report(records, facts, about, min_box_fraction=min_box_fraction)
+    content = full_metrics(records, facts, about, min_box_fraction=min_box_fraction)
     marked = records.assign(split=records["expression_id"].map(facts["split"]))
     breakdowns = {split: break_down(part, facts) for split, part in marked.groupby("split")}
     with replacing(folder) as temporary:

@@ -1,4 +1,4 @@
-"""How response maps are judged."""
+"""How response maps and predictions are evaluated."""
 
 from typing import ClassVar, Literal
 
@@ -8,11 +8,16 @@ from tris_core.runtime.params import Section
 
 
 class EvaluateStep1Params(Section):
-    """A pixel belongs to the object where the response, divided by its maximum, is above `threshold`.
+    """Evaluation of the response maps.
 
-    `box_input`: what the proposals of Acc_box are drawn from, the `binary` mask as released or the `heatmap`.
-    `min_box_fraction`: above 0, every split is reported a second time over the objects alone whose box covers more than
-    this share of the image. The release skips ReferIt's test boxes of at most 0.05 (D56).
+    `threshold`: a pixel is foreground if its response, divided by the maximum, is above it.
+
+    `box_input`: what Acc_box proposes boxes from, the `binary` mask (as released) or the
+    `heatmap`.
+
+    `min_box_fraction`: if above 0, every split is also reported for the objects whose box covers
+    more than this share of the image. The release leaves out ReferIt's test boxes of at most 0.05
+    (docs/paper_vs_code.md#box-filter).
     """
 
     key: ClassVar[str] = "evaluate_step1"
@@ -23,7 +28,7 @@ class EvaluateStep1Params(Section):
 
 
 class EvaluateStep2Params(Section):
-    """Proposals of Acc_box come from the stored masks, as released.
+    """Evaluation of the predicted masks. Acc_box proposes boxes from the masks, as released.
 
     `min_box_fraction`: as in `evaluate_step1`.
     """

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tris_core.clip.tokenizer import Tokenizer
 from tris_core.data.images import as_displayed, read_image
-from tris_core.data.maps import divide_by_maximum_, first_maxima, response_to_original, to_original
+from tris_core.data.maps import first_maxima, normalised_at, to_original
 from tris_core.data.transforms import normalise, resize_square, to_tensor
 from tris_core.runtime.device import place
 from tris_core.runtime.errors import InputError
@@ -77,8 +77,7 @@ class Prediction:
         """
         height, width = self.mask.shape
         grid = torch.from_numpy(self.grid)[None]
-        maps = response_to_original(grid, size=self.size, height=height, width=width)
-        return divide_by_maximum_(maps)[0].numpy()
+        return normalised_at(grid, size=self.size, height=height, width=width)[0].numpy()
 
     @property
     def cut(self) -> bool:

@@ -8,7 +8,12 @@ from tris_core.runtime.params import Section
 
 
 class CrfParams(BaseModel):
-    """Of the dense CRF: trust in the mask it starts from, and iterations of mean field."""
+    """The dense CRF of the method `crf`.
+
+    `gt_prob`: the probability that a pixel of the starting mask is right.
+
+    `iterations`: of mean field.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -21,17 +26,21 @@ class RefineParams(Section):
 
     `method`:
 
-    - `irn`: a random walk over T^(2^exp_times) along the boundaries that IRN found, again divided by the maximum, then
-      `threshold` (as released). `radius` in cells of stride 4; `beta` sharpens the affinities.
-    - `threshold`: where the map beats `threshold`.
-    - `crf`: a dense CRF on the image that starts from there (`crf`).
-    - `sam`: the Segment Anything Model in the folder `sam_weights` (as transformers saves it: config.json, model.safetensors,
-      preprocessor_config.json), asked with the point of the largest response and the box of what beats `threshold`.
+    - `irn`: a random walk along the boundaries that IRN found, as released
+      (docs/paper_vs_code.md#irn). The walk takes 2^`exp_times` steps, over cells of stride 4 within
+      `radius`, weighted by affinity^`beta`. The result, divided by its maximum, is compared with
+      `threshold`.
+    - `threshold`: response > `threshold`.
+    - `crf`: a dense CRF on the image (`crf`) that starts from response > `threshold`.
+    - `sam`: the Segment Anything Model. Its prompts are the point of the largest response and the
+      box of response > `threshold`. `sam_weights` is a folder as transformers saves it:
+      config.json, model.safetensors, preprocessor_config.json.
 
-    All but `irn` leave the boundary network untrained.
+    Only `irn` trains the boundary network.
 
-    `from`: a Parquet file of pseudo-labels made elsewhere (ref_id, height, width, counts, as data/pseudo_labels.parquet has
-    them), taken in place of any method. A file changed under the same name needs `dvc repro -f refine`.
+    `from`: a Parquet file of pseudo-labels made elsewhere, with the columns of
+    data/pseudo_labels.parquet (ref_id, height, width, counts), used instead of any method. If the
+    file changes, run `dvc repro -f refine`.
     """
 
     key: ClassVar[str] = "refine"
@@ -48,14 +57,13 @@ class RefineParams(Section):
     @model_validator(mode="after")
     def _sam_has_weights(self) -> "RefineParams":
         if self.method == "sam" and self.sam_weights is None:
-            raise ValueError(
-                "method sam needs sam_weights: the folder of a model as transformers saves it"
-            )
+            needed = "the folder of a model as transformers saves it"
+            raise ValueError(f"method sam needs sam_weights: {needed}")
         return self
 
     @property
     def instead_of_irn(self) -> str | None:
-        """What makes the boundary network unnecessary, None where it is needed."""
+        """Why the boundary network is not needed; None if it is."""
         if self.source is not None:
             return f"refine.from is {self.source}"
         return None if self.method == "irn" else f"refine.method is {self.method}"

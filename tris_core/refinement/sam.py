@@ -1,4 +1,4 @@
-"""Masks by the Segment Anything Model (Kirillov et al., ICCV 2023) from prompts that response maps give."""
+"""Masks of the Segment Anything Model (Kirillov et al., ICCV 2023), prompted by response maps."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ if TYPE_CHECKING:
 
 
 def load_sam(folder: Path) -> tuple[SamModel, SamProcessor]:
-    """Model and processor from a folder as transformers saves it; nothing is downloaded, only safetensors are read.
+    """Load model and processor from a folder as transformers saves it.
 
-    Raises `InputError` if transformers is not installed, or the folder holds no such model.
+    Nothing is downloaded, and only safetensors are read.
+
+    Raises:
+        InputError: if transformers is not installed, or the folder does not hold such a model.
     """
     try:
         from transformers import SamModel, SamProcessor
     except ImportError as error:
-        raise InputError(
-            "refine.method: sam needs transformers; install the extra: tris[sam]"
-        ) from error
+        fix = "install the extra: tris[sam]"
+        raise InputError(f"refine.method: sam needs transformers; {fix}") from error
     for name in ("config.json", "model.safetensors", "preprocessor_config.json"):
         if not (folder / name).is_file():
-            raise InputError(
-                f"{folder / name}: not found; refine.sam_weights is the folder of a SAM as transformers saves it"
-            )
+            fix = "refine.sam_weights is the folder of a SAM as transformers saves it"
+            raise InputError(f"{folder / name}: not found; {fix}")
     try:
         read: Any = SamModel.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, output_loading_info=True
@@ -40,14 +41,11 @@ def load_sam(folder: Path) -> tuple[SamModel, SamProcessor]:
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{folder}: not a SAM that transformers can read ({error})") from error
     model, loading = read
-    if loading["missing_keys"] or loading["unexpected_keys"]:
-        missing, unexpected = (
-            sorted(loading["missing_keys"])[:3],
-            sorted(loading["unexpected_keys"])[:3],
-        )
-        raise InputError(
-            f"{folder / 'model.safetensors'}: not this SAM's weights; missing {missing}, unexpected {unexpected}"
-        )
+    missing, unexpected = sorted(loading["missing_keys"]), sorted(loading["unexpected_keys"])
+    if missing or unexpected:
+        path = folder / "model.safetensors"
+        wrong = f"missing {missing[:3]}, unexpected {unexpected[:3]}"
+        raise InputError(f"{path}: not this SAM's weights; {wrong}")
     return model.eval(), processor
 
 
@@ -60,10 +58,17 @@ def segment(
     *,
     threshold: float,
 ) -> NDArray[np.bool_]:
-    """Masks (R, H, W) of one image (H, W, 3) from R maps (R, H, W) in [0, 1]; a map without response gives an empty mask.
+    """Segment one image, which is encoded once, with the prompts of each of its maps.
 
-    The prompts of a map are its largest value's place and the box of what beats `threshold`. Of the three masks that SAM
-    offers the one counts that it expects to overlap best. The image is encoded once.
+    Of the three masks that SAM offers, the one with the highest predicted IoU is used.
+
+    Args:
+        image: (H, W, 3).
+        maps: R maps (R, H, W) in [0, 1].
+        threshold: see `prompts`.
+
+    Returns:
+        Masks (R, H, W); empty for a map that nowhere exceeds the threshold.
     """
     masks = np.zeros(maps.shape, bool)
     alive = np.flatnonzero((maps > threshold).any(axis=(1, 2)))
@@ -86,7 +91,10 @@ def segment(
 
 
 def prompts(response: NDArray[np.float32], threshold: float) -> tuple[list[float], list[float]]:
-    """The point [x, y] of the largest value, and the box [x1, y1, x2, y2] around all pixels above `threshold`."""
+    """The point [x, y] of the largest value, and the box around all pixels above `threshold`.
+
+    The box is [x1, y1, x2, y2] in pixels, with x2 and y2 exclusive.
+    """
     y, x = np.unravel_index(response.argmax(), response.shape)
     rows, columns = np.nonzero(response > threshold)
     box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]

@@ -1,4 +1,4 @@
-"""What a page consists of; `page.html.j2` lays it out."""
+"""The parts of a page. `page.html.j2` lays them out."""
 
 import base64
 import io
@@ -24,7 +24,7 @@ BACKGROUND = (90, 90, 90)
 
 @dataclass(frozen=True)
 class Table:
-    """Text in rows, the first cell of each its name. `side`: narrow enough to stand beside others."""
+    """Rows of text; the first cell of each is its name. `side` tables are laid out in columns."""
 
     caption: str
     head: list[str]
@@ -34,7 +34,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """`src` is the picture itself, a data URI; `fact` a line under its title; one of several may be the chosen one."""
+    """A picture with a title.
+
+    Attributes:
+        src: the picture itself, as a data URI.
+        fact: a line below the title.
+        chosen: draw a frame around it.
+    """
 
     title: str
     src: str
@@ -53,7 +59,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Group:
-    """Items under a heading, which may be empty; `layout` "wide" gives each the width of the page."""
+    """Items under a heading, which may be empty. Items of the `layout` "wide" fill a row each."""
 
     title: str
     items: list[Item]
@@ -62,7 +68,12 @@ class Group:
 
 @dataclass
 class Section:
-    """`about` says how to read it, `notes` what is missing."""
+    """A section of a page.
+
+    Attributes:
+        about: how to read it.
+        notes: what is missing.
+    """
 
     id: str
     title: str
@@ -72,10 +83,10 @@ class Section:
     curves: list[tuple[str, Markup]] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
 
-    def attempt(self, make: Callable[P, R], *what: P.args, **how: P.kwargs) -> R | None:
-        """What `make` returns; where something it needs is absent, a note that says so."""
+    def attempt(self, make: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
+        """Call `make`. If a result that it needs is absent, add a note and return None."""
         try:
-            return make(*what, **how)
+            return make(*args, **kwargs)
         except Absent as error:
             if str(error) not in self.notes:
                 self.notes.append(str(error))
@@ -83,13 +94,15 @@ class Section:
 
 
 class Canvas:
-    """One image to draw upon: every method gives a picture of the same size."""
+    """An image to draw on. Every method returns a picture of the same size.
+
+    Args:
+        image: (H, W, 3), or None for a blank of `height` and `width`.
+    """
 
     def __init__(self, image: NDArray[np.uint8] | None, height: int, width: int) -> None:
-        """`image` (H, W, 3), or None for an empty sheet of `height` and `width`."""
-        self._image = fit(
-            np.full((height, width, 3), BLANK, np.uint8) if image is None else image, SIDE
-        )
+        blank = np.full((height, width, 3), BLANK, np.uint8)
+        self._image = fit(blank if image is None else image, SIDE)
         self._faded = fade(self._image)
 
     def photo(self) -> Picture:
@@ -98,12 +111,11 @@ class Canvas:
     def response(
         self, title: str, response: NDArray[np.float32], *, fact: str = "", chosen: bool = False
     ) -> Picture:
-        """A map (H, W) in [0, 1] as heat, its first maximum ringed where it has one."""
+        """A map (H, W) in [0, 1] as heat, with a ring around its first maximum, if it has any."""
         panel = heat(self._faded, response)
         if not response.any():
-            return _picture(
-                title, panel, fact=", ".join(filter(None, (fact, "no response"))), chosen=chosen
-            )
+            fact = ", ".join(filter(None, (fact, "no response")))
+            return _picture(title, panel, fact=fact, chosen=chosen)
         y, x = np.unravel_index(int(response.argmax()), response.shape)
         scale = panel.shape[0] / response.shape[0]
         centre = round((x + 0.5) * scale), round((y + 0.5) * scale)
@@ -116,7 +128,7 @@ class Canvas:
         return _picture(title, tint(self._faded, mask, COLOURS[colour]), fact=fact)
 
     def seeds(self, label: NDArray[np.uint8], *, object_: int, background: int) -> Picture:
-        """Seeds (H, W): object in the pseudo-labels' colour, background dark, what is neither left as it is."""
+        """Seeds (H, W): object in the pseudo-labels' colour, background dark, the rest plain."""
         dark = tint(self._faded, label == background, BACKGROUND).astype(np.float64)
         panel = tint(dark, label == object_, COLOURS["pseudo_label"])
         return _picture("seeds", panel)

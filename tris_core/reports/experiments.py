@@ -1,10 +1,9 @@
-"""Results of DVC experiments, branches and commits, read from DVC's cache without checking anything out.
+"""Results of DVC experiments, branches and commits, read from Git and DVC's cache.
 
-The only module of the package that knows DVC.
+Nothing is checked out. This is the only module of the package that imports DVC.
 """
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -16,14 +15,11 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pandas as pd
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from tris_core.reports.paper import label
 from tris_core.reports.provenance import Lock, Reasons, in_words, joined, shortened
 from tris_core.runtime.errors import InputError
-from tris_core.runtime.parquet import read_table
 
 try:
     from dvc.api import DVCFileSystem
@@ -34,37 +30,36 @@ try:
     from dvc_data.hashfile.tree import ObjectFormatError, Tree
     from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 except ModuleNotFoundError as error:
-    raise InputError(
-        'runs are read from DVC, which is not installed; run `pip install "dvc>=3.60,<4"`'
-    ) from error
+    fix = 'run `pip install "dvc>=3.60,<4"`'
+    raise InputError(f"runs are read from DVC, which is not installed; {fix}") from error
 
 SEED = re.compile(r"-(\d+)$")
-WORKSPACE = "workspace"  # as DVC calls it
-PARTS = {  # what a report calls the results of these stages
+WORKSPACE = "workspace"  # DVC's name of the working directory
+PARTS = {  # the names that a report gives to the results of stages
     "Step-1": ("train_step1", "dump_responses", "evaluate_step1"),
     "PRMS": ("score_prms", "evaluate_prms"),
     "Pseudo-labels": ("crf_seeds", "train_irn", "refine", "evaluate_labels"),
-    "Step-2": ("train_step2", "evaluate_step2"),
+    "Step-2": ("train_step2", "predict_step2", "evaluate_step2"),
 }
 
 
 class Absent(Exception):
-    """A file that a run does not have: the message says what is missing, and how to get it."""
+    """A run lacks a file. The message says which one, and how to get it."""
 
 
 class NotRun(Absent):
-    """A file that is there but was made by another run, as dvc.lock tells."""
+    """A file exists but another run made it, according to dvc.lock."""
 
 
 def group_of(name: str) -> str:
-    """`no-t2v` of `no-t2v-2`: experiments that differ in their seed only end in its number."""
+    """`no-t2v` for `no-t2v-2`: the number at the end is the random seed."""
     return SEED.sub("", name)
 
 
 def experiments(baseline: str) -> dict[str, str]:
-    """Revision by name of every finished experiment that started from the commit `baseline`.
+    """The revisions of all finished experiments that started from a commit, by name.
 
-    Raises `InputError` outside a DVC repository, outside Git, and for an unknown commit.
+    Raises `InputError` outside a DVC repository, outside Git, or for an unknown commit.
     """
     try:
         with Repo() as repo:
@@ -76,18 +71,17 @@ def experiments(baseline: str) -> dict[str, str]:
 
 
 def _no_revision(revision: str, otherwise: str, error: DvcException) -> InputError:
-    """Why a revision cannot be resolved: no repository, no commit, or `otherwise`."""
+    """The error for an unresolved revision: no repository, no commit, or `otherwise`."""
     here = Path.cwd()
     if isinstance(error, NotDvcRepoError):
-        return InputError(
-            f"{here}: no DVC repository; run `tris` in the folder that holds dvc.yaml"
-        )
+        fix = "run `tris` in the folder with dvc.yaml"
+        return InputError(f"{here}: no DVC repository; {fix}")
     try:
         with Repo() as repo:
             resolve_rev(repo.scm, "HEAD")
     except NoSCMError:
         return InputError(
-            f"{here}: not under Git, which holds experiments, branches and commits; run `git init`"
+            f"{here}: not under Git, which stores experiments, branches and commits; run `git init`"
         )
     except DvcException:
         return InputError(f"{here}: has no commit yet, so there is no {revision}; run `git commit`")
@@ -95,21 +89,29 @@ def _no_revision(revision: str, otherwise: str, error: DvcException) -> InputErr
 
 
 def suggestion(name: str, known: list[str]) -> str:
-    """A question to end an error message with: the known name that looks most like `name`, if one does."""
+    """A question that ends an error message: the known name most similar to `name`, if any."""
     close = get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 class RunFiles:
-    """Files of a revision, fetched from Git or from DVC's cache into `folder` as they are asked for.
+    """The files of a revision, fetched from Git or DVC's cache when they are needed.
 
-    The revision `WORKSPACE` is the current folder as it is: nothing is fetched, and neither Git nor DVC needs to know it.
+    The revision `WORKSPACE` is the working directory. Nothing is fetched for it, and it need not
+    be under Git or DVC.
+
+    Args:
+        name: what to call the revision.
+        folder: where to put fetched files.
+        known: names to suggest if the revision does not exist.
+
+    Raises:
+        InputError: if the revision does not exist.
     """
 
     def __init__(
         self, name: str, revision: str, folder: Path, known: list[str] | None = None
     ) -> None:
-        """Raises `InputError`, which calls the revision `name`, if there is none of that name; `known` are others."""
         self.name, self.revision, self.root = name, revision, Path()
         self._folder, self._files, self._tree = folder, None, LocalFileSystem()
         self.digest = cache(self._digest)
@@ -118,12 +120,13 @@ class RunFiles:
                 with Repo() as repo, map_scm_exception():
                     self._tree = repo.scm.get_fs(resolve_rev(repo.scm, revision))
             except DvcException as error:
-                otherwise = f"{name}: no experiment, branch or commit is called {revision}{suggestion(revision, known or [])}"
+                hint = suggestion(revision, known or [])
+                otherwise = f"{name}: no experiment, branch or commit is called {revision}{hint}"
                 raise _no_revision(revision, otherwise, error) from error
             self._files = DVCFileSystem(rev=revision)
 
     def find(self, path: str) -> Path | None:
-        """Where the file lies now; None if the revision has none, or its content is not in the cache."""
+        """The path of a file; None if the revision lacks it, or its content is not in the cache."""
         if self._files is None:
             return self.root / path if (self.root / path).is_file() else None
         target = self._folder / path
@@ -137,9 +140,11 @@ class RunFiles:
         return target
 
     def result(self, path: str) -> Path:
-        """Where an output of a stage lies now.
+        """The path of an output of a stage.
 
-        Raises `NotRun` if dvc.lock tells that another run made it, `Absent` if it is not there.
+        Raises:
+            NotRun: if another run made it, according to dvc.lock.
+            Absent: if it is missing.
         """
         stage = self.lock.stage_of(path) if self.lock else None
         if stage is not None and stage in self.stale:
@@ -147,13 +152,12 @@ class RunFiles:
         found = self.find(path)
         if found is None:
             fix = "dvc repro" if self._files is None else "dvc pull"
-            raise Absent(f"{path} is not there: the run did not get so far, or `{fix}` brings it.")
+            raise Absent(f"{path} is missing: the run did not get that far, or needs `{fix}`.")
         if self.lock and stage is None:
             raise NotRun(f"{path}: not made by any stage in dvc.lock.")
         if self.lock and self._is_another(path, found):
-            raise NotRun(
-                f"{path}: not the one in dvc.lock; `dvc checkout` brings that one, `dvc repro` makes it again."
-            )
+            fix = "`dvc checkout` restores it, `dvc repro` makes it again"
+            raise NotRun(f"{path}: not the one in dvc.lock; {fix}.")
         return found
 
     def _not_run(self, stage: str) -> str:
@@ -164,47 +168,44 @@ class RunFiles:
         return f"{part}: not run in {self.name} {why}."
 
     def _is_another(self, path: str, found: Path) -> bool:
-        """Whether a file is not the one that dvc.lock records, if need be by the whole output that it is part of."""
-        assert self.lock is not None  # asked before
+        """Whether a file differs from dvc.lock's record of it, or of the output it is part of."""
+        assert self.lock is not None  # the caller checks it
         expected = self.lock.md5(path)
         if expected is not None:
             return _md5(LocalFileSystem(), str(found.resolve())) != expected
-        place = next(
-            (str(p) for p in PurePosixPath(path).parents if str(p) in self.lock.outs), None
-        )
-        return (
-            self._files is None
-            and place is not None
-            and self.digest(place) != self.lock.outs[place].get("md5")
-        )
+        outs = self.lock.outs
+        place = next((str(p) for p in PurePosixPath(path).parents if str(p) in outs), None)
+        if self._files is not None or place is None:
+            return False
+        return self.digest(place) != outs[place].get("md5")
 
     @cached_property
     def lock(self) -> Lock | None:
-        """What dvc.lock records; None where there is none."""
-        locked = self.yaml("dvc.lock")
-        return (
-            Lock(locked.get("stages", {}), self.yaml("dvc.yaml").get("stages", {}), self._inside)
-            if locked
-            else None
-        )
+        """The content of dvc.lock; None if there is none."""
+        locked, declared = self.yaml("dvc.lock"), self.yaml("dvc.yaml")
+        if not locked:
+            return None
+        return Lock(locked.get("stages", {}), declared.get("stages", {}), self._inside)
 
     def yaml(self, path: str) -> dict[str, Any]:
-        """Content of a YAML file of the run; empty where there is none. Raises `InputError` if it cannot be read."""
+        """The content of a YAML file of the run; empty if there is none.
+
+        Raises `InputError` if it is not YAML.
+        """
         found = self.find(path)
         try:
             content: dict[str, Any] | None = YAML(typ="safe").load(found) if found else None
         except YAMLError as error:
             line = str(error).splitlines()[0]
-            raise InputError(
-                f"{self.name}: {path} is not YAML ({line}); is it in the middle of a merge?"
-            ) from error
+            problem = f"{path} is not YAML ({line}); is it in the middle of a merge?"
+            raise InputError(f"{self.name}: {problem}") from error
         return content or {}
 
     @cached_property
     def stale(self) -> Reasons:
-        """Stages whose results are not of this run, with the reasons, whatever follows them included.
+        """The stages whose results are not of this run, and all that follow, with the reasons.
 
-        A commit's results are those of its own code. The workspace's code may be ahead of its last run (`edited`).
+        In a commit, changed code counts. In the workspace it does not (see `edited`).
         """
         if self.lock is None:
             return {}
@@ -214,41 +215,37 @@ class RunFiles:
 
     @cached_property
     def edited(self) -> Reasons:
-        """Stages of the workspace whose results are shown though their code or data changed since they ran."""
+        """The stages of the workspace whose code or data has changed since they ran."""
         if self._files is not None or self.lock is None:
             return {}
         found = self.lock.with_followers(self.lock.changed_inputs(self.digest))
         return {name: why for name, why in found.items() if name not in self.stale}
 
     def warnings(self) -> list[str]:
-        """What a reader has to know before the numbers: which stages are out of date and why, a sentence or two each."""
+        """Warnings for the reader: which stages are out of date, and why."""
         if self.lock is None:
-            return [
-                f"{self.name}: there is no dvc.lock, so nothing tells which parameters these results belong to."
-            ]
+            problem = "there is no dvc.lock, so the parameters of these results are not known"
+            return [f"{self.name}: {problem}."]
         found = []
         if self.stale and self._files is None:
-            found.append(
-                f"{self.name}: these stages are out of date and left out: {in_words(self.stale)}. Run `dvc repro`."
-            )
+            problem = f"these stages are out of date and left out: {in_words(self.stale)}"
+            found.append(f"{self.name}: {problem}. Run `dvc repro`.")
         elif self.stale:
-            found.append(
-                f"{self.name}: these stages were not run in it and are left out: {in_words(self.stale)}."
-            )
+            problem = f"these stages were not run in it and are left out: {in_words(self.stale)}"
+            found.append(f"{self.name}: {problem}.")
         if self.edited:
-            found.append(
-                f"{self.name}: code or data changed after these stages ran, and their results are of the old: "
-                f"{in_words(self.edited)}. Run `dvc repro`, or `dvc commit` if the change does not matter."
-            )
+            problem = f"these stages ran before their code or data changed: {in_words(self.edited)}"
+            fix = "Run `dvc repro`, or `dvc commit` if the change does not matter"
+            found.append(f"{self.name}: {problem}. {fix}.")
         return found
 
     def commit(self) -> str:
-        """Hash, date and subject of its commit; of the workspace, also which files of the run are not committed."""
+        """Hash, date and subject of the commit; for the workspace also the uncommitted files."""
         try:
             with Repo() as repo, map_scm_exception():
-                found = repo.scm.resolve_commit(
-                    "HEAD" if self._files is None else resolve_rev(repo.scm, self.revision)
-                )
+                here = self._files is None
+                revision = "HEAD" if here else resolve_rev(repo.scm, self.revision)
+                found = repo.scm.resolve_commit(revision)
                 changed = self._uncommitted(repo) if self._files is None else []
         except DvcException as error:
             return f"no commit ({error})"
@@ -257,27 +254,25 @@ class RunFiles:
         said = f'commit {found.hexsha[:12]} of {when}, "{subject}"'
         if self._files is not None:
             return said
-        return (
-            f"{said}; changed but not committed: {shortened(changed)}"
-            if changed
-            else f"{said}; the run is committed"
-        )
+        if changed:
+            return f"{said}; changed but not committed: {shortened(changed)}"
+        return f"{said}; the run is committed"
 
     def _uncommitted(self, repo: Repo) -> list[str]:
-        """Files that the stages read, and DVC's own, that differ from the commit."""
+        """The inputs of stages, and DVC's own files, that differ from the commit."""
         staged, unstaged, untracked = repo.scm.status()
-        changed = {
-            os.fsdecode(path) for paths in (*staged.values(), unstaged, untracked) for path in paths
-        }
-        matter = {"params.yaml", "dvc.yaml", "dvc.lock", *(self.lock.inputs() if self.lock else ())}
-        return sorted(
-            path
-            for path in changed
-            if not matter.isdisjoint({path, *map(str, PurePosixPath(path).parents)})
-        )
+        lists = (*staged.values(), unstaged, untracked)
+        changed = {os.fsdecode(path) for paths in lists for path in paths}
+        inputs = self.lock.inputs() if self.lock else set()
+        matter = {"params.yaml", "dvc.yaml", "dvc.lock", *inputs}
+
+        def matters(path: str) -> bool:
+            return not matter.isdisjoint({path, *map(str, PurePosixPath(path).parents)})
+
+        return sorted(filter(matters, changed))
 
     def _digest(self, path: str) -> str | None:
-        """MD5 that DVC gives a file or folder of this run's tree; None where there is none."""
+        """The MD5 of a file or folder of this revision; None if it is missing."""
         place = PurePosixPath(path)
         if self._files is None:
             return _md5(self._tree, str((self.root / path).resolve()))
@@ -287,64 +282,28 @@ class RunFiles:
         try:
             with Repo() as repo:
                 store = repo.cache.local
-                found = Tree.load(store, HashInfo("md5", folder)).get_obj(store, inner)  # type: ignore[arg-type]  # annotated as of one part
+                tree = Tree.load(store, HashInfo("md5", folder))
+                found = tree.get_obj(store, inner)  # type: ignore[arg-type]  # takes any length
         except (DvcException, FileNotFoundError, ObjectFormatError):
             return None
         return None if found is None else found.oid
 
 
 def _md5(files: Any, path: str) -> str | None:
-    """MD5 of a file, or of the listing of a folder as DVC writes it; None where there is none. `files`: of fsspec."""
+    """The MD5 that DVC records for a file or folder of a file system of fsspec; None if missing."""
     if files.isfile(path):
         with files.open(path, "rb") as file:
             return hashlib.file_digest(file, "md5").hexdigest()
     if not files.isdir(path):
         return None
-    found = {
-        str(PurePosixPath(file).relative_to(path)): _md5(files, file) for file in files.find(path)
-    }
-    tree = Tree.from_list([{"md5": md5, "relpath": relative} for relative, md5 in found.items()])
+    inside = [(str(PurePosixPath(file).relative_to(path)), file) for file in files.find(path)]
+    tree = Tree.from_list([{"md5": _md5(files, file), "relpath": name} for name, file in inside])
     tree.digest()
     return str(tree.oid)
 
 
 @contextmanager
 def open_files(name: str, revision: str, known: list[str] | None = None) -> Iterator[RunFiles]:
-    """The files of a revision, in a temporary folder that is gone after the block."""
+    """The files of a revision, in a temporary folder for the time of the block."""
     with TemporaryDirectory() as folder:
         yield RunFiles(name, revision, Path(folder), known)
-
-
-def read_run(files: RunFiles, *, step: int, split: str) -> pd.DataFrame:
-    """Records (columns of `tris_core.evaluation.metrics`, split, image_id) that `evaluate_step<step>` wrote of a split.
-
-    Raises `NotRun` if they are another run's, `Absent` if they are not in the cache, `InputError` if they lack the split.
-    """
-    records = read_table(files.result(f"data/evaluation/step{step}/records.parquet"))
-    expressions, refs = (
-        read_table(files.result(f"data/index/{of}.parquet")) for of in ("expressions", "refs")
-    )
-    chosen = records[records["split"] == split]
-    if chosen.empty:
-        raise InputError(
-            f"{files.name}: no split {split!r}; there are {', '.join(records['split'].unique())}"
-        )
-    owners = expressions.merge(refs, on="ref_id")
-    return chosen.merge(
-        owners[["expression_id", "image_id"]], on="expression_id", validate="one_to_one"
-    )
-
-
-def read_metrics(
-    files: RunFiles, *, table: int, step: int
-) -> tuple[str, dict[str, dict[str, float]]]:
-    """What the paper calls the data set of a run, and the metrics by split that its `table` has (1, 2 or 4).
-
-    Raises `NotRun` if they are another run's, `Absent` if they are not in the cache.
-    """
-    path = "metrics/prms.json" if table == 4 else f"data/evaluation/step{step}/metrics.json"
-    content = json.loads(files.result(path).read_text())
-    dataset = files.yaml("params.yaml")["dataset"]
-    return label(dataset["name"], dataset["split_by"]), content if table == 4 else content[
-        "metrics"
-    ]

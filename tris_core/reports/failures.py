@@ -1,8 +1,8 @@
-"""Why a mask is wrong: every expression with a true mask is of exactly one kind, told from pixels alone.
+"""Why a mask is wrong: every expression with a true mask has exactly one kind of failure.
 
-`MEANING` has the definitions, the first that holds counts. The target is the true mask; other objects are those of the
-image's other annotations that some ref of the data set names, without the target's pixels. An object that no ref names
-is not in the index: here it is background.
+`MEANING` defines the kinds; the first that applies counts. The target is the true mask. Other
+objects are the other annotations of the image that some ref of the data set names, without the
+pixels of the target. An object that no ref names is not in the index, so it counts as background.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tris_core.evaluation.records import stored_mask, true_masks
+from tris_core.data.truth import Truth
+from tris_core.evaluation.records import stored_mask
 
 Mask = NDArray[np.bool_]
 
@@ -28,26 +29,33 @@ class Kind(StrEnum):
     NOTHING = "nothing marked"
 
 
-_WRONG = "at most half of the target is marked, and more of the mask lies in another object than in the target; that one"
-_LEAK = "all others: more than the target is marked, or something beside it;"
+_WRONG = (
+    "at most half of the target is marked, and more of the mask lies in another object than in "
+    "the target; that object"
+)
+_LEAK = "all others; more than half of the surplus"
 MEANING = {
-    Kind.CORRECT: "IoU of at least 0.5, as P@0.5 counts",
+    Kind.CORRECT: "IoU of at least 0.5, as in P@0.5",
     Kind.NOTHING: "the mask is empty",
-    Kind.PART: "at least half of the mask lies in the target, and no less of the target is missed than is marked beside it",
+    Kind.PART: "at least half of the mask lies in the target, and the target's missed pixels are "
+    "at least as many as the mask's pixels beside it",
     Kind.SAME: f"{_WRONG} is of the target's category",
     Kind.OTHER: f"{_WRONG} is of another category",
-    Kind.UNKNOWN: f"{_WRONG} has no category in the annotations, or the target has none",
-    Kind.OBJECTS: f"{_LEAK} of the surplus, more than half lies in other objects",
-    Kind.BACKGROUND: f"{_LEAK} of the surplus, at least half lies in no other object",
+    Kind.UNKNOWN: f"{_WRONG} or the target has no category in the annotations",
+    Kind.OBJECTS: f"{_LEAK} lies in other objects",
+    Kind.BACKGROUND: "all others; at least half of the surplus lies in no other object",
 }
 
 
 def failure_kind(
     predicted: Mask, truth: Mask, others: NDArray[np.bool_], same: Sequence[bool | None]
 ) -> Kind:
-    """The kind of one prediction (H, W), given the target (H, W) and the image's other objects (M, H, W).
+    """The kind of one prediction.
 
-    `same` (M) says which of these are of the target's category; None is not known.
+    Args:
+        predicted, truth: masks (H, W).
+        others: the image's M other objects (M, H, W).
+        same: for each of them, whether it is of the target's category; None if unknown.
     """
     hit = np.count_nonzero(predicted & truth)
     surplus, missed = np.count_nonzero(predicted) - hit, np.count_nonzero(truth) - hit
@@ -60,30 +68,33 @@ def failure_kind(
     beside = predicted & ~truth
     marked = [np.count_nonzero(beside & other) for other in others]
     if hit <= missed and max(marked, default=0) > hit:
-        return {True: Kind.SAME, False: Kind.OTHER, None: Kind.UNKNOWN}[
-            same[int(np.argmax(marked))]
-        ]
+        kinds = {True: Kind.SAME, False: Kind.OTHER, None: Kind.UNKNOWN}
+        return kinds[same[int(np.argmax(marked))]]
     on_objects = np.count_nonzero(beside & others.any(axis=0)) if len(others) else 0
     return Kind.OBJECTS if 2 * on_objects > surplus else Kind.BACKGROUND
 
 
-def failure_kinds(masks: pd.DataFrame, truth: pd.DataFrame, refs: pd.DataFrame) -> "pd.Series[str]":
-    """The kind (a `Kind`) of every row of `masks` whose ref has a true mask, by expression_id.
+def failure_kinds(masks: pd.DataFrame, truth: Truth, objects: pd.DataFrame) -> "pd.Series[str]":
+    """The kind (a `Kind`) of every mask whose ref has a true mask, by expression_id.
 
-    `masks`: expression_id, ref_id, height, width, counts. `truth` by ref_id and `refs` as the index holds them. Raises
-    `InputError` for runs that are no mask.
+    Args:
+        masks: expression_id, ref_id, height, width, counts.
+        objects: see `tris_core.data.index.Index.objects`.
+
+    Raises:
+        InputError: if counts do not encode a mask of their size.
     """
-    known = refs[refs["ref_id"].isin(truth.index)]
-    objects = known.drop_duplicates(["image_id", "ann_id"])
-    positions = objects.groupby("image_id").indices
+    known = objects[truth.covers(objects["ref_id"])]
+    distinct = known.drop_duplicates(["image_id", "ann_id"])
+    positions = distinct.groupby("image_id").indices
     of = known.set_index("ref_id")
     kinds: dict[int, Kind] = {}
     for ref_id, rows in masks[masks["ref_id"].isin(known["ref_id"])].groupby("ref_id"):
         target = of.loc[ref_id]
-        others = objects.iloc[positions[target["image_id"]]]
+        others = distinct.iloc[positions[target["image_id"]]]
         others = others[others["ann_id"] != target["ann_id"]]
         same = [_same(target["category"], category) for category in others["category"]]
-        true, *rest = true_masks(truth, np.array([ref_id, *others["ref_id"]]))
+        true, *rest = truth.masks([ref_id, *others["ref_id"]])
         beside = np.stack(rest) if rest else np.zeros((0, *true.shape), bool)
         for row in rows.itertuples():
             kinds[row.expression_id] = failure_kind(stored_mask(row), true, beside, same)

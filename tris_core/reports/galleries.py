@@ -1,6 +1,6 @@
-"""The sections of a report that are pictures: failures, predictions, PRMS's choices, pseudo-labels, and what flipped."""
+"""The sections of a report that are pictures."""
 
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -15,43 +15,47 @@ from tris_core.reports.failures import MEANING, Kind, failure_kinds
 from tris_core.reports.numbers import percent
 from tris_core.reports.run import Response, Run
 
-CORRECT = 0.5  # IoU from which on an expression counts in P@0.5
+CORRECT = 0.5  # the IoU that P@0.5 asks for
+GAIN = "points of IoU against the mean of its maps"
 
 
 def worst_first(iou: "pd.Series[float]", n: int) -> list[int]:
-    """`n` of the index (all if there are fewer), worst first: two thirds are the worst, the rest lie evenly up to the best."""
+    """Choose `n` of the index, worst first; all if there are fewer.
+
+    Two thirds are the worst. The others are evenly spaced up to the best.
+    """
     order = iou.sort_values(kind="stable").index
     if len(order) <= n:
         return [int(i) for i in order]
     worst = n - n // 3
-    rest = (
-        np.linspace(worst, len(order) - 1, n - worst + 1).round().astype(int)[1:]
-    )  # the best among them
+    rest = np.linspace(worst, len(order) - 1, n - worst + 1).round().astype(int)[1:]
     return [int(order[i]) for i in (*range(worst), *rest)]
 
 
-def spread(ids: "pd.Series[int]", n: int) -> list[int]:
-    """`n` of them at even distances, the first and the last among them; all if there are fewer."""
+def evenly(ids: "pd.Series[int]", n: int) -> list[int]:
+    """Choose `n` evenly spaced ids, from the first to the last; all if there are fewer."""
     chosen = np.unique(np.linspace(0, len(ids) - 1, min(n, len(ids))).round().astype(int))
     return [int(i) for i in ids.iloc[chosen]]
 
 
-class Judged:
-    """A step's masks of one split, with the IoU and the kind of what was measured, by expression_id."""
+class Evaluated:
+    """A step's masks of one split, with IoU and kind of failure by expression_id.
+
+    Raises `Absent` if masks or records are missing, or the split has no expressions.
+    """
 
     def __init__(self, run: Run, step: int, split: str) -> None:
-        """Raises `Absent` where masks or records are not there, or the split has no expressions."""
         self.run = run
         self.masks = run.masks(step, split).set_index("expression_id", drop=False)
         records = run.records(step)
         self.iou = records[records["split"] == split].set_index("expression_id")["iou"]
-        self.kinds = failure_kinds(self.masks, run.truth, run.refs)
+        self.kinds = failure_kinds(self.masks, run.truth, run.index.objects)
 
     def mask(self, expression_id: int) -> NDArray[np.bool_]:
         return stored_mask(self.masks.loc[expression_id])
 
     def item(self, expression_id: int, responses: dict[int, Response]) -> Item:
-        """Image, response map, prediction and truth of an expression, as far as they are there."""
+        """Image, response map, prediction and truth of an expression, if they exist."""
         row = self.run.expressions.loc[expression_id]
         canvas = canvas_of(self.run, row["ref_id"])
         pictures = [canvas.photo()]
@@ -60,11 +64,8 @@ class Judged:
         pictures.append(canvas.mask("prediction", self.mask(expression_id), "prediction"))
         facts = [f"expression {expression_id}", row["path"]]
         if expression_id in self.iou.index:
-            facts = [
-                f"IoU {100 * self.iou[expression_id]:.1f} %",
-                self.kinds[expression_id],
-                *facts,
-            ]
+            iou, kind = self.iou[expression_id], self.kinds[expression_id]
+            facts = [f"IoU {100 * iou:.1f} %", kind, *facts]
         return Item(row["text"], facts, pictures + truth_of(self.run, row["ref_id"], canvas))
 
 
@@ -74,142 +75,118 @@ def canvas_of(run: Run, ref_id: int) -> Canvas:
 
 
 def truth_of(run: Run, ref_id: int, canvas: Canvas) -> list[Picture]:
-    if ref_id not in run.truth.index:
+    if ref_id not in run.truth:
         return []
-    return [canvas.mask("truth", _decoded(run.truth.loc[ref_id]), "truth")]
+    return [canvas.mask("truth", run.truth.mask(ref_id), "truth")]
 
 
-def _decoded(row: Any) -> NDArray[np.bool_]:
-    return decode(row["counts"], row["height"], row["width"])
-
-
-def failures(section: Section, judged: list[Judged]) -> None:
-    """How often each kind occurs in each run, and the middle one of each kind of the last run, by IoU."""
-    counts = [found.kinds.value_counts() for found in judged]
+def failures(section: Section, evaluated: list[Evaluated]) -> None:
+    """The number of each kind in each run, and the median by IoU of each kind of the last run."""
+    counts = [found.kinds.value_counts() for found in evaluated]
     occurring = [
         kind for kind in Kind if kind is not Kind.UNKNOWN or any(kind in count for count in counts)
     ]
     rows = []
     for kind in occurring:
-        shares = [
-            f"{c.get(kind, 0)}, {percent(c.get(kind, 0) / max(c.sum(), 1))} %" for c in counts
-        ]
+        pairs = [(c.get(kind, 0), max(c.sum(), 1)) for c in counts]
+        shares = [f"{number}, {percent(number / total)} %" for number, total in pairs]
         rows.append([kind.value, *shares, MEANING[kind]])
-    section.tables.append(
-        Table(
-            "Expressions of each kind",
-            ["kind", *(found.run.name for found in judged), "meaning"],
-            rows,
-        )
-    )
-    last = judged[-1]
+    head = ["kind", *(found.run.name for found in evaluated), "meaning"]
+    section.tables.append(Table("Expressions of each kind", head, rows))
+    last = evaluated[-1]
     middle = {}
     for kind, ids in last.kinds.groupby(last.kinds):
         order = last.iou.loc[ids.index].sort_values(kind="stable").index
         middle[kind] = int(order[len(order) // 2])
     responses = last.run.responses(list(middle.values()))
     items = [last.item(middle[kind], responses) for kind in occurring if kind in middle]
-    section.groups.append(
-        Group(f"One of each kind, the middle one by IoU ({last.run.name})" if items else "", items)
-    )
+    title = f"One of each kind, the median by IoU ({last.run.name})" if items else ""
+    section.groups.append(Group(title, items))
 
 
-def gallery(section: Section, judged: Judged, n: int) -> None:
-    """Predictions sorted by IoU, worst first; where nothing was measured, some of the split's."""
-    unmeasured = len(judged.masks) - len(judged.iou)
+def gallery(section: Section, evaluated: Evaluated, n: int) -> None:
+    """Predictions sorted by IoU, worst first; if nothing was measured, some of the split."""
+    iou, masks = evaluated.iou, evaluated.masks
+    unmeasured = len(masks) - len(iou)
     if unmeasured:
         section.notes.append(
-            f"{unmeasured} of {len(judged.masks)} expressions have no true mask and no IoU."
+            f"{unmeasured} of {len(masks)} expressions have no true mask and no IoU."
         )
-    chosen = (
-        worst_first(judged.iou, n) if len(judged.iou) else spread(judged.masks["expression_id"], n)
-    )
-    responses = judged.run.responses(chosen)
-    section.groups.append(Group("", [judged.item(i, responses) for i in chosen]))
+    chosen = worst_first(iou, n) if len(iou) else evenly(masks["expression_id"], n)
+    responses = evaluated.run.responses(chosen)
+    section.groups.append(Group("", [evaluated.item(i, responses) for i in chosen]))
 
 
 def choices(section: Section, run: Run, split: str, n: int) -> None:
-    """Refs with all their response maps and scores: half of them where choosing lost most, half where it gained most."""
+    """Refs with all their response maps and scores.
+
+    Half of them are those where the selection lost most, half those where it gained most.
+    """
     table = run.table("data/prms.parquet")
-    table = table[table["ref_id"].isin(run.refs.loc[run.refs["split"] == split, "ref_id"])]
-    table = table[table.groupby("ref_id")["expression_id"].transform("size") > 1].set_index(
-        "expression_id"
-    )
+    table = table[table["ref_id"].isin(run.index.ref_ids(split))]
+    several = table.groupby("ref_id")["expression_id"].transform("size") > 1
+    table = table[several].set_index("expression_id")
     if table.empty:
         raise Absent(f"No ref of {split} has several sentences: there was nothing to choose from.")
     iou = run.records(1).set_index("expression_id")["iou"].reindex(table.index)
-    gain = (
-        iou.where(table["selected"]).groupby(table["ref_id"]).max()
-        - iou.groupby(table["ref_id"]).mean()
-    ).dropna()
+    chosen = iou.where(table["selected"]).groupby(table["ref_id"]).max()
+    gain = (chosen - iou.groupby(table["ref_id"]).mean()).dropna()
     order = gain.sort_values(kind="stable").index
+    groups: dict[str, Iterable[int]]
     if len(order):
         groups = {
             "Where choosing lost most": order[: n // 2],
             "Where choosing gained most": order[::-1][: n - n // 2],
         }
     else:
-        groups = {"Some refs; none has a true mask": spread(table["ref_id"].drop_duplicates(), n)}
+        groups = {"Some refs; none has a true mask": evenly(table["ref_id"].drop_duplicates(), n)}
     shown = table[table["ref_id"].isin([ref_id for found in groups.values() for ref_id in found])]
     responses = run.responses([int(i) for i in shown.index])
+    shown = shown.assign(iou=iou)
     for title, ref_ids in groups.items():
         items = []
         for ref_id in ref_ids:
-            facts = (
-                [f"{100 * gain[ref_id]:+.1f} points of IoU against the mean of its maps"]
-                if ref_id in gain
-                else []
-            )
-            items.append(
-                _choice(run, ref_id, shown[shown["ref_id"] == ref_id], iou, responses, facts)
-            )
+            item = _choice(run, ref_id, shown[shown["ref_id"] == ref_id], responses)
+            if ref_id in gain:
+                item.facts.insert(0, f"{100 * gain[ref_id]:+.1f} {GAIN}")
+            items.append(item)
         section.groups.append(Group(title, items, "wide"))
 
 
-def _choice(
-    run: Run,
-    ref_id: int,
-    rows: pd.DataFrame,
-    iou: "pd.Series[float]",
-    responses: dict[int, Response],
-    facts: list[str],
-) -> Item:
-    canvas, where = canvas_of(run, ref_id), run.sizes.loc[ref_id, "path"]
+def _choice(run: Run, ref_id: int, rows: pd.DataFrame, responses: dict[int, Response]) -> Item:
+    """All maps of a ref; `rows` has score, selected and iou by expression_id."""
+    canvas, path = canvas_of(run, ref_id), run.sizes.loc[ref_id, "path"]
     pictures = [canvas.photo()]
-    for expression_id, row in rows.iterrows():
-        measured = "" if np.isnan(iou[expression_id]) else f", IoU {100 * iou[expression_id]:.1f} %"
-        fact = f"{'chosen: ' if row['selected'] else ''}score {row['score']:.3f}{measured}"
-        if expression_id in responses:
-            text = run.expressions.loc[expression_id, "text"]
-            pictures.append(
-                canvas.response(
-                    text, responses[expression_id], fact=fact, chosen=bool(row["selected"])
-                )
-            )
-    return Item(f"ref {ref_id}", [*facts, where], pictures + truth_of(run, ref_id, canvas))
+    for row in rows.itertuples():
+        if row.Index not in responses:
+            continue
+        measured = "" if np.isnan(row.iou) else f", IoU {100 * row.iou:.1f} %"
+        fact = f"{'chosen: ' if row.selected else ''}score {row.score:.3f}{measured}"
+        text, chosen = run.expressions.loc[row.Index, "text"], bool(row.selected)
+        pictures.append(canvas.response(text, responses[row.Index], fact=fact, chosen=chosen))
+    return Item(f"ref {ref_id}", [path], pictures + truth_of(run, ref_id, canvas))
 
 
 def strips(section: Section, run: Run, n: int) -> None:
-    """From the selected response to the pseudo-label: training refs evenly from the worst pseudo-label to the best."""
+    """From the selected response map to the pseudo-label.
+
+    The training refs are evenly spaced from the worst pseudo-label to the best.
+    """
     labels = run.table("data/pseudo_labels.parquet").set_index("ref_id")
-    if run.params["refine"]["from"] is not None:
+    source = run.params["refine"]["from"]
+    if source is not None:
         section.notes.append(
-            f"Pseudo-labels were supplied (refine.from: {run.params['refine']['from']}): there are no seeds."
+            f"Pseudo-labels were supplied (refine.from: {source}): there are no seeds."
         )
-    measured = labels[labels.index.isin(run.truth.index)]
+    measured = labels[run.truth.covers(labels.index.to_series())]
     if len(measured) < len(labels):
-        section.notes.append(
-            f"{len(labels) - len(measured)} of {len(labels)} training refs have no true mask and no IoU."
-        )
+        missing = f"{len(labels) - len(measured)} of {len(labels)} training refs"
+        section.notes.append(f"{missing} have no true mask and no IoU.")
     iou = pd.Series(mask_ious(measured, run.truth), index=measured.index).sort_values(kind="stable")
-    chosen = spread((iou if len(iou) else labels).index.to_series(), n)
-    seeds = (
-        run.table("data/crf_seeds.parquet").set_index("ref_id")["label"]
-        if run.has("data/crf_seeds.parquet")
-        else {}
-    )
+    chosen = evenly((iou if len(iou) else labels).index.to_series(), n)
     prms = run.table("data/prms.parquet").query("selected").set_index("ref_id")["expression_id"]
     responses = run.responses([int(i) for i in prms.loc[chosen]])
+    seeds = _seeds(run)
     items = []
     for ref_id in chosen:
         canvas, expression_id = canvas_of(run, ref_id), int(prms[ref_id])
@@ -217,22 +194,23 @@ def strips(section: Section, run: Run, n: int) -> None:
         if expression_id in responses:
             pictures.append(canvas.response("selected response", responses[expression_id]))
         if ref_id in seeds:
-            pictures.append(
-                canvas.seeds(decode_label(seeds[ref_id]), object_=FOREGROUND, background=BACKGROUND)
-            )
+            label = decode_label(seeds[ref_id])
+            pictures.append(canvas.seeds(label, object_=FOREGROUND, background=BACKGROUND))
         fact = f"IoU {100 * iou[ref_id]:.1f} %" if ref_id in iou.index else ""
-        pictures.append(
-            canvas.mask(
-                "walk, pseudo-label", _decoded(labels.loc[ref_id]), "pseudo_label", fact=fact
-            )
-        )
-        text, where = run.expressions.loc[expression_id, ["text", "path"]]
-        items.append(Item(text, [f"ref {ref_id}", where], pictures + truth_of(run, ref_id, canvas)))
+        mask = decode(*labels.loc[ref_id, ["counts", "height", "width"]])
+        pictures.append(canvas.mask("walk, pseudo-label", mask, "pseudo_label", fact=fact))
+        text, path = run.expressions.loc[expression_id, ["text", "path"]]
+        items.append(Item(text, [f"ref {ref_id}", path], pictures + truth_of(run, ref_id, canvas)))
     section.groups.append(Group("", items, "wide"))
 
 
-def flips(section: Section, first: Judged, second: Judged, n: int) -> None:
-    """Expressions whose IoU crossed 0.5 between two runs, in both directions, those that moved farthest first."""
+def _seeds(run: Run) -> "pd.Series[bytes] | dict[int, bytes]":
+    path = "data/crf_seeds.parquet"
+    return run.table(path).set_index("ref_id")["label"] if run.has(path) else {}
+
+
+def flips(section: Section, first: Evaluated, second: Evaluated, n: int) -> None:
+    """Expressions whose IoU crossed 0.5 between two runs, largest changes first."""
     if set(first.iou.index) != set(second.iou.index):
         raise Absent(
             "The runs were not measured on the same expressions; run them on the same data."
@@ -242,21 +220,18 @@ def flips(section: Section, first: Judged, second: Judged, n: int) -> None:
     crossed = (before >= CORRECT).loc[change.index] != (after >= CORRECT).loc[change.index]
     moved = change[crossed]
     for title, found in (("Lost", moved[moved < 0]), ("Won", moved[moved > 0][::-1])):
-        heading = f"{title}: {len(found)} of {len(change)}" + (
-            f", the {n} that moved farthest" if len(found) > n else ""
-        )
+        most = f", the {n} with the largest change" if len(found) > n else ""
         items = [_flip(first, second, int(i)) for i in found.index[:n]]
-        section.groups.append(Group(heading, items))
+        section.groups.append(Group(f"{title}: {len(found)} of {len(change)}{most}", items))
 
 
-def _flip(first: Judged, second: Judged, expression_id: int) -> Item:
+def _flip(first: Evaluated, second: Evaluated, expression_id: int) -> Item:
     row = second.run.expressions.loc[expression_id]
     canvas = canvas_of(second.run, row["ref_id"])
     pictures = [canvas.photo()]
     for found in (first, second):
         fact = f"IoU {100 * found.iou[expression_id]:.1f} %, {found.kinds[expression_id]}"
-        pictures.append(
-            canvas.mask(found.run.name, found.mask(expression_id), "prediction", fact=fact)
-        )
+        mask = found.mask(expression_id)
+        pictures.append(canvas.mask(found.run.name, mask, "prediction", fact=fact))
     facts = [f"expression {expression_id}", row["path"]]
     return Item(row["text"], facts, pictures + truth_of(second.run, row["ref_id"], canvas))

@@ -1,9 +1,10 @@
-"""The sections of a report that are numbers and text: metrics, differences, curves, and what was run."""
+"""The sections of a report that are numbers and text."""
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import torch
@@ -26,8 +27,12 @@ CURVES = {
     "Step-2's losses": ("metrics/curves/step2.csv", "loss"),
     "Step-1's mIoU against the threshold": ("metrics/curves/step1_thresholds.csv", "mIoU"),
 }
-LABELS = "metrics/pseudo_labels.json"
+PRMS = "mIoU of all response maps, and of those that PRMS selects, percent"
+LABELS = "mIoU of the selected maps at their best threshold, and of the pseudo-labels, percent"
 PAPER = "paper"
+
+Metrics = Mapping[str, Mapping[str, float]]  # by split and name
+Paper = Callable[[str, str], Row]  # the paper's numbers for a data set and split
 
 
 def percent(fraction: float) -> str:
@@ -35,103 +40,70 @@ def percent(fraction: float) -> str:
 
 
 def metrics(section: Section, runs: list[Run]) -> None:
-    """A table per step with the paper's rows, PRMS's gains and the pseudo-labels."""
+    """A table per step, PRMS's gains and the pseudo-labels, with the paper's numbers."""
     for step, title in STEPS.items():
-        _measured(
-            section,
-            runs,
-            f"{title}, percent",
-            partial(Run.metrics, step=step),
-            partial(beside, step=step),
-        )
-    for caption, path, paper in (
-        (
-            "mIoU of all response maps, and of those that PRMS selects, percent",
-            "metrics/prms.json",
-            beside_prms,
-        ),
-        (
-            "mIoU of the selected maps at their best threshold, and of the pseudo-labels, percent",
-            LABELS,
-            lambda *of: {},
-        ),
-    ):
-        _measured(section, runs, caption, partial(Run.json, path=path), paper)
+        read, paper = partial(Run.metrics, step=step), partial(beside, step=step)
+        _metrics_table(section, runs, f"{title}, percent", read, paper)
+    _metrics_table(section, runs, PRMS, partial(Run.json, path="metrics/prms.json"), beside_prms)
+    labels = partial(Run.json, path="metrics/pseudo_labels.json")
+    _metrics_table(section, runs, LABELS, labels, _no_paper)
     if not any(row[1].startswith(PAPER) for table in section.tables for row in table.rows):
-        section.notes.append(
-            f"The paper has no number for {' or '.join(dict.fromkeys(run.label for run in runs))}."
-        )
+        data = " or ".join(dict.fromkeys(run.label for run in runs))
+        section.notes.append(f"The paper has no number for {data}.")
 
 
-def _measured(
+def _no_paper(data: str, split: str) -> Row:
+    return {}
+
+
+def _metrics_table(
     section: Section,
     runs: list[Run],
     caption: str,
-    read: Callable[[Run], dict[str, dict[str, float]]],
-    paper: Callable[[str, str], Row],
+    read: Callable[[Run], Metrics],
+    paper: Paper,
 ) -> None:
-    """A table of what `read` gives of every run that has it, with the paper's row below each split that has one."""
-    found = {
-        run.name: content for run in runs if (content := section.attempt(read, run)) is not None
-    }
-    columns = list(
-        dict.fromkeys(
-            name for content in found.values() for row in content.values() for name in row
-        )
-    )
+    """A table of the metrics that `read` gives for each run, with the paper's below each split."""
+    attempts = {run.name: section.attempt(read, run) for run in runs}
+    found = {name: content for name, content in attempts.items() if content is not None}
+    every = [row for content in found.values() for row in content.values()]
+    columns = list(dict.fromkeys(name for row in every for name in row))
     rows = []
     for split in dict.fromkeys(split for content in found.values() for split in content):
         for name, content in found.items():
             if split in content:
-                rows.append(
-                    [
-                        split,
-                        name,
-                        *(
-                            percent(content[split][c]) if c in content[split] else ""
-                            for c in columns
-                        ),
-                    ]
-                )
+                rows.append([split, name, *_cells(content[split], columns, percent)])
         for data in dict.fromkeys(run.label for run in runs):
             if theirs := paper(data, split):
-                rows.append(
-                    [
-                        split,
-                        f"{PAPER}, {data}",
-                        *(f"{theirs[c]:.2f}" if c in theirs else "" for c in columns),
-                    ]
-                )
+                cells = _cells(theirs, columns, "{:.2f}".format)
+                rows.append([split, f"{PAPER}, {data}", *cells])
     if rows:
         section.tables.append(Table(caption, ["split", "run", *columns], rows))
     elif found:
         section.notes.append(f"{caption}: no ref has a true mask, so nothing was measured.")
 
 
+def _cells(
+    values: Mapping[str, float], columns: list[str], text: Callable[[float], str]
+) -> list[str]:
+    return [text(values[column]) if column in values else "" for column in columns]
+
+
 def kinds_of_expressions(section: Section, runs: list[Run], step: int, split: str) -> None:
-    """The stored breakdowns of one split: a table per kind, a line per group and run."""
+    """The stored breakdowns of one split: a table per breakdown, a row per group and run."""
     path = f"data/evaluation/step{step}/breakdowns.parquet"
-    found = [
-        table
-        for run in runs
-        if (table := section.attempt(_breakdown, run, path, split)) is not None
-    ]
+    attempts = [section.attempt(_breakdown, run, path, split) for run in runs]
+    found = [table for table in attempts if table is not None]
     if not found:
         return
     named, columns = ["run"] if len(runs) > 1 else [], ["mIoU", "P@0.5", "PointM"]
     for by, table in pd.concat(found).sort_values("order", kind="stable").groupby("by", sort=False):
-        rows = [
-            [
-                row["group"],
-                *row[named],
-                str(row["expressions"]),
-                *(percent(row[c]) for c in columns),
-            ]
-            for _, row in table.iterrows()
-        ]
-        section.tables.append(
-            Table(str(by), ["group", *named, "number", *columns], rows, side=True)
-        )
+        rows = []
+        for _, row in table.iterrows():
+            cells = [percent(row[column]) for column in columns]
+            rows.append([row["group"], *row[named], str(row["expressions"]), *cells])
+        head = ["group", *named, "number", *columns]
+        section.tables.append(Table(str(by), head, rows, side=True))
 
 
 def _breakdown(run: Run, path: str, split: str) -> pd.DataFrame:
@@ -141,19 +113,16 @@ def _breakdown(run: Run, path: str, split: str) -> pd.DataFrame:
 
 
 def changes(section: Section, first: Run, second: Run) -> None:
-    """Parameters that differ, and the difference of every metric on every split with its interval."""
+    """The parameters that differ, and the difference of every metric with its interval."""
     before, after = (flat(run.params) for run in (first, second))
-    pairs = {
-        name: (before.get(name, MISSING), after.get(name, MISSING))
-        for name in dict.fromkeys([*after, *before])
-    }
-    rows = [
-        [name, shown(one), shown(other)] for name, (one, other) in pairs.items() if one != other
-    ]
+    rows = []
+    for name in dict.fromkeys([*after, *before]):
+        one, other = before.get(name, MISSING), after.get(name, MISSING)
+        if one != other:
+            rows.append([name, shown(one), shown(other)])
     if rows:
-        section.tables.append(
-            Table("Parameters that differ", ["parameter", first.name, second.name], rows)
-        )
+        head = ["parameter", first.name, second.name]
+        section.tables.append(Table("Parameters that differ", head, rows))
     else:
         section.notes.append("All parameters are the same.")
     for step, title in STEPS.items():
@@ -185,13 +154,10 @@ def _change(difference: float, low: float, high: float) -> str:
 
 
 def curves(section: Section, runs: list[Run]) -> None:
-    """What the trainings logged, and mIoU against the threshold, of all runs in one drawing each."""
+    """The logged losses, and mIoU by threshold; all runs in one drawing each."""
     for title, (path, y_label) in CURVES.items():
-        drawn = {
-            run.name: table
-            for run in runs
-            if (table := section.attempt(_curve, run, title, path)) is not None
-        }
+        attempts = {run.name: section.attempt(_curve, run, title, path) for run in runs}
+        drawn = {name: table for name, table in attempts.items() if table is not None}
         if drawn:
             section.curves.append((title, draw_curves(drawn, y_label=y_label)))
 
@@ -205,9 +171,8 @@ def _curve(run: Run, title: str, path: str) -> pd.DataFrame:
 
 def what_was_run(section: Section, runs: list[Run]) -> None:
     """Commits, the machine, weights, hashes of the data, and all parameters."""
-    section.tables.append(
-        Table("Commit", ["run", "commit"], [[run.name, run.commit] for run in runs])
-    )
+    commits = [[run.name, run.commit] for run in runs]
+    section.tables.append(Table("Commit", ["run", "commit"], commits))
     for run in runs:
         section.attempt(_weights, section, run)
         section.attempt(_hashes, section, run)
@@ -218,16 +183,14 @@ def what_was_run(section: Section, runs: list[Run]) -> None:
         "cores": str(os.cpu_count()),
         "system": platform.platform(),
     }
-    section.tables.append(
-        Table("Where this report was made", ["what", "which"], [[k, v] for k, v in about.items()])
-    )
+    machine = [[name, value] for name, value in about.items()]
+    section.tables.append(Table("Where this report was made", ["what", "which"], machine))
     for name in dict.fromkeys(name for run in runs for name in run.params):
         leaves = [flat(run.params.get(name, {})) for run in runs]
         keys = dict.fromkeys(key for values in leaves for key in values)
         rows = [[key, *(shown(values.get(key, MISSING)) for values in leaves)] for key in keys]
-        section.tables.append(
-            Table(name, ["parameter", *(run.name for run in runs)], rows, side=True)
-        )
+        head = ["parameter", *(run.name for run in runs)]
+        section.tables.append(Table(name, head, rows, side=True))
 
 
 def _weights(section: Section, run: Run) -> None:
@@ -238,30 +201,34 @@ def _weights(section: Section, run: Run) -> None:
         for part in ("name", "weights", "sha256", "imagenet")
         if clip[role].get(part) is not None
     ]
-    section.tables.append(
-        Table(f"{run.name}: CLIP (models/clip.json)", ["role", "of it", "value"], rows)
-    )
+    caption = f"{run.name}: CLIP (models/clip.json)"
+    section.tables.append(Table(caption, ["role", "part", "value"], rows))
 
 
 def _hashes(section: Section, run: Run) -> None:
-    """What every stage of this run wrote, and the data that no stage wrote; code is told by the commit."""
-    made = [(out, stage) for stage, content in run.lock.items() for out in content.get("outs", [])]
+    """The outputs of every stage of this run, and the data that no stage made.
+
+    Code is left out: the commit identifies it.
+    """
+    made = [(out, stage) for stage, entry in run.lock.items() for out in entry.get("outs", [])]
     written = {out["path"] for out, _ in made}
-    read = {
-        d["path"]: d
-        for content in run.lock.values()
-        for d in content.get("deps", [])
-        if not d["path"].endswith(".py")
-    }
+    deps = [dep for entry in run.lock.values() for dep in entry.get("deps", [])]
+    read = {dep["path"]: dep for dep in deps if not _is_code(dep["path"])}
     inputs = [
-        (d, "an input")
-        for path, d in read.items()
-        if not any(path == w or path.startswith(f"{w}/") for w in written)
+        (dep, "an input")
+        for path, dep in read.items()
+        if not any(path == out or path.startswith(f"{out}/") for out in written)
     ]
-    rows = [
-        [d["path"], stage, d.get("md5", ""), f"{d.get('size', 0):,}"]
-        for d, stage in [*inputs, *made]
-    ]
-    section.tables.append(
-        Table(f"{run.name}: data (dvc.lock)", ["path", "made by", "MD5", "bytes"], rows)
-    )
+    rows = [_hash_row(entry, stage) for entry, stage in [*inputs, *made]]
+    head = ["path", "made by", "MD5", "bytes"]
+    section.tables.append(Table(f"{run.name}: data (dvc.lock)", head, rows))
+
+
+def _is_code(path: str) -> bool:
+    """Whether a dependency is a module or a room of this package; its assets are data."""
+    in_package = path.startswith(("tris_core/", "stages/")) and "/assets" not in path
+    return path.endswith(".py") or in_package
+
+
+def _hash_row(entry: Mapping[str, Any], stage: str) -> list[str]:
+    return [entry["path"], stage, entry.get("md5", ""), f"{entry.get('size', 0):,}"]

@@ -1,4 +1,4 @@
-"""One HTML file about a run, or two side by side: it holds its own pictures and opens without any network."""
+"""One HTML file about a run, or about two. It contains its pictures and needs no network."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,51 +9,56 @@ from tris_core.evaluation.records import in_order
 from tris_core.reports import galleries, numbers
 from tris_core.reports.content import Section
 from tris_core.reports.experiments import RunFiles
-from tris_core.reports.galleries import Judged
+from tris_core.reports.galleries import Evaluated
 from tris_core.reports.numbers import STEPS
-from tris_core.reports.run import MADE, Run
+from tris_core.reports.run import MASKS, Run
 from tris_core.runtime.errors import InputError
 from tris_core.runtime.files import replacing
 
 ABOUT = {
     "changes": (
         "Differences",
-        "The second run less the first. Intervals are of a paired bootstrap over images; undecided: 0 lies within.",
+        "The second run less the first. Intervals are from a paired bootstrap over images. "
+        "A difference is undecided if its interval contains 0.",
     ),
     "flips": ("What flipped", "Expressions whose IoU crossed 0.5 between the runs."),
     "metrics": (
         "Metrics",
-        "As the evaluation stages stored them; the paper's numbers below where it has some.",
+        "As stored by the evaluation stages, with the paper's numbers below if it has any.",
     ),
     "kinds": (
         "Kinds of expressions",
-        "Metrics by kind of expression; tris_core/evaluation/breakdowns.py defines the groups.",
+        "Metrics by kind of expression. tris_core/evaluation/breakdowns.py defines the groups.",
     ),
     "failures": (
         "Failures",
-        "Every measured expression is of exactly one kind. Other objects are those of the image that the data set's refs name.",
+        "Every measured expression is of exactly one kind. Other objects are those of the image "
+        "that some ref of the data set names.",
     ),
     "gallery": (
         "Predictions, worst first",
-        "Two thirds of those shown are the worst by IoU, the others lie evenly between these and the best. "
-        "The ring is the response's maximum.",
+        "Two thirds are the worst by IoU. The others are evenly spaced from there to the best. "
+        "The ring marks the maximum of the response.",
     ),
     "choices": (
         "What PRMS chose",
-        "All response maps of an object, one per sentence, with the score of Eq. 10; the one chosen is framed. "
-        "The ring is the map's maximum.",
+        "All response maps of an object, one per sentence, with the score of Eq. 10. The selected "
+        "map is framed. The ring marks the maximum of the map.",
     ),
     "strips": (
         "From response to pseudo-label",
-        "Training refs, evenly from the worst pseudo-label to the best. Seeds: object orange, background dark, rest ignored.",
+        "Training refs, evenly spaced from the worst pseudo-label to the best. Seeds: object "
+        "orange, background dark, ignored pixels plain.",
     ),
     "curves": (
         "Curves",
-        "Losses as the trainings logged them, and what a threshold makes of Step-1's maps; the second of two runs is dashed.",
+        "Losses as logged in training, and the mIoU of Step-1's maps by threshold. The second of "
+        "two runs is dashed.",
     ),
     "what": (
         "What was run",
-        "All parameters, hashes and versions. A run does not record its machine: the one below made this report.",
+        "All parameters, hashes and versions. A run does not record its machine; the machine "
+        "below made this report.",
     ),
 }
 
@@ -63,21 +68,33 @@ def write_page(
 ) -> None:
     """Write the report of one run, or of a second against a first, to `path`.
 
-    `step` tells whose masks are shown (None: those of the last step that every run has), `split` whose expressions; `items`
-    is how many predictions, with other pictures in proportion. What a run does not have is said in the page. Raises
-    `InputError` if a run has no parameters, or no such split.
+    Missing results are listed in the page.
+
+    Args:
+        files: one run or two.
+        step: whose masks to show; None for the last step that every run has.
+        split: whose expressions to show.
+        items: number of predictions; the numbers of other pictures are proportional.
+
+    Raises:
+        InputError: if a run has no parameters, or no such split.
     """
     runs = [Run(found) for found in files]
-    step = step or (2 if all(run.has(MADE[2]) for run in runs) else 1)
+    step = step or (2 if all(run.has(MASKS[2]) for run in runs) else 1)
     for run in runs:
         _check(run, split)
-    page = _environment().get_template("page.html.j2").render(
-        title="TRIS: " + " against ".join(f"{run.name} ({run.label})" for run in reversed(runs)),
-        lines=_lines(runs, step, split),
-        warnings=[warning for run in runs for warning in run.warnings],
-        headlines=_headlines(runs[-1], split),
-        sections=_sections(runs, step, split, items),
-    )  # fmt: skip
+    names = " against ".join(f"{run.name} ({run.label})" for run in reversed(runs))
+    page = (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            title=f"TRIS: {names}",
+            lines=_lines(runs, step, split),
+            warnings=[warning for run in runs for warning in run.warnings],
+            headlines=_headlines(runs[-1], split),
+            sections=_sections(runs, step, split, items),
+        )
+    )
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
@@ -93,35 +110,34 @@ def _environment() -> Environment:
 
 
 def _check(run: Run, split: str) -> None:
-    known = in_order(run.refs["split"]) if run.has("data/index/refs.parquet") else [split]
+    known = in_order(run.index.refs["split"]) if run.has("data/index/refs.parquet") else [split]
     if split not in known:
         raise InputError(f"--split {split}: {run.name} has {', '.join(known)}")
 
 
 def _lines(runs: list[Run], step: int, split: str) -> list[str]:
-    """What the page is about, in a sentence each."""
-    lines = [f"{run.name}: {run.commit}" for run in runs]
-    lines.append(
-        f"Made on {datetime.now(UTC):%Y-%m-%d}. Pictures are of the {split} split, masks those of {STEPS[step]}."
-    )
-    lines += [
-        f"{run.name}: its image files are not there, so that maps and masks stand alone."
+    """The subject of the page, one sentence each."""
+    commits = [f"{run.name}: {run.commit}" for run in runs]
+    made = f"Made on {datetime.now(UTC):%Y-%m-%d}."
+    shown = f"Pictures are of the {split} split, and masks are those of {STEPS[step]}."
+    blind = [
+        f"{run.name}: its image files are missing, so maps and masks are drawn without them."
         for run in runs
         if run.blind
     ]
-    return lines
+    return [*commits, f"{made} {shown}", *blind]
 
 
 def _headlines(run: Run, split: str) -> list[tuple[str, str]]:
-    """mIoU along the pipeline, as far as the run got."""
-    places = {
+    """mIoU after each step that the run has."""
+    steps = {
         "Step-1": ("metrics/step1.json", split, "mIoU"),
         "after PRMS": ("metrics/prms.json", split, "with"),
         "pseudo-labels": ("metrics/pseudo_labels.json", "train", "pseudo_mIoU"),
         "Step-2": ("metrics/step2.json", split, "mIoU"),
     }
     found = []
-    for name, (path, of, metric) in places.items():
+    for name, (path, of, metric) in steps.items():
         value = run.json(path).get(of, {}).get(metric) if run.has(path) else None
         if value is not None:
             found.append((f"{name}, {of}: mIoU", f"{numbers.percent(value)} %"))
@@ -148,21 +164,19 @@ def _sections(runs: list[Run], step: int, split: str, items: int) -> list[Sectio
 def _masks(
     sections: dict[str, Section], runs: list[Run], step: int, split: str, items: int
 ) -> None:
-    """The sections that need a step's masks: failures of the runs that have them, the rest as far as these reach."""
+    """Fill the sections that need a step's masks, for the runs that have them."""
     failures, gallery = sections["failures"], sections["gallery"]
-    found = [failures.attempt(Judged, run, step, split) for run in runs]
-    judged = [one for one in found if one is not None]
+    found = [failures.attempt(Evaluated, run, step, split) for run in runs]
+    evaluated = [one for one in found if one is not None]
     missing = list(failures.notes)
-    if judged:
-        failures.attempt(galleries.failures, failures, judged)
-    if judged and judged[-1].run is runs[-1]:
-        gallery.attempt(galleries.gallery, gallery, judged[-1], items)
+    if evaluated:
+        failures.attempt(galleries.failures, failures, evaluated)
+    if evaluated and evaluated[-1].run is runs[-1]:
+        gallery.attempt(galleries.gallery, gallery, evaluated[-1], items)
     else:
         gallery.notes += missing
-    if len(judged) == 2:
-        first, second = judged
-        sections["flips"].attempt(
-            galleries.flips, sections["flips"], first, second, max(1, items // 4)
-        )
+    if len(evaluated) == 2:
+        (first, second), flips = evaluated, sections["flips"]
+        flips.attempt(galleries.flips, flips, first, second, max(1, items // 4))
     elif len(runs) == 2:
         sections["flips"].notes += missing

@@ -1,17 +1,18 @@
-"""The paper's results, in percent, to print beside ours: what was measured there on COCO photographs with CLIP's RN50.
+"""The paper's results, in percent, measured on COCO photographs with CLIP's RN50.
 
-Keys of a table are the names of experiment groups in docs/experiments.md.
+The keys of Tables 3 and 5 are the names of experiment groups in docs/experiments.md.
 """
 
 Row = dict[str, float]
 
 
 def label(name: str, split_by: str) -> str:
-    """What the tables call a data set: the partition is said where the paper has two of them."""
+    """The paper's name of a data set, with the partition if the paper has two of them."""
     return f"{name} {split_by}" if name == "refcocog" else name
 
 
-REFERIT_TEST = "referit test (boxes over 5%)"  # the test split as the paper measures on it (D56)
+# The paper leaves out small boxes of the test split (docs/paper_vs_code.md#box-filter).
+REFERIT_TEST = "referit test (boxes over 5%)"
 
 # Table 1, mIoU and PointM of the two steps, by data set, partition and split.
 TABLE1: dict[str, dict[str, Row]] = {
@@ -41,8 +42,9 @@ TABLE1: dict[str, dict[str, Row]] = {
     },
 }
 
-# Table 1, the row of LAVT (full supervision) as printed: overall IoU, whatever the column says. LAVT's own publication gives
-# 61.24 for umd val, 62.09 for umd test and 60.50 for google val.
+# Table 1, the row of LAVT (full supervision) as printed. The column says mIoU, but these are
+# overall IoU. LAVT's own publication gives 61.24 for umd val, 62.09 for umd test and 60.50 for
+# google val.
 LAVT_OIOU = {
     "refcoco val": 72.73,
     "refcoco testA": 75.82,
@@ -79,7 +81,8 @@ TABLE4: dict[str, Row] = {
     "refcocog umd val": {"without": 26.62, "with": 27.06},
 }
 
-# Table 5: negatives of Eq. 7 (n-N, N + 1 sentences per image at K = 6) and of Eq. 8 (k-K at N + 1 = 48), train split.
+# Table 5, train split: negatives of Eq. 7 (n-N: N + 1 sentences per image at K = 6) and of Eq. 8
+# (k-K: K at N + 1 = 48).
 TABLE5: dict[str, Row] = {
     "n-0": {"mIoU": 11.16, "PointIt": 16.73, "PointM": 8.01},
     "n-1": {"mIoU": 19.91, "PointIt": 43.35, "PointM": 32.96},
@@ -98,16 +101,16 @@ COMPARISONS: dict[int, dict[str, Row]] = {3: TABLE3, 5: TABLE5}
 
 
 def beside(data: str, split: str, step: int) -> Row:
-    """Every number the paper has for the full method's step on a split of a data set, called as `label` does; often none."""
+    """All numbers of the paper for a step of the full method on a split; often none.
+
+    `data` is the data set's `label`.
+    """
     name = f"{data} {split}"
     of_train = TABLE3["full"] if (name, step) == ("refcocog umd train", 1) else {}
-    return {
-        **TABLE1[f"step{step}"].get(name, {}),
-        **TABLE2[f"step{step}"].get(name, {}),
-        **of_train,
-    }
+    tables = TABLE1[f"step{step}"], TABLE2[f"step{step}"]
+    return {**tables[0].get(name, {}), **tables[1].get(name, {}), **of_train}
 
 
 def beside_prms(data: str, split: str) -> Row:
-    """What the paper's Table 4 has for a split of a data set; often nothing."""
+    """The numbers of Table 4 for a split of a data set; often none."""
     return TABLE4.get(f"{data} {split}", {})

@@ -1,5 +1,6 @@
 """The tables of `tris compare`: groups of runs, each over its seeds."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Literal, TypeVar
 import pandas as pd
 from tabulate import tabulate
 
+from tris_core.data.index import Index
 from tris_core.reports.compare import beside_paper, compare
 from tris_core.reports.experiments import (
     WORKSPACE,
@@ -18,12 +20,11 @@ from tris_core.reports.experiments import (
     experiments,
     group_of,
     open_files,
-    read_metrics,
-    read_run,
     suggestion,
 )
-from tris_core.reports.paper import COMPARISONS, LAVT_OIOU, TABLE1, TABLE2, TABLE4
+from tris_core.reports.paper import COMPARISONS, LAVT_OIOU, TABLE1, TABLE2, TABLE4, label
 from tris_core.runtime.errors import InputError
+from tris_core.runtime.parquet import read_table
 
 PAPER_TABLES = (1, 2, 4)  # those whose runs are on several data sets
 R = TypeVar("R")
@@ -121,3 +122,45 @@ def text(rows: pd.DataFrame, notes: list[str], form: Literal["github", "html"]) 
     if form == "html":
         return "\n".join([*(f"<p>{escape(note)}</p>" for note in notes), drawn])
     return "\n\n".join([*notes, drawn])
+
+
+def read_run(files: RunFiles, *, step: int, split: str) -> pd.DataFrame:
+    """The records that `evaluate_step<step>` wrote for a split.
+
+    Returns:
+        The columns of `tris_core.evaluation.metrics`, split and image_id.
+
+    Raises:
+        NotRun: if they are another run's.
+        Absent: if they are not in the cache.
+        InputError: if there is no such split.
+    """
+    records = read_table(files.result(f"data/evaluation/step{step}/records.parquet"))
+    chosen = records[records["split"] == split]
+    if chosen.empty:
+        known = ", ".join(records["split"].unique())
+        raise InputError(f"{files.name}: no split {split!r}; there are {known}")
+    index = Index(
+        lambda table, columns: read_table(files.result(f"data/index/{table}.parquet"), columns)
+    )
+    owners = index.joined()[["expression_id", "image_id"]]
+    return chosen.merge(owners, on="expression_id", validate="one_to_one")
+
+
+def read_metrics(
+    files: RunFiles, *, table: int, step: int
+) -> tuple[str, dict[str, dict[str, float]]]:
+    """The paper's name of a run's data set, and the metrics by split that a table needs.
+
+    Args:
+        table: 1, 2 or 4.
+
+    Raises:
+        NotRun: if they are another run's.
+        Absent: if they are not in the cache.
+    """
+    path = "metrics/prms.json" if table == 4 else f"data/evaluation/step{step}/metrics.json"
+    content = json.loads(files.result(path).read_text())
+    dataset = files.yaml("params.yaml")["dataset"]
+    metrics = content if table == 4 else content["metrics"]
+    return label(dataset["name"], dataset["split_by"]), metrics

@@ -1,8 +1,8 @@
-"""`data/responses.parquet`: the response map of every expression, in row groups that each hold all maps of some images.
+"""The file of response maps, `data/responses.parquet`.
 
-Columns expression_id, ref_id, image_id, split; height and width of the map; map, row-major float32.
-The metadata hold `size`, the side in pixels of the square images that the maps were made from.
-Writer and reader hold one row group at a time.
+Columns: expression_id, ref_id, image_id, split; height and width of the map; map, row-major
+float32. All maps of an image are in one row group, and only one row group is in memory at a time.
+The metadata has `size`, the side in pixels of the square images that the maps were made from.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,35 +19,51 @@ from torch import Tensor
 from tris_core.runtime.parquet import open_table, table_writer
 
 SCHEMA = pa.schema(
-    [("expression_id", pa.int64()), ("ref_id", pa.int64()), ("image_id", pa.int64()), ("split", pa.string()),
-     ("height", pa.int32()), ("width", pa.int32()), ("map", pa.list_(pa.float32()))]
-)  # fmt: skip
+    {
+        "expression_id": pa.int64(),
+        "ref_id": pa.int64(),
+        "image_id": pa.int64(),
+        "split": pa.string(),
+        "height": pa.int32(),
+        "width": pa.int32(),
+        "map": pa.list_(pa.float32()),
+    }
+)
 SIZE = "size"
 
 
-@contextmanager
-def write_responses(
-    path: Path, size: int
-) -> Iterator[Callable[[pd.DataFrame, NDArray[np.float32]], None]]:
-    """A function that writes the next row group: rows (expression_id, ref_id, image_id, split) and their maps (P, H, W).
+Write = Callable[[pd.DataFrame, NDArray[np.float32]], None]
 
-    All rows of an image belong into one call. The file appears when the block ends without error.
+
+@contextmanager
+def write_responses(path: Path, size: int) -> Iterator[Write]:
+    """Write a file of response maps. It appears when the block ends without error.
+
+    Args:
+        size: the side in pixels of the square images that the maps were made from.
+
+    Yields:
+        A function that writes the next row group, from all rows of some images (expression_id,
+        ref_id, image_id, split) and their maps (P, H, W).
     """
     with table_writer(path, SCHEMA) as writer:
         writer.add_key_value_metadata({SIZE: str(size)})
 
         def write(rows: pd.DataFrame, maps: NDArray[np.float32]) -> None:
-            writer.write_table(
-                pa.Table.from_pandas(with_maps(rows, maps), SCHEMA, preserve_index=False)
-            )
+            table = with_maps(rows, maps)
+            writer.write_table(pa.Table.from_pandas(table, SCHEMA, preserve_index=False))
 
         yield write
 
 
 class ResponseFile(Sequence[pd.DataFrame]):
-    """The row groups of a file, each read when it is looked at; `expression_ids` selects rows.
+    """The row groups of a file of response maps, each read on access.
 
-    `size`: the side in pixels of the squares that the maps were made from.
+    Args:
+        expression_ids: the rows to keep; all if None.
+
+    Attributes:
+        size: the side in pixels of the square images that the maps were made from.
     """
 
     def __init__(self, path: Path, expression_ids: "pd.Series[int] | None" = None) -> None:
@@ -62,22 +78,18 @@ class ResponseFile(Sequence[pd.DataFrame]):
         if not 0 <= number < len(self):
             raise IndexError(number)
         rows = self._file.read_row_group(number).to_pandas()
-        return (
-            rows
-            if self._wanted is None
-            else rows[self._wanted.get_indexer(rows["expression_id"]) >= 0]
-        )
+        if self._wanted is None:
+            return rows
+        return rows[self._wanted.get_indexer(rows["expression_id"]) >= 0]
 
 
 def with_maps(rows: pd.DataFrame, maps: NDArray[np.float32]) -> pd.DataFrame:
     """`rows` with the columns height, width and map, from their maps (N, H, W)."""
-    return rows.assign(
-        height=maps.shape[1], width=maps.shape[2], map=list(maps.reshape(len(maps), -1))
-    )
+    _, height, width = maps.shape
+    return rows.assign(height=height, width=width, map=list(maps.reshape(len(maps), -1)))
 
 
 def raw_maps(rows: pd.DataFrame) -> Tensor:
-    """The maps (N, H, W) float32 of rows of the file, all of one size."""
-    return torch.from_numpy(np.stack(rows["map"].to_list())).view(
-        len(rows), rows["height"].iloc[0], -1
-    )
+    """The maps (N, H, W) float32 of rows of the file, all of one size, before ReLU."""
+    values = torch.from_numpy(np.stack(rows["map"].to_list()))
+    return values.view(len(rows), rows["height"].iloc[0], -1)

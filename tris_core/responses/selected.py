@@ -1,4 +1,4 @@
-"""The response maps that PRMS selected, at their images' own sizes, image by image."""
+"""The response maps that PRMS selected, image by image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +8,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tris_core.data.maps import divide_by_maximum_, response_to_original
+from tris_core.data.maps import normalised_at
 from tris_core.responses.file import ResponseFile, raw_maps
 
 
 @dataclass(frozen=True)
 class Selected:
-    """Of one image: its id and path, the refs, and their selected maps (R, H, W) float32 divided by their maxima."""
+    """The selected maps of one image.
+
+    Attributes:
+        path: of the image, relative to the data set's root.
+        ref_ids: R refs.
+        maps: their maps (R, H, W) float32 at the image's own size, divided by their maxima.
+    """
 
     image_id: int
     path: str
@@ -23,9 +29,13 @@ class Selected:
 
 
 class SelectedMaps(Sequence[list[Selected]]):
-    """The selected maps of the refs asked for, one entry per row group of the responses, made when it is looked at.
+    """The selected maps of some refs, one entry per row group of the responses, made on access.
 
-    `images` gives path, height and width.
+    Args:
+        responses: the file of response maps.
+        prms: expression_id, ref_id and selected.
+        ref_ids: the refs to keep.
+        images: image_id, path, height and width.
     """
 
     def __init__(
@@ -43,16 +53,10 @@ class SelectedMaps(Sequence[list[Selected]]):
         return len(self._responses)
 
     def __getitem__(self, number: int) -> list[Selected]:  # type: ignore[override]
-        return [
-            self._of_image(*found)
-            for found in self._responses[number].groupby("image_id", sort=True)
-        ]
+        by_image = self._responses[number].groupby("image_id", sort=True)
+        return [self._of_image(int(image_id), rows) for image_id, rows in by_image]
 
     def _of_image(self, image_id: int, rows: pd.DataFrame) -> Selected:
-        image = self._images.loc[image_id]
-        grown = response_to_original(
-            raw_maps(rows), size=self._responses.size, height=image["height"], width=image["width"]
-        )
-        return Selected(
-            int(image_id), image["path"], rows["ref_id"].tolist(), divide_by_maximum_(grown).numpy()
-        )
+        path, height, width = self._images.loc[image_id, ["path", "height", "width"]]
+        maps = normalised_at(raw_maps(rows), size=self._responses.size, height=height, width=width)
+        return Selected(image_id, path, rows["ref_id"].tolist(), maps.numpy())

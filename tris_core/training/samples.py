@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import pandas as pd
 
 from tris_core.data.grouping import Rows
+from tris_core.data.index import Index
 
 
 @lru_cache(maxsize=2)  # the epoch of this step, and the one that the reader thread has begun
@@ -30,16 +30,13 @@ class TrainingRefs:
     count: Rows
 
     @staticmethod
-    def from_index(
-        images: pd.DataFrame, refs: pd.DataFrame, expressions: pd.DataFrame, split: str
-    ) -> "TrainingRefs":
-        """Expressions must be sorted by ref, as `index` writes them."""
-        chosen = refs[refs["split"] == split]
-        image_row = pd.Series(np.arange(len(images)), index=images["image_id"])
-        owner = expressions["ref_id"].to_numpy()
+    def from_index(index: Index, split: str) -> "TrainingRefs":
+        """The refs of a split. Expressions must be sorted by ref, as `index` writes them."""
+        chosen = index.refs[index.refs["split"] == split]
+        owner = index.expressions["ref_id"].to_numpy()
         start = np.searchsorted(owner, chosen["ref_id"])
         stop = np.searchsorted(owner, chosen["ref_id"], side="right")
-        image = image_row.loc[chosen["image_id"]].to_numpy(np.int64)
+        image = index.image_rows(chosen["image_id"])
         return TrainingRefs(chosen["ref_id"].to_numpy(np.int64), image, start, stop - start)
 
     def with_shuffled_sentences(self, seed: int) -> "TrainingRefs":

@@ -12,11 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tris_core.data.maps import binarise, divide_by_maximum_, response_to_original, to_original
+from tris_core.data.maps import binarise, mask_iou, normalised_at, to_original
 from tris_core.data.packed import PackedImages
-from tris_core.data.rle import decode
+from tris_core.data.truth import Truth
 from tris_core.runtime.errors import InputError
-from tris_core.runtime.frames import ready
 from tris_core.runtime.threads import map_in_threads
 from tris_core.step1.inference import response_maps
 from tris_core.step1.network import Step1
@@ -26,7 +25,7 @@ from tris_core.step2.network import Step2
 
 @dataclass(frozen=True)
 class Validation:
-    """The expressions to choose by: image row (L,), token ids (L, T) and true mask (counts, height, width) of each.
+    """The expressions to choose by: image row (L,), token ids (L, T) and ref_id (L,) of each.
 
     Thresholds are the released ones: any positive response, any positive logit.
     """
@@ -34,27 +33,27 @@ class Validation:
     images: PackedImages
     image_of: NDArray[np.int64]
     tokens: Tensor
-    truth: pd.DataFrame
+    ref_ids: NDArray[np.int64]
+    truth: Truth
     device: torch.device
     precision: str
 
     @staticmethod
     def of_split(
-        split: str, table: pd.DataFrame, image_of: NDArray[np.int64], tokens: Tensor, truth: pd.DataFrame,
+        split: str, table: pd.DataFrame, image_of: NDArray[np.int64], tokens: Tensor, truth: Truth,
         images: PackedImages, device: torch.device, precision: str,
     ) -> "Validation":  # fmt: skip
-        """From `table` (L rows: ref_id, split) of all expressions and `truth` by ref_id.
+        """From `table` (L rows: ref_id, split) of all expressions.
 
         Raises `InputError` for a split without masks.
         """
-        rows = np.flatnonzero((table["split"] == split) & table["ref_id"].isin(truth.index))
+        rows = np.flatnonzero((table["split"] == split) & truth.covers(table["ref_id"]))
         if not len(rows):
             raise InputError(
                 f"selection: val_mIoU needs true masks of split {split!r}, there are none; use selection: last"
             )
-        masks = truth.loc[table["ref_id"].iloc[rows]]
-        ready(masks)
-        return Validation(images, image_of[rows], tokens[rows], masks, device, precision)
+        ref_ids = table["ref_id"].to_numpy()[rows]
+        return Validation(images, image_of[rows], tokens[rows], ref_ids, truth, device, precision)
 
     def step1(self, model: Step1) -> float:
         """mIoU, in [0, 1], of the response maps; NaN but on rank 0."""
@@ -71,10 +70,10 @@ class Validation:
             row, raw = pair
             true = self._mask(row)
             height, width = true.shape
-            grown = response_to_original(
+            maps = normalised_at(
                 torch.from_numpy(raw)[None], size=self.images.size, height=height, width=width
             )
-            return _iou(binarise(divide_by_maximum_(grown))[0].numpy(), true)
+            return mask_iou(binarise(maps)[0].numpy(), true)
 
         return _mean(
             [
@@ -91,7 +90,7 @@ class Validation:
             row, logits = pair
             true = self._mask(row)
             predicted = to_original(logits[None], height=true.shape[0], width=true.shape[1])[0] > 0
-            return _iou(predicted.numpy(), true)
+            return mask_iou(predicted.numpy(), true)
 
         def judge_all(rows: NDArray[np.int64], logits: Tensor) -> list[float]:
             return list(map_in_threads(judge, zip(rows, logits.cpu(), strict=True)))
@@ -108,13 +107,8 @@ class Validation:
         return _mean([iou for ious in made for iou in ious])
 
     def _mask(self, row: int) -> NDArray[np.bool_]:
-        true = self.truth.iloc[row]
-        return decode(true["counts"], true["height"], true["width"])
+        return self.truth.mask(self.ref_ids[row])
 
 
 def _mean(ious: list[float]) -> float:
     return float(np.mean(ious)) if ious else math.nan
-
-
-def _iou(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
-    return float((predicted & true).sum() / max(1, (predicted | true).sum()))

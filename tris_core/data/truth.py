@@ -1,0 +1,83 @@
+"""The ground truth: box and mask of every ref that has them. Evaluation and drawings read it.
+
+Training opens it in one case only, to choose an epoch by val masks
+(docs/paper_vs_code.md#selection).
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tris_core.data.rle import decode
+from tris_core.runtime.frames import ready
+from tris_core.runtime.parquet import read_table
+
+CORNERS = ("x0", "y0", "x1", "y1")
+
+
+class Truth:
+    """True boxes and masks by ref_id. Lookups are safe from several threads.
+
+    Args:
+        table: columns ref_id; x0, y0, x1, y1, the box in pixels; area, the mask's pixels; height
+            and width of the image; counts, the mask in compressed runs (`tris_core.data.rle`).
+    """
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        self._table = table.set_index("ref_id")
+        ready(self._table)
+
+    @staticmethod
+    def open(path: Path) -> "Truth":
+        """The truth of a file. Raises `InputError` if the file is damaged."""
+        return Truth(read_table(path))
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __contains__(self, ref_id: int) -> bool:
+        return ref_id in self._table.index
+
+    def covers(self, ref_ids: "pd.Series[int]") -> "pd.Series[bool]":
+        """Which of the refs have a true mask; indexed as `ref_ids`."""
+        return ref_ids.isin(self._table.index)
+
+    @property
+    def sizes(self) -> pd.DataFrame:
+        """height and width of the image in pixels, by ref_id."""
+        return self._table[["height", "width"]]
+
+    @property
+    def area_share(self) -> "pd.Series[float]":
+        """The share of its image that a mask covers, in [0, 1], by ref_id."""
+        return self._table["area"] / self._pixels
+
+    @property
+    def box_share(self) -> "pd.Series[float]":
+        """The share of its image that a box covers, by ref_id."""
+        x0, y0, x1, y1 = (self._table[corner] for corner in CORNERS)
+        return (x1 - x0) * (y1 - y0) / self._pixels
+
+    @property
+    def _pixels(self) -> "pd.Series[int]":
+        return self._table["height"] * self._table["width"]
+
+    def mask(self, ref_id: int) -> NDArray[np.bool_]:
+        """The mask (H, W) of a ref. Raises KeyError for a ref without one."""
+        height, width = (self._table.at[ref_id, side] for side in ("height", "width"))
+        return decode(self._table.at[ref_id, "counts"], height, width)
+
+    def masks(self, ref_ids: Iterable[int]) -> NDArray[np.bool_]:
+        """The masks (N, H, W) of N >= 1 refs of one image. Raises KeyError as `mask` does."""
+        return np.stack([self.mask(ref_id) for ref_id in ref_ids])
+
+    def boxes(self, ref_ids: Iterable[int]) -> NDArray[np.float64]:
+        """The boxes (N, 4) of refs, x0, y0, x1, y1 in pixels. Raises KeyError as `mask` does."""
+        return np.array([[self._table.at[i, corner] for corner in CORNERS] for i in ref_ids])
+
+    def encoded(self, ref_ids: "pd.Series[int]") -> pd.DataFrame:
+        """ref_id, height, width and counts of the refs, in their order. Raises KeyError."""
+        return self._table.loc[ref_ids, ["height", "width", "counts"]].reset_index()
