@@ -1,120 +1,76 @@
-"""Choosing an epoch by the masks of the val split, as the release does (D25): the only training code that opens the truth.
+"""Validation by true masks, to choose the best weights of a training as the release does.
 
-Off by default (`selection: last`): a method that learns from sentences alone has no masks to choose by.
+This is the only training code that opens the ground truth. It is off by default (`selection:
+last`): a method that learns from sentences alone has no masks to choose by. See
+docs/paper_vs_code.md#selection.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tris_core.data.maps import binarise, divide_by_maximum_, response_to_original, to_original
 from tris_core.data.packed import PackedImages
 from tris_core.data.rle import decode
 from tris_core.runtime.errors import InputError
 from tris_core.runtime.frames import ready
-from tris_core.runtime.threads import map_in_threads
-from tris_core.step1.inference import response_maps
-from tris_core.step1.network import Step1
-from tris_core.step2.inference import predict_by_image
-from tris_core.step2.network import Step2
 
 
 @dataclass(frozen=True)
-class Validation:
-    """The expressions to choose by: image row (L,), token ids (L, T) and true mask (counts, height, width) of each.
+class ValidationSet:
+    """The L expressions of a split that have a true mask.
 
-    Thresholds are the released ones: any positive response, any positive logit.
+    Attributes:
+        images: All images at training size.
+        image_of: Image row of each expression, (L,).
+        tokens: Token ids, (L, T).
+        truth: True mask of each expression: counts, height, width.
     """
 
     images: PackedImages
     image_of: NDArray[np.int64]
     tokens: Tensor
     truth: pd.DataFrame
-    device: torch.device
-    precision: str
 
-    @staticmethod
-    def of_split(
-        split: str, table: pd.DataFrame, image_of: NDArray[np.int64], tokens: Tensor, truth: pd.DataFrame,
-        images: PackedImages, device: torch.device, precision: str,
-    ) -> "Validation":  # fmt: skip
-        """From `table` (L rows: ref_id, split) of all expressions and `truth` by ref_id.
-
-        Raises `InputError` for a split without masks.
-        """
-        rows = np.flatnonzero((table["split"] == split) & table["ref_id"].isin(truth.index))
-        if not len(rows):
-            raise InputError(
-                f"selection: val_mIoU needs true masks of split {split!r}, there are none; use selection: last"
-            )
-        masks = truth.loc[table["ref_id"].iloc[rows]]
-        ready(masks)
-        return Validation(images, image_of[rows], tokens[rows], masks, device, precision)
-
-    def step1(self, model: Step1) -> float:
-        """mIoU, in [0, 1], of the response maps; NaN but on rank 0."""
-        made = response_maps(
-            model,
-            self.images,
-            self.image_of,
-            self.tokens,
-            device=self.device,
-            precision=self.precision,
-        )
-
-        def judge(pair: tuple[int, NDArray[np.float32]]) -> float:
-            row, raw = pair
-            true = self._mask(row)
-            height, width = true.shape
-            grown = response_to_original(
-                torch.from_numpy(raw)[None], size=self.images.size, height=height, width=width
-            )
-            return _iou(binarise(divide_by_maximum_(grown))[0].numpy(), true)
-
-        return _mean(
-            [
-                iou
-                for rows, maps in made
-                for iou in map_in_threads(judge, zip(rows, maps, strict=True))
-            ]
-        )
-
-    def step2(self, model: Step2) -> float:
-        """mIoU, in [0, 1], of the predicted masks; NaN but on rank 0."""
-
-        def judge(pair: tuple[int, Tensor]) -> float:
-            row, logits = pair
-            true = self._mask(row)
-            predicted = to_original(logits[None], height=true.shape[0], width=true.shape[1])[0] > 0
-            return _iou(predicted.numpy(), true)
-
-        def judge_all(rows: NDArray[np.int64], logits: Tensor) -> list[float]:
-            return list(map_in_threads(judge, zip(rows, logits.cpu(), strict=True)))
-
-        made = predict_by_image(
-            model,
-            self.images,
-            self.image_of,
-            self.tokens,
-            judge_all,
-            device=self.device,
-            precision=self.precision,
-        )
-        return _mean([iou for ious in made for iou in ious])
-
-    def _mask(self, row: int) -> NDArray[np.bool_]:
+    def iou(self, row: int, mask: NDArray[np.bool_]) -> float:
+        """IoU of a predicted `mask` (H, W) with the true one; 0 if both are empty."""
         true = self.truth.iloc[row]
-        return decode(true["counts"], true["height"], true["width"])
+        true_mask = decode(true["counts"], true["height"], true["width"])
+        return float((mask & true_mask).sum() / max(1, (mask | true_mask).sum()))
+
+    def size(self, row: int) -> tuple[int, int]:
+        """Height and width of the expression's image."""
+        true = self.truth.iloc[row]
+        return int(true["height"]), int(true["width"])
 
 
-def _mean(ious: list[float]) -> float:
-    return float(np.mean(ious)) if ious else math.nan
+def validation_set(
+    images: PackedImages,
+    table: pd.DataFrame,
+    image_of: NDArray[np.int64],
+    tokens: Tensor,
+    truth: pd.DataFrame,
+) -> ValidationSet:
+    """Select the expressions of `val` from those of all splits.
 
+    Args:
+        images: All images at training size.
+        table: All expressions: ref_id, split.
+        image_of: Image row of each expression.
+        tokens: Token ids of each expression, (all, T).
+        truth: True masks by ref_id: counts, height, width.
 
-def _iou(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
-    return float((predicted & true).sum() / max(1, (predicted | true).sum()))
+    Raises:
+        InputError: `val` has no true masks.
+    """
+    rows = np.flatnonzero((table["split"] == "val") & table["ref_id"].isin(truth.index))
+    if not len(rows):
+        raise InputError(
+            "selection: val_mIoU needs true masks of split 'val', there are none; "
+            "use selection: last"
+        )
+    masks = truth.loc[table["ref_id"].iloc[rows]]
+    ready(masks)  # threads look rows up
+    return ValidationSet(images, image_of[rows], tokens[rows], masks)
