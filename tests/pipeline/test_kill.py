@@ -178,7 +178,7 @@ def test_a_loss_that_is_no_number_stops_with_its_refs_and_the_run_goes_on_to_the
         "train_step1: Step-1: loss not finite at step 13: total nan, cls nan, pos" in result.output
     )
     assert "its batch: ref_id 1" in result.output
-    assert "kept is the checkpoint of step 10" in result.output
+    assert "the checkpoint of step 10 is kept" in result.output
     assert "Traceback" not in result.output
     assert not Path("models/step1").exists()
     assert "continuing from step 10" in run(stages.train_step1)
