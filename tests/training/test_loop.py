@@ -1,4 +1,4 @@
-"""The training loop: interruption changes nothing, and losses or weights that are not finite stop it."""
+"""The training loop: interruption changes nothing; losses and weights must be finite."""
 
 import sys
 from collections.abc import Callable

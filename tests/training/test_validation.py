@@ -1,4 +1,4 @@
-"""Validation on the val split: which expressions, and the mIoU of both steps against plain loops."""
+"""Validation: which expressions count, and the mIoU of both steps against plain loops."""
 
 from typing import Any
 
