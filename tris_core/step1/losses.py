@@ -1,6 +1,6 @@
 """The losses of Step-1, one function per equation.
 
-Shapes: B images, N1 = N + 1 expressions scored on each image, K calibration negatives, E the scorer's embedding.
+Shapes: B images, N1 = N + 1 expressions scored on each of them, K calibration negatives.
 """
 
 import torch
