@@ -17,11 +17,13 @@ from tests.support.closure import ROOT
 from tests.support.in_process import enter, run, write_params
 
 PREPARED = ("make_shapes", "index", "pack_images", "prepare_clip")
-SHARED = ("dump_responses", "score_prms", "crf_seeds", "refine", "evaluate_step2")
+SHARED = (
+    "dump_responses", "score_prms", "crf_seeds", "refine", "predict_step2", "evaluate_step2",
+)  # fmt: skip
 TRAINED = ("train_step1", "train_irn", "train_step2")
 ORDER = (
     "train_step1", "dump_responses", "evaluate_step1", "score_prms", "crf_seeds", "train_irn", "refine", "train_step2",
-    "evaluate_step2",
+    "predict_step2", "evaluate_step2",
 )  # fmt: skip
 FILES = (
     "data/responses.parquet", "data/prms.parquet", "data/crf_seeds.parquet", "data/pseudo_labels.parquet",
