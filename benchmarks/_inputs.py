@@ -42,7 +42,7 @@ def clip(name: str) -> CLIP:
 def step1() -> Step1:
     """Step-1 as in the paper: RN50, 1,024 hidden channels."""
     model = Step1(
-        clip("RN50-quickgelu"), visual_channels=2048, text_channels=1024, hidden=1024,
+        clip("RN50-quickgelu"), channels=(2048, 1024), hidden=1024,
         alpha=0.1, beta=0.1, temperature=0.07, learn_temperature=False,
     )  # fmt: skip
     return place(model, device())

@@ -21,8 +21,7 @@ class Step1(nn.Module):
     Args:
         clip: The backbone. The image feature is the last map of its image tower, the text feature
             that of the end token.
-        visual_channels: Channels of that map.
-        text_channels: Width of the text feature.
+        channels: Channels of that map, and width of the text feature.
         hidden: C_d, the width both are projected to.
         alpha: Weight of V' in Eq. 1. 0 drops the residual, which is then not computed.
         beta: Weight of L' in Eq. 1, likewise.
@@ -34,8 +33,7 @@ class Step1(nn.Module):
         self,
         clip: CLIP,
         *,
-        visual_channels: int,
-        text_channels: int,
+        channels: tuple[int, int],
         hidden: int,
         alpha: float,
         beta: float,
@@ -44,8 +42,8 @@ class Step1(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = clip
-        self.vis_project = nn.Conv2d(visual_channels, hidden, 1)
-        self.lan_project = nn.Linear(text_channels, hidden)
+        self.vis_project = nn.Conv2d(channels[0], hidden, 1)
+        self.lan_project = nn.Linear(channels[1], hidden)
         self.attn_fusion = BilateralPrompt(hidden)
         self.logit_scale = nn.Parameter(
             torch.tensor(math.log(1 / temperature)), requires_grad=learn_temperature
@@ -83,4 +81,6 @@ class Step1(nn.Module):
 
 def build_step1(config: dict[str, Any]) -> Step1:
     """Step-1 with random weights from its `config.json`."""
-    return Step1(build_clip(config["clip"]["config"]), **config["model"])
+    model = dict(config["model"])
+    channels = model.pop("visual_channels"), model.pop("text_channels")
+    return Step1(build_clip(config["clip"]["config"]), channels=channels, **model)
