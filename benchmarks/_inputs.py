@@ -1,7 +1,8 @@
-"""Full-size networks with random weights, and random pictures and sentences for them."""
+"""Full-size networks with random weights, and random images and sentences for them."""
 
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,17 +14,19 @@ from torch import Tensor
 from benchmarks._measure import device
 from tris_core.clip.towers import build_clip
 from tris_core.runtime.device import place
+from tris_core.runtime.threads import prefetch
 from tris_core.step1.network import Step1
+from tris_core.step1.scorer import Scorer
 from tris_core.step2.network import Step2
-from tris_core.training.loop import Losses
 from tris_core.training.samples import TrainingRefs
+from tris_core.training.task import Losses
 from tris_core.weights.clip_spec import ClipConfig
 
 TOKENS = 20
 
 
 class Pictures:
-    """Stands in for `PackedImages`: the same random square whatever the row."""
+    """Replaces `PackedImages`: the same random square for every row."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -38,50 +41,54 @@ def clip(name: str) -> CLIP:
 
 
 def step1() -> Step1:
-    """Of the paper: RN50, 1,024 hidden channels."""
+    """Step-1 as in the paper: RN50, 1,024 hidden channels."""
     model = Step1(
-        clip("RN50-quickgelu"), visual_channels=2048, text_channels=1024, hidden=1024,
+        clip("RN50-quickgelu"), channels=(2048, 1024), hidden=1024,
         alpha=0.1, beta=0.1, temperature=0.07, learn_temperature=False,
     )  # fmt: skip
     return place(model, device())
 
 
 def step2() -> Step2:
-    """Of the paper: RN50, a decoder of width 64."""
+    """Step-2 as in the paper: RN50, a decoder of width 64."""
     model = Step2(
         clip("RN50-quickgelu"), stage_channels=(256, 512, 1024, 2048), text_width=512, width=64
     )
     return model.to(device())
 
 
-def scorer() -> CLIP:
-    """The paper's auxiliary CLIP, frozen."""
-    return place(clip("ViT-B-32-quickgelu").requires_grad_(False).eval(), device())
+def scorer() -> Scorer:
+    """The paper's auxiliary CLIP."""
+    return Scorer(place(clip("ViT-B-32-quickgelu"), device()), size=224)
 
 
-def training_step(
-    optimizer: torch.optim.Optimizer, losses: Callable[[int], Losses]
-) -> Callable[[], None]:
-    """A step as `fit` makes it, of the next batch each time."""
-    steps = count()
+class TrainingStep:
+    """A step as in `fit`, on the next batch at each call."""
 
-    def step() -> None:
-        total = losses(next(steps))["total"]
-        optimizer.zero_grad(set_to_none=True)
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        batch: Callable[[int], Any],
+        losses: Callable[[Any], Losses],
+    ) -> None:
+        self._optimizer, self._losses = optimizer, losses
+        self._batches = prefetch(batch, count())
+
+    def __call__(self) -> None:
+        total = self._losses(next(self._batches))["total"]
+        self._optimizer.zero_grad(set_to_none=True)
         total.backward()
-        optimizer.step()
-
-    return step
+        self._optimizer.step()
 
 
 def sentences(number: int) -> Tensor:
-    """Token ids (number, 20) with start and end."""
+    """Random token ids (number, 20) with start and end."""
     tokens = torch.randint(1, 49000, (number, TOKENS))
     tokens[:, 0], tokens[:, -1] = 49406, 49407
     return tokens
 
 
 def refs(number: int, *, per_image: int = 2, per_ref: int = 2) -> TrainingRefs:
-    """`number` refs, `per_image` on an image, `per_ref` sentences each."""
+    """`number` refs, `per_image` on each image, with `per_ref` sentences each."""
     rows = np.arange(number)
     return TrainingRefs(rows, rows // per_image, rows * per_ref, np.full(number, per_ref))

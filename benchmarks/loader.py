@@ -1,4 +1,7 @@
-"""Batches of 48 squares of 320 px from packed shards, against decoding and resizing the JPEG files of every batch anew."""
+"""Batches of 48 squares of 320 px from packed shards.
+
+The plain twin decodes and resizes the JPEG files of every batch anew.
+"""
 
 import tempfile
 from pathlib import Path
@@ -35,17 +38,8 @@ def main() -> None:
         assert torch.equal(packed[rows], decoded())
         spent, twin = seconds(lambda: packed[rows], repeats=9), seconds(decoded)
         floor = 2 * BATCH * 3 * SIZE * SIZE / bandwidth()
-        show(
-            [
-                row(
-                    f"loader {BATCH} x {SIZE} px",
-                    spent,
-                    twin=twin,
-                    floor=floor,
-                    images_per_second=BATCH / spent,
-                )
-            ]
-        )
+        name, rate = f"loader {BATCH} x {SIZE} px", BATCH / spent
+        show([row(name, spent, twin=twin, floor=floor, images_per_second=rate)])
 
 
 def photographs(root: Path) -> pd.DataFrame:

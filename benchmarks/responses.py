@@ -1,7 +1,10 @@
-"""Responses of pictures with three sentences each (RN50, 320 px): ours, against a whole forward per sentence.
+"""Responses to three sentences on each of some images (RN50, 320 px).
 
-The second row is what they take on disk, against full-size float32 arrays of 640 x 480.
+The plain twin runs a whole forward per sentence. The second row is their size on disk, compared
+with full-size float32 arrays of 640 x 480.
 """
+
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,14 +26,13 @@ IMAGES, PER_IMAGE, SIZE, HEIGHT, WIDTH = 8, 3, 320, 480, 640
 def main() -> None:
     torch.manual_seed(0)
     model, pictures = _inputs.step1().eval(), _inputs.Pictures(SIZE)
+    images: Any = pictures
     image_of = np.repeat(np.arange(IMAGES), PER_IMAGE)
     tokens = _inputs.sentences(len(image_of))
 
     def ours() -> NDArray[np.float32]:
         parts = list(
-            response_maps(
-                model, cast(Any, pictures), image_of, tokens, device=device(), precision="fp32"
-            )
+            response_maps(model, images, image_of, tokens, device=device(), precision="fp32")
         )
         rows = np.concatenate([rows for rows, _ in parts])
         return np.concatenate([maps for _, maps in parts])[np.argsort(rows)]
@@ -42,13 +44,8 @@ def main() -> None:
 
     made = ours()
     assert np.allclose(made, twin(), atol=1e-3 * np.abs(made).max())
-    spent = row(
-        f"responses {IMAGES} x {PER_IMAGE}",
-        seconds(ours),
-        twin=seconds(twin, repeats=1),
-        device=str(device()),
-    )
-    show([spent, disk(made)])
+    name, plain = f"responses {IMAGES} x {PER_IMAGE}", seconds(twin, repeats=1)
+    show([row(name, seconds(ours), twin=plain, device=str(device())), disk(made)])
 
 
 def one(
@@ -59,7 +56,7 @@ def one(
 
 
 def disk(maps: NDArray[np.float32]) -> dict[str, object]:
-    """Bytes per map in the stage's own Parquet, of a thousand maps."""
+    """Bytes per map in a Parquet file as the stage writes it, with a thousand maps."""
     maps = np.resize(maps, (1000, *maps.shape[1:])) + np.random.default_rng(0).normal(
         size=(1000, 1, 1)
     ).astype(np.float32)

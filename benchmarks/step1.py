@@ -1,20 +1,19 @@
-"""A training step of Step-1 as in the paper (RN50, batch 48, 320 px): ours, against the released recipe written plainly.
+"""A training step of Step-1 as in the paper (RN50, batch 48, 320 px).
 
-The plain step computes the attention pool that nobody asks for, encodes the masked images twice and the sentences of every
-image in a loop, lets gradients flow to the frozen scorer's weights, and leaves weights in torch's own layout and memory to the
-system's defaults, all in float32. Both are run on the same batch, and their losses compared. On a GPU ours is in bfloat16 and
-compared with the plain one to two digits; the plain one stays in float32.
+The plain twin is the released recipe: it computes the attention pool that nobody uses, encodes the
+masked images twice and the sentences of every image in a loop, lets gradients flow to the frozen
+scorer's weights, and leaves memory layouts to torch, all in float32. Both see the same batch, and
+their losses are compared. On a GPU ours runs in bfloat16 and agrees to two digits.
 """
 
-from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from open_clip.model import CLIP
 from open_clip.modified_resnet import AttentionPool2d
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import _inputs
@@ -29,16 +28,14 @@ from tris_core.step1.losses import (
     negative_term,
     positive_term,
 )
-from tris_core.step1.negatives import CalibrationNegatives
 from tris_core.step1.network import Step1
 from tris_core.step1.params import TrainStep1Params
-from tris_core.step1.scorer import SentenceFeatures, masked_image
-from tris_core.step1.training import step1_losses
-from tris_core.training.loop import Losses
+from tris_core.step1.scorer import Scorer, SentenceFeatures, masked_image
+from tris_core.step1.training import Step1Batch, Step1Batches, Step1Objective
 from tris_core.training.optimizers import adamw
-from tris_core.training.samples import TrainingRefs
+from tris_core.training.task import Losses
 
-SIZE, SCORER_SIZE = 320, 224
+SIZE = 320
 
 
 def main() -> None:
@@ -47,92 +44,86 @@ def main() -> None:
     params = read_params(ROOT / "presets" / "paper.yaml")[TrainStep1Params].model_copy(
         update={"precision": precision}
     )
-    refs, pictures = _inputs.refs(4 * params.batch), _inputs.Pictures(SIZE)
+    refs = _inputs.refs(4 * params.batch)
+    images: Any = _inputs.Pictures(SIZE)
     tokens = _inputs.sentences(int(refs.count.sum()))
+    batches = Step1Batches(images, refs, tokens, params, device())
+
     model, scorer = _inputs.step1().train(), _inputs.scorer()
-    features = SentenceFeatures(scorer, tokens, device())
-    ours = step1_losses(
-        model, scorer, SCORER_SIZE, cast(Any, pictures), refs, tokens, features, params, device()
-    )
-    plain_model, plain_scorer = deepcopy(model), deepcopy(scorer).requires_grad_(True)
-    for module in (plain_model, plain_scorer):
+    sentences = SentenceFeatures(scorer, tokens, device())
+    ours = Step1Objective(model, scorer, sentences, params, device())
+    pool = AttentionPool2d(SIZE // 32, embed_dim=2048, num_heads=32, output_dim=1024)
+    twin = ReleasedRecipe(deepcopy(model), deepcopy(scorer), pool.to(device()), tokens, params)
+    twin.scorer.clip.requires_grad_(True)
+    for module in (twin.model, twin.scorer.clip):
         module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    plain = released_recipe(plain_model, plain_scorer, pictures, refs, tokens, params)
-    with torch.no_grad():
-        found, expected = ours(0), plain(0)
-    for name, value in expected.items():
-        assert torch.allclose(
-            found[name], value, rtol=2e-2 if precision == "bf16" else 1e-4, atol=1e-4
-        ), name
-    plain_step = _inputs.training_step(adamw(plain_model, params), plain)
-    twin = seconds(plain_step, repeats=1)
+    check(ours, twin, batches(0))
+
+    spent_twin = seconds(_inputs.TrainingStep(adamw(twin.model, params), batches, twin), repeats=1)
     keep_freed_memory()
-    step = _inputs.training_step(adamw(model, params), ours)
+    step = _inputs.TrainingStep(adamw(model, params), batches, ours)
     with FlopCounterMode(display=False) as counted:
         step()
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    floor = counted.get_total_flops() / matmul_rate(dtype)
     spent = seconds(step, repeats=2, warm_up=False)
-    show(
-        [
-            row(
-                f"step1 batch {params.batch} {precision}", spent, twin=twin,
-                floor=counted.get_total_flops() / matmul_rate(dtype),
-                images_per_second=params.batch / spent, device=str(device()),
-            )
-        ]
-    )  # fmt: skip
+    name, rate = f"step1 batch {params.batch} {precision}", params.batch / spent
+    where = str(device())
+    show([row(name, spent, twin=spent_twin, floor=floor, images_per_second=rate, device=where)])
 
 
-def released_recipe(
-    model: Step1, scorer: CLIP, pictures: _inputs.Pictures, refs: TrainingRefs, tokens: Tensor,
-    params: TrainStep1Params,
-) -> Callable[[int], Losses]:  # fmt: skip
-    """The losses of one step from the same draws, nothing looked up."""
-    negatives = CalibrationNegatives(refs, params.cal_negatives.k, params.cal_negatives.fill)
-    pool = AttentionPool2d(SIZE // 32, embed_dim=2048, num_heads=32, output_dim=1024).to(device())
+@torch.no_grad()
+def check(ours: Step1Objective, twin: "ReleasedRecipe", batch: Step1Batch) -> None:
+    found, expected = ours(batch), twin(batch)
+    rtol = 2e-2 if ours.params.precision == "bf16" else 1e-4
+    for name, value in expected.items():
+        assert torch.allclose(found[name], value, rtol=rtol, atol=1e-4), name
 
-    def encode(sentence: Tensor) -> Tensor:
-        return F.normalize(
-            sentence_feature(scorer, encode_words(scorer, sentence), sentence), dim=1
-        )
 
-    def losses(step: int) -> Losses:
-        rng = np.random.default_rng([params.seed, 1, step])
-        batch = refs.batch(step, params.batch, params.seed)
-        text = refs.draw_text(batch, rng)
-        fillers = negatives.draw(batch, rng)
-        image = normalise(pictures[refs.image[batch]].to(device()))
-        everyone = torch.arange(len(batch), device=device())
-        lan = model.encode_text(tokens[text].to(device()))
-        stage4 = stage_features(model.backbone.visual, image)[-1]
-        pool(stage4)
-        vis = F.normalize(model.vis_project(stage4), dim=1)
-        response = model.respond(vis, lan.expand(len(batch), *lan.shape))
+@dataclass(frozen=True)
+class ReleasedRecipe:
+    """The losses of the same batch, as the release computes them. Nothing is looked up."""
+
+    model: Step1
+    scorer: Scorer
+    pool: nn.Module
+    tokens: Tensor
+    params: TrainStep1Params
+
+    def __call__(self, batch: Step1Batch) -> Losses:
+        batch, weights = batch.to(device()), self.params.loss
+        image = normalise(batch.squares)
+        everyone = torch.arange(len(image), device=device())
+        lan = self.model.encode_text(batch.tokens)
+        stage4 = stage_features(self.model.backbone.visual, image)[-1]
+        self.pool(stage4)
+        vis = F.normalize(self.model.vis_project(stage4), dim=1)
+        response = self.model.respond(vis, lan.expand(len(image), *lan.shape))
         own = response[everyone, everyone]
-        score = image_level_score(response, **params.mask_size.model_dump())
-        cls = classification_loss(score, everyone, torch.ones_like(score, dtype=torch.bool))
-        masked = masked_image(image, own, size=SCORER_SIZE)
-        positive = []
-        for seen, sentence in zip(
-            F.normalize(scorer.encode_image(masked), dim=1), tokens[text], strict=True
-        ):
-            positive.append((seen[None] * encode(sentence[None].to(device()))).sum())
-        similarity = []
-        for seen, rows in zip(
-            F.normalize(scorer.encode_image(masked), dim=1), fillers, strict=True
-        ):
-            similarity.append(encode(tokens[rows].to(device())) @ seen)
-        weights = params.loss
-        parts = {
-            "cls": cls,
-            "pos": positive_term(torch.stack(positive), eps=weights.eps),
-            "neg": negative_term(
-                torch.stack(similarity), eps=weights.eps, reduction=weights.neg_reduction
-            ),
-        }
-        return {
-            "total": weights.cls * cls + weights.pos * parts["pos"] + weights.neg * parts["neg"],
-            **parts,
-        }
+        score = image_level_score(response, **self.params.mask_size.model_dump())
+        counted = torch.ones_like(score, dtype=torch.bool)
+        cls = classification_loss(score, everyone, counted)
+        masked = masked_image(image, own, self.scorer.size, "sigmoid")
+        positive = torch.stack(
+            [
+                (seen[None] * self._sentences(batch.own[i : i + 1])).sum()
+                for i, seen in enumerate(self._seen(masked))
+            ]
+        )
+        negative = torch.stack(
+            [
+                self._sentences(rows) @ seen
+                for seen, rows in zip(self._seen(masked), batch.negatives, strict=True)
+            ]
+        )
+        pos = positive_term(positive, eps=weights.eps)
+        neg = negative_term(negative, eps=weights.eps, reduction=weights.neg_reduction)
+        total = weights.cls * cls + weights.pos * pos + weights.neg * neg
+        return {"total": total, "cls": cls, "pos": pos, "neg": neg}
 
-    return losses
+    def _seen(self, masked: Tensor) -> Tensor:
+        return F.normalize(self.scorer.clip.encode_image(masked), dim=1)
+
+    def _sentences(self, rows: Any) -> Tensor:
+        tokens, clip = self.tokens[rows].to(device()), self.scorer.clip
+        return F.normalize(sentence_feature(clip, encode_words(clip, tokens), tokens), dim=1)

@@ -1,4 +1,7 @@
-"""A training step of Step-2 as in the paper: RN50, batch 48, 320 px. The floor: its arithmetic at a matrix product's rate."""
+"""A training step of Step-2 as in the paper: RN50, batch 48, 320 px.
+
+The floor is the time of its arithmetic at the rate of a matrix product.
+"""
 
 from typing import Any
 
@@ -13,7 +16,7 @@ from tris_core.data.rle import encode
 from tris_core.runtime.params import read_params
 from tris_core.runtime.processes import keep_freed_memory
 from tris_core.step2.params import TrainStep2Params
-from tris_core.step2.training import step2_losses
+from tris_core.step2.training import Step2Batches, Step2Objective
 from tris_core.training.optimizers import adamw
 
 SIZE, HEIGHT, WIDTH = 320, 480, 640
@@ -31,27 +34,18 @@ def main() -> None:
     mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
     mask[100:300, 200:400] = True
     labels = pd.DataFrame(
-        {"counts": [encode(mask)] * len(refs.image), "height": HEIGHT, "width": WIDTH},
-        index=refs.ref_id,
+        {"counts": [encode(mask)] * len(refs), "height": HEIGHT, "width": WIDTH}, index=refs.ref_id
     )
     model = _inputs.step2().train()
-    pictures: Any = _inputs.Pictures(SIZE)
-    losses = step2_losses(model, None, pictures, refs, labels, tokens, params, device())
-    step = _inputs.training_step(adamw(model, params, full_rate="positional_embedding"), losses)
+    images: Any = _inputs.Pictures(SIZE)
+    batches = Step2Batches(images, refs, labels, tokens, params, device())
+    losses = Step2Objective(model, None, params, device())
+    optimizer = adamw(model, params, full_rate="positional_embedding")
+    step = _inputs.TrainingStep(optimizer, batches, losses)
     with FlopCounterMode(display=False) as counted:
         step()
     spent = seconds(step, repeats=2, warm_up=False)
-    rate = matmul_rate(torch.bfloat16 if precision == "bf16" else torch.float32)
-    floor = counted.get_total_flops() / rate
-    name = f"step2 batch {params.batch} {precision}"
-    show(
-        [
-            row(
-                name,
-                spent,
-                floor=floor,
-                images_per_second=params.batch / spent,
-                device=str(device()),
-            )
-        ]
-    )
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    floor = counted.get_total_flops() / matmul_rate(dtype)
+    name, rate = f"step2 batch {params.batch} {precision}", params.batch / spent
+    show([row(name, spent, floor=floor, images_per_second=rate, device=str(device()))])

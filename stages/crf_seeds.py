@@ -11,6 +11,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from stages._artifacts import CRF_SEEDS, PRMS, RESPONSES, checked_root, open_index
+from stages._keys import check_keys
 from stages._stage import run_stage, stage_app
 from tris_core.crf.params import CrfSeedsParams
 from tris_core.crf.seeds import crf_labels, encode_label
@@ -18,6 +19,7 @@ from tris_core.data.images import read_image
 from tris_core.refinement.params import RefineParams
 from tris_core.responses.selected import Selected, SelectedMaps
 from tris_core.runtime.distributed import rank, size, spread
+from tris_core.runtime.errors import counted
 from tris_core.runtime.parquet import read_table, write_table
 from tris_core.runtime.processes import map_in_processes
 from tris_core.runtime.progress import counted, progress
@@ -46,6 +48,7 @@ def main() -> None:
             write_seeds([])
             run.say(f"{CRF_SEEDS}: no seeds, {instead}")
             return
+        check_keys(RESPONSES, PRMS)
         index = open_index()
         train = index.ref_ids("train")
         maps = SelectedMaps(RESPONSES, read_table(PRMS), train, index.images)
@@ -55,7 +58,7 @@ def main() -> None:
             share = Share(maps, work, run.runtime.workers, bar)
             seeds = list(chain.from_iterable(spread(range(size()), share)))
         write_seeds(seeds)
-        run.say(f"{CRF_SEEDS}: seeds for {len(seeds)} refs")
+        run.say(f"{CRF_SEEDS}: seeds for {counted(len(seeds), 'ref')}")
 
 
 def seeds_of_image(selected: Selected, *, folder: Path, crf: dict[str, Any]) -> list[Seed]:

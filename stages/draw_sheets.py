@@ -18,6 +18,7 @@ from stages._artifacts import (
     open_index,
     open_truth,
 )
+from stages._keys import check_keys
 from stages._stage import run_stage, stage_app
 from tris_core.data.images import read_image
 from tris_core.data.truth import Truth
@@ -45,6 +46,7 @@ def main() -> None:
     each expression.
     """
     with run_stage("draw_sheets") as run:
+        check_keys(RESPONSES, PSEUDO_LABELS, PREDICTIONS)
         set_threads(run.runtime)
         index = open_index()
         table = index.joined()

@@ -7,11 +7,13 @@ from stages._artifacts import (
     EVALUATION,
     METRICS,
     RESPONSES,
+    TOKENS,
     TRUTH,
     open_index,
     open_truth,
     read_cut,
 )
+from stages._keys import check_keys
 from stages._stage import run_stage, stage_app
 from tris_core.evaluation.breakdowns import describe
 from tris_core.evaluation.outputs import unmeasured, write_evaluation, write_headlines
@@ -40,6 +42,7 @@ def main() -> None:
     """
     with run_stage("evaluate_step1") as run:
         params = run.params[EvaluateStep1Params]
+        check_keys(RESPONSES, TOKENS)
         index, truth = open_index(), open_truth()
         set_threads(run.runtime)
         has_truth = truth.covers(index.expressions["ref_id"])

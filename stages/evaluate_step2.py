@@ -4,11 +4,13 @@ from stages._artifacts import (
     EVALUATION,
     METRICS,
     PREDICTIONS,
+    TOKENS,
     TRUTH,
     open_index,
     open_truth,
     read_cut,
 )
+from stages._keys import check_keys
 from stages._stage import run_stage, stage_app
 from tris_core.evaluation.breakdowns import describe
 from tris_core.evaluation.outputs import unmeasured, write_evaluation, write_headlines
@@ -36,6 +38,7 @@ def main() -> None:
     """
     with run_stage("evaluate_step2") as run:
         params = run.params[EvaluateStep2Params]
+        check_keys(PREDICTIONS, TOKENS)
         truth = open_truth()
         predictions = read_table(PREDICTIONS)
         records = score_rows(predictions[truth.covers(predictions["ref_id"])], truth)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages._artifacts import PREDICTIONS, STEP2, TOKENS, open_index, open_packed
+from stages._keys import check_keys
 from stages._stage import run_stage, stage_app
 from tris_core.clip.tokens import read_tokens
 from tris_core.runtime.device import pick_device, place
@@ -38,6 +39,7 @@ def main() -> None:
     """
     with run_stage("predict_step2", ranks=True) as run:
         params = run.params[PredictStep2Params]
+        check_keys(TOKENS)
         device = pick_device(run.runtime)
         index = open_index()
         packed, table = open_packed(run, index), index.joined()
@@ -60,7 +62,7 @@ def main() -> None:
             predictions, on="expression_id", validate="1:1"
         )
         write_table(PREDICTIONS, made.sort_values("expression_id", ignore_index=True))
-        run.say(f"{PREDICTIONS}: {len(made)} masks of {len(index.images)} images")
+        run.say(f"{PREDICTIONS}: {len(made)} masks on {len(index.images)} images")
 
 
 def mask_rows(

@@ -13,6 +13,7 @@ from stages._artifacts import (
     checked_root,
     open_index,
 )
+from stages._keys import check_keys
 from stages._stage import run_stage, stage_app
 from tris_core.data.images import read_image
 from tris_core.data.rle import encode
@@ -22,6 +23,7 @@ from tris_core.responses.selected import Selected, SelectedMaps
 from tris_core.responses.supplied import supplied_labels
 from tris_core.runtime.device import pick_device
 from tris_core.runtime.distributed import rank, spread
+from tris_core.runtime.errors import counted
 from tris_core.runtime.parquet import read_table, write_table
 from tris_core.runtime.progress import progress
 
@@ -47,6 +49,7 @@ def main() -> None:
             write_labels(supplied_labels(Path(params.source), index))
             run.say(f"{PSEUDO_LABELS}: taken from {params.source}")
             return
+        check_keys(RESPONSES, PRMS)
         refiner = REFINERS[params.method](params, pick_device(run.runtime), IRN)
         train = index.ref_ids("train")
         maps = SelectedMaps(RESPONSES, read_table(PRMS), train, index.images)
@@ -57,7 +60,7 @@ def main() -> None:
                 rows += labels
                 bar.update(len(labels))
         write_labels(pd.DataFrame(rows, columns=["ref_id", "height", "width", "counts"]))
-        run.say(f"{PSEUDO_LABELS}: {len(rows)} pseudo-labels by {params.method}")
+        run.say(f"{PSEUDO_LABELS}: {counted(len(rows), 'pseudo-label')} by {params.method}")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Select one response map per object."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import torch
@@ -12,71 +14,92 @@ from stages._artifacts import (
     open_packed,
     read_clip,
 )
+from stages._keys import check_keys
 from stages._stage import run_stage, stage_app
-from tris_core.clip.sources import load_clip
 from tris_core.clip.tokens import read_tokens
+from tris_core.data.grouping import Rows
+from tris_core.data.packed import PackedImages
 from tris_core.data.transforms import normalise
 from tris_core.prms.params import ScorePrmsParams
-from tris_core.prms.scores import cumulative_scores, masked_by_responses, similarities
+from tris_core.prms.scores import cumulative_scores, similarities
 from tris_core.responses.file import ResponseFile, raw_maps
-from tris_core.runtime.device import pick_device, place
+from tris_core.runtime.device import pick_device
 from tris_core.runtime.distributed import rank, spread
+from tris_core.runtime.errors import counted as counted_noun
 from tris_core.runtime.parquet import write_table
-from tris_core.runtime.progress import progress
-from tris_core.step1.scorer import SentenceFeatures
+from tris_core.runtime.progress import counted, progress
+from tris_core.step1.scorer import Mask, Scorer, SentenceFeatures
 
 app = stage_app()
 
 
 @app.command()
 def main() -> None:
-    """Select, of every object's response maps, the one its sentences agree on most (Eq. 10).
+    """Select the response map of every object that its sentences agree on most (Eq. 10).
 
-    Inputs: data/index (images, refs, expressions), data/tokens.parquet, data/packed.json, models/clip.json, data/responses.parquet, params
-    score_prms. Output: data/prms.parquet (ref_id, expression_id, score, selected), one row per expression.
+    Inputs: data/index (images, refs, expressions), data/packed.json, models/clip.json,
+    data/tokens.parquet, data/responses.parquet, params score_prms.
+    Output: data/prms.parquet (ref_id, expression_id, score, selected), one row per expression.
 
-    1. Encode every sentence once with the scorer. 2. Mask the image with each of an object's maps and encode it once.
-    3. Add up the similarities with all of the object's sentences; the highest sum is selected.
+    1. Encode every sentence once with the scorer. 2. Mask the image with each map of an object
+    and encode it once. 3. Sum the similarities with all sentences of the object; the map with the
+    highest sum is selected.
     """
     with run_stage("score_prms", ranks=True) as run:
         params = run.params[ScorePrmsParams]
         device = pick_device(run.runtime)
+        check_keys(RESPONSES, TOKENS)
         index = open_index()
         packed, table = open_packed(run, index), index.joined()
         image_of = index.image_rows(table["image_id"])
         clip = read_clip()
-        scorer = place(load_clip(clip.scorer).eval(), device)
+        scorer = Scorer.load(clip.scorer, device)
         tokens = read_tokens(TOKENS, table["text"], clip.scorer.vocabulary, clip.text)
         sentences = SentenceFeatures(scorer, tokens, device)
-        size = clip.scorer.image_size
-        place_of = pd.Series(range(len(table)), index=table["expression_id"])
-
-        def score(group: pd.DataFrame) -> pd.DataFrame:
-            rows = place_of.loc[group["expression_id"]].to_numpy()
-            here, local = np.unique(image_of[rows], return_inverse=True)
-            image = normalise(packed[here].to(device))[torch.from_numpy(local).to(device)]
-            masked = masked_by_responses(
-                image, raw_maps(group).to(device), size=size, mask=params.mask
-            )
-            similarity = similarities(scorer, masked, sentences[rows])
-            objects = torch.from_numpy(group["ref_id"].to_numpy()).to(device)
-            return group[["ref_id", "expression_id"]].assign(
-                score=cumulative_scores(similarity, objects).cpu().numpy()
-            )
-
-        scores = []
+        row_of = pd.Series(range(len(table)), index=table["expression_id"])
+        score = ScoreMaps(scorer, sentences, packed, image_of, row_of, params.mask, device)
         with progress(len(table), "PRMS") as bar:
-            for part in spread(ResponseFile(RESPONSES), score):
-                scores.append(part)
-                bar.update(len(part))
+            scores = list(counted(spread(ResponseFile(RESPONSES), score), bar))
         if rank():
             return
         made = pd.concat(scores).sort_values("ref_id", kind="stable", ignore_index=True)
-        best = made.groupby("ref_id")["score"].transform("idxmax")  # the first of equals
+        best = made.groupby("ref_id")["score"].transform("idxmax")  # the first of equal scores
         made["selected"] = made.index == best
         write_table(PRMS, made)
-        run.say(f"{PRMS}: one map for each of {made['ref_id'].nunique()} refs, out of {len(table)}")
+        refs = counted_noun(made["ref_id"].nunique(), "ref")
+        run.say(f"{PRMS}: one map for each of {refs}, out of {len(table)}")
         run.say(sentences.describe())
+
+
+@dataclass(frozen=True)
+class ScoreMaps:
+    """Scores a row group of the responses, which holds all maps of some images.
+
+    Returns its ref_id and expression_id with the score of each map (Eq. 10).
+    """
+
+    scorer: Scorer
+    sentences: SentenceFeatures
+    images: PackedImages
+    image_of: Rows
+    row_of: "pd.Series[int]"  # row of the expressions table, by expression_id
+    mask: Mask
+    device: torch.device
+
+    def __call__(self, group: pd.DataFrame) -> pd.DataFrame:
+        rows = self.row_of.loc[group["expression_id"]].to_numpy()
+        image_rows, image_of = np.unique(self.image_of[rows], return_inverse=True)
+        images = normalise(self.images[image_rows].to(self.device))
+        similarity = similarities(
+            self.scorer,
+            images[torch.from_numpy(image_of).to(self.device)],
+            raw_maps(group).to(self.device),
+            self.sentences[rows],
+            self.mask,
+        )
+        objects = torch.from_numpy(group["ref_id"].to_numpy()).to(self.device)
+        score = cumulative_scores(similarity, objects).cpu().numpy()
+        return group[["ref_id", "expression_id"]].assign(score=score)
 
 
 if __name__ == "__main__":

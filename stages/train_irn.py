@@ -1,21 +1,27 @@
 """Train the boundary network."""
 
-from stages._artifacts import CLIP, CRF_SEEDS, IMAGES, IRN, checked_root, read_clip
-from stages._stage import run_stage, stage_app
-from stages._training import keep, skip_training
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from stages._artifacts import CLIP, CRF_SEEDS, IMAGES, IRN, checked_root, open_index, read_clip
+from stages._keys import check_keys
+from stages._stage import Run, run_stage, stage_app
+from stages._training import last_loss, open_training, save_training, skip_training
 from tris_core.clip.sources import load_clip
 from tris_core.clip.towers import pyramid_channels
 from tris_core.irn.backbone import freeze_at_stride_16
 from tris_core.irn.network import build_irn
 from tris_core.irn.params import TrainIrnParams
-from tris_core.irn.training import batch_rows, crop_losses, mean_displacement, sgd
+from tris_core.irn.training import CropBatches, IrnObjective, mean_displacement, sgd
 from tris_core.refinement.params import RefineParams
 from tris_core.runtime.device import pick_device, place
 from tris_core.runtime.errors import InputError
 from tris_core.runtime.parquet import read_table
-from tris_core.training.loggers import open_log
-from tris_core.training.loop import fit, poly, seed_everything
-from tris_core.training.scratch import scratch_folder, training_digest
+from tris_core.training.loop import fit, seed_everything
+from tris_core.training.optimizers import poly
+from tris_core.training.task import Task
 from tris_core.weights.configs import IrnConfig, IrnModel
 
 app = stage_app()
@@ -23,49 +29,69 @@ app = stage_app()
 
 @app.command()
 def main() -> None:
-    """Train the boundary and displacement branches of IRN on the seeds; the backbone stays frozen.
+    """Train the boundary and displacement branches of IRN on the CRF seeds.
 
-    Inputs: data/index (images), the image files, data/packed.json (their hashes), data/crf_seeds.parquet,
-    models/clip.json, params train_irn, refine.method and refine.from. Outputs: models/irn, metrics/curves/irn.csv. Where
-    the pseudo-labels come from elsewhere, nothing is trained.
+    The backbone stays frozen.
 
-    1. Cut random crops of images and seeds. 2. Train on pairs of pixels within the radius. 3. Measure the mean displacement
-    over the training images; the network subtracts it from then on.
+    Inputs: data/index (images, refs), the image files, data/packed.json (their hashes),
+    data/crf_seeds.parquet, models/clip.json, params train_irn, refine.method and refine.from.
+    Outputs: models/irn, metrics/curves/irn.csv.
+
+    If the pseudo-labels come from elsewhere, nothing is trained.
+
+    1. Cut random crops of images and seeds. 2. Train on pairs of pixels within the radius.
+    3. Measure the mean displacement over the training images, which the network then subtracts.
     """
     with run_stage("train_irn", ranks=True) as run:
-        params, runtime = run.params[TrainIrnParams], run.runtime
-        instead = run.params[RefineParams].instead_of_irn
-        if instead is not None:
-            run.say(skip_training(IRN, "irn", instead))
-            return
-        device = pick_device(runtime)
-        seed_everything(params.seed)
-        images, clip = read_table(IMAGES), read_clip()
-        folder = checked_root(run, images)
-        labels = read_table(CRF_SEEDS).merge(images[["image_id", "path"]], on="image_id")
-        if labels.empty:
-            raise InputError(
-                f"{CRF_SEEDS}: no seeds, as refine.method or refine.from was another when it was made; run `dvc repro`"
-            )
-        network = IrnModel(channels=list(pyramid_channels(clip.backbone)))
-        config = IrnConfig(clip=clip.backbone, model=network)
-        visual = place(freeze_at_stride_16(load_clip(clip.backbone).visual), device)
-        irn = place(build_irn(config).train(), device)
-        steps = params.epochs * max(1, len(labels) // params.batch)
-        losses = crop_losses(visual, irn, labels, folder, params, device)
-        digest = training_digest(params.model_dump(), [IMAGES, CRF_SEEDS, CLIP])
-        with scratch_folder("irn", digest) as scratch, open_log(runtime.logger, "irn") as log:
-            history = fit(
-                irn, sgd(irn, params), losses, steps=steps, scratch=scratch, name="IRN",
-                rate=lambda step: poly(step, steps), checkpoint_seconds=runtime.checkpoint_seconds, log=log,
-                batch=lambda step: f"ref_id {', '.join(map(str, labels['ref_id'].iloc[batch_rows(labels, params, step)]))}",
-            )  # fmt: skip
-            paths = [folder / path for path in labels["path"].unique()]
-            irn.set_mean_shift(mean_displacement(visual, irn, paths, device))
-            keep(irn, config, IRN, history, "irn")
-        run.say(f"{IRN}: {steps} steps of {params.batch} crops")
-        if len(history):
-            run.say(f"loss {history['total'].iloc[-1]:.3f}")
+        unneeded = run.params[RefineParams].instead_of_irn
+        if unneeded is not None:
+            skip_training(run, IRN, unneeded)
+        else:
+            train(run, run.params[TrainIrnParams])
+
+
+def train(run: Run, params: TrainIrnParams) -> None:
+    device = pick_device(run.runtime)
+    seed_everything(params.seed)
+    root, seeds = open_seeds(run)
+
+    clip = read_clip().backbone
+    config = IrnConfig(clip=clip, model=IrnModel(channels=list(pyramid_channels(clip))))
+    visual = place(freeze_at_stride_16(load_clip(clip).visual), device)
+    irn = place(build_irn(config).train(), device)
+
+    batches = CropBatches(seeds, root, params, device)
+    task = Task(
+        name="IRN",
+        model=irn,
+        optimizer=sgd(irn, params),
+        steps=batches.steps,
+        batch=batches,
+        losses=IrnObjective(visual, irn, params.radius, device),
+        describe=batches.describe,
+        schedule=partial(poly, steps=batches.steps),
+    )
+    with open_training(run, IRN, params, [IMAGES, CRF_SEEDS, CLIP]) as training:
+        history = fit(task, training)
+        paths = [root / path for path in seeds["path"].unique()]
+        irn.set_mean_shift(mean_displacement(visual, irn, paths, device))
+        save_training(IRN, irn, config, history)
+    run.say(f"{IRN}: {task.steps} steps of {params.batch} crops")
+    run.say(last_loss(history))
+
+
+def open_seeds(run: Run) -> tuple[Path, pd.DataFrame]:
+    """The folder of the images, and the CRF seeds with the path of their image."""
+    images = open_index().images
+    root = checked_root(run, images)
+    seeds = read_table(CRF_SEEDS).merge(images[["image_id", "path"]], on="image_id")
+    if seeds.empty:
+        raise InputError(
+            f"{CRF_SEEDS}: no seeds, because refine.method or refine.from was different when it "
+            "was made; run `dvc repro`"
+        )
+    check_keys(CRF_SEEDS)
+    return root, seeds
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Responses of CLIP itself, without any training: what Step-1's training is compared with.
+"""Responses of CLIP itself, without any training: baselines for Step-1.
 
-Both offer what `response_maps` asks of `Step1` and give maps of the same size. Shapes: as in `step1`.
+A baseline has the methods of `tris_core.step1.inference.Responder` and gives maps of the same size
+as Step-1. Shapes: B images or sentences, P pairs, C channels, E the joint embedding, H W the map.
 """
 
 from typing import Any
@@ -16,13 +17,17 @@ from tris_core.runtime.errors import InputError
 
 
 class Baseline(nn.Module):
-    """A CLIP whose image tower is a ResNet: the method looks into its attention pool. `name` stands in the error otherwise."""
+    """A CLIP with a ResNet image tower, because both methods use its attention pool.
+
+    Raises `InputError`, which gives `name`, for other towers.
+    """
 
     def __init__(self, clip: CLIP, name: str) -> None:
         super().__init__()
         if not isinstance(clip.visual, ModifiedResNet):
             raise InputError(
-                f"prepare_clip.backbone = {name!r}: dump_responses.method needs a ResNet tower such as RN50-quickgelu"
+                f"prepare_clip.backbone = {name!r}: dump_responses.method needs a ResNet tower "
+                "such as RN50-quickgelu"
             )
         self.backbone = clip
         self.pool: Any = clip.visual.attnpool
@@ -32,22 +37,25 @@ class Baseline(nn.Module):
         return stage_features(self.backbone.visual, image)[-1]
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """Sentence features (B, E), unit length."""
+        """Unit sentence features (B, E) of token ids (B, T)."""
         return F.normalize(
             sentence_feature(self.backbone, encode_words(self.backbone, tokens), tokens), dim=1
         )
 
 
 class DenseClip(Baseline):
-    """Similarity of the sentence to every pixel's value (Zhou et al., "Extract Free Dense Labels from CLIP", ECCV 2022)."""
+    """Similarity of the sentence to the value of every pixel in the attention pool.
+
+    Zhou et al., "Extract Free Dense Labels from CLIP", ECCV 2022.
+    """
 
     def encode_image(self, image: Tensor) -> Tensor:
-        """What each pixel would add to the pooled feature if it alone were attended to: (B, E, H, W), unit length along E."""
+        """Unit values (B, E, H, W): the pooled feature if only this pixel were attended to."""
         values = self.pool.c_proj(self.pool.v_proj(super().encode_image(image).permute(0, 2, 3, 1)))
         return F.normalize(values, dim=-1).permute(0, 3, 1, 2)
 
     def respond_pairs(self, vis_PEHW: Tensor, lan_PE: Tensor) -> Tensor:
-        """Cosines (P, H, W) less their mean over the image: they differ by their level more than by what is said."""
+        """Cosines (P, H, W) minus their mean over the image, which depends little on the text."""
         cosine = torch.einsum("pehw,pe->phw", vis_PEHW, lan_PE)
         return cosine - cosine.mean(dim=(1, 2), keepdim=True)
 
@@ -56,7 +64,7 @@ class GradCam(Baseline):
     """Grad-CAM (Selvaraju et al., ICCV 2017) of the cosine of image and sentence, at layer4."""
 
     def respond_pairs(self, vis_PCHW: Tensor, lan_PE: Tensor) -> Tensor:
-        """Channels (P, C, H, W) summed with the mean gradient of the cosine over each as weight: (P, H, W), before ReLU."""
+        """Channels weighted by the mean gradient of the cosine and summed, (P, H, W), no ReLU."""
         with torch.inference_mode(False), torch.enable_grad():
             vis = vis_PCHW.clone().requires_grad_()
             cosine = (F.normalize(self._pooled(vis), dim=1) * lan_PE.clone()).sum()
@@ -64,7 +72,7 @@ class GradCam(Baseline):
         return (gradient.mean(dim=(2, 3), keepdim=True) * vis_PCHW).sum(dim=1)
 
     def _pooled(self, vis_PCHW: Tensor) -> Tensor:
-        """The attention pool (P, E) of a map of any size: its positions are interpolated to that size."""
+        """The attention pool (P, E); its position embeddings are interpolated to the map's size."""
         first, grid = self.pool.positional_embedding.split(
             [1, len(self.pool.positional_embedding) - 1]
         )

@@ -20,7 +20,7 @@ from tris_core.runtime.files import read_sealed_json
 from tris_core.runtime.parquet import read_table
 from tris_core.step1.network import build_step1
 from tris_core.step2.network import build_step2
-from tris_core.training.loop import _read, _write
+from tris_core.training.checkpoints import read_checkpoint, write_checkpoint
 from tris_core.weights.model_folder import open_folder
 
 BUILDERS = {"Step-1": build_step1, "Step-2": build_step2, "the boundary network": build_irn}
@@ -37,8 +37,8 @@ def readers(folder: Path) -> Iterator[tuple[Path, Callable[[], object]]]:
             yield path, lambda model=weights.parent: open_folder(model, BUILDERS)
     checkpoint = folder / "checkpoint.pt"
     state = {"model": {"weight": torch.randn(64, 64)}, "done": 10, "history": [], "best": 0.0}
-    _write(state, checkpoint)
-    yield checkpoint, lambda: _refuse_none(_read(checkpoint), checkpoint)
+    write_checkpoint(state, checkpoint)
+    yield checkpoint, lambda: _refuse_none(read_checkpoint(checkpoint), checkpoint)
 
 
 def _refuse_none(state: object, path: Path) -> None:

@@ -51,7 +51,7 @@ def clip(
 
 def step1_model() -> Step1:
     model = Step1(
-        clip(RN, 1024), visual_channels=2048, text_channels=1024, hidden=1024,
+        clip(RN, 1024), channels=(2048, 1024), hidden=1024,
         alpha=0.1, beta=0.1, temperature=0.07, learn_temperature=False,
     )  # fmt: skip
     load_formula(model, "step1.", "step1")

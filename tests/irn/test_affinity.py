@@ -1,4 +1,4 @@
-"""Paths, affinities, pair masks and losses of IRN: released numbers, a pixel-by-pixel twin, closed forms."""
+"""Paths, affinities, pairs and losses of IRN against the release, plain loops and formulas."""
 
 import math
 
@@ -26,7 +26,7 @@ def sources(height: int, width: int, radius: int) -> list[tuple[int, int]]:
 
 
 def on_path(dy: int, dx: int, y: int, x: int) -> bool:
-    """Distance to the line by the sine of the angle, and the projection's foot within the box."""
+    """Near the line (by the sine of the angle) and within the box."""
     distance = math.hypot(y, x) * abs(math.sin(math.atan2(dx, dy) - math.atan2(x, y)))
     return distance < 1 - 1e-9 and 0 <= y <= dy and min(0, dx) <= x <= max(0, dx)
 
@@ -46,7 +46,7 @@ def test_paths_are_the_pixels_near_the_segment(radius: int) -> None:
         assert (dy, dx) in path
 
 
-def test_affinity_is_the_released_one() -> None:
+def test_affinity_equals_the_release() -> None:
     g = golden("random_walk")
     padded = F.pad(torch.from_numpy(g["edge"]), (5, 5, 0, 5), value=1.0)
     affinity = edge_to_affinity(padded, 5).flatten(2)[0]
@@ -62,7 +62,7 @@ def test_affinity_is_the_released_one() -> None:
     extra=st.tuples(st.integers(0, 4), st.integers(0, 4)),
     seed=st.integers(0, 2**31),
 )
-def test_affinity_is_one_minus_the_largest_edge_on_the_way(
+def test_affinity_is_one_minus_the_largest_edge_on_the_path(
     radius: int, extra: tuple[int, int], seed: int
 ) -> None:
     height, width = radius + extra[0], 2 * radius - 1 + extra[1]
@@ -76,13 +76,13 @@ def test_affinity_is_one_minus_the_largest_edge_on_the_way(
         np.testing.assert_allclose(affinity[k].flatten().numpy(), expected, atol=1e-6)
 
 
-def test_pair_counts_are_the_released_ones() -> None:
+def test_pair_counts_equal_the_release() -> None:
     g = golden("irn_net")
     counts = [mask.sum().item() for mask in pair_masks(torch.from_numpy(g["label"]), 10)]
     assert counts == g["counts"].tolist()
 
 
-def test_pair_masks_follow_their_definition_pair_by_pair() -> None:
+def test_pair_masks_equal_a_loop_over_pairs() -> None:
     label = label_map(3, 9, 13)
     masks = pair_masks(label, 4)
     for k, (dy, dx) in enumerate(search_paths(4)):
@@ -92,7 +92,7 @@ def test_pair_masks_follow_their_definition_pair_by_pair() -> None:
             assert found == (ends == (0, 0), ends == (1, 1), sorted(ends) == [0, 1])
 
 
-def test_losses_follow_their_definition_pair_by_pair() -> None:
+def test_losses_equal_a_loop_over_pairs() -> None:
     rng = np.random.default_rng(5)
     logits = torch.from_numpy(rng.normal(size=(2, 1, 8, 12)))
     displacement = torch.from_numpy(rng.normal(size=(2, 2, 8, 12)) * 3)
@@ -148,6 +148,6 @@ def test_a_batch_without_any_pair_costs_nothing() -> None:
     assert all(value.item() == 0 for value in losses.values())
 
 
-def test_a_map_too_small_for_the_radius_is_refused() -> None:
+def test_a_map_smaller_than_the_radius_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\(9, 30\) has no pairs at radius 10"):
         edge_to_affinity(torch.zeros(9, 30), 10)

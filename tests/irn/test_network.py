@@ -1,4 +1,4 @@
-"""IRN's network against the released implementation's numbers."""
+"""The boundary network against the numbers of the released implementation."""
 
 import json
 
@@ -37,7 +37,7 @@ def head() -> IRN:
 
 @pytest.fixture(scope="module")
 def backbone() -> ResNet:
-    """ResNet-50 whose last stage keeps stride 16, with the formula weights, frozen in eval."""
+    """A frozen ResNet-50 with formula weights; its last stage keeps stride 16."""
     net = resnet50(weights=None)
     net.fc = nn.Identity()
     net.load_state_dict(
@@ -61,7 +61,7 @@ def taps(backbone: ResNet) -> list[Tensor]:
         return run_backbone(backbone, formula_input("irn.image", (2, 3, 128, 128)))
 
 
-def test_eval_outputs_are_the_released_ones(taps: list[Tensor]) -> None:
+def test_eval_outputs_equal_the_release(taps: list[Tensor]) -> None:
     irn = head().eval()
     with torch.no_grad():
         edge_logits, displacement = irn(taps)
@@ -69,7 +69,7 @@ def test_eval_outputs_are_the_released_ones(taps: list[Tensor]) -> None:
     close(displacement, G["displacement"])
 
 
-def test_training_losses_are_the_released_ones(taps: list[Tensor]) -> None:
+def test_training_losses_equal_the_release(taps: list[Tensor]) -> None:
     irn = head().train()
     losses = irn_losses(*irn(taps), torch.from_numpy(G["label"]), radius=10)
     names = {
@@ -92,7 +92,7 @@ def test_every_parameter_learns_and_the_backbone_does_not(taps: list[Tensor]) ->
     assert all(leaf.grad is None for leaf in leaves)
 
 
-def test_mean_shift_acts_in_eval_only(taps: list[Tensor]) -> None:
+def test_mean_shift_acts_in_eval_mode_only(taps: list[Tensor]) -> None:
     irn, mean = head(), torch.tensor([3.0, -5.0])
     with torch.no_grad():
         plain = irn.train()(taps)[1]

@@ -178,7 +178,7 @@ def test_a_nan_loss_stops_the_training_and_names_its_batch(monkeypatch: pytest.M
     assert result.exit_code == 1
     assert "train_step1: Step-1: loss not finite at step 13: total nan, cls nan" in result.output
     assert "its batch: ref_id 1" in result.output
-    assert "kept is the checkpoint of step 10" in result.output
+    assert "the checkpoint of step 10 is kept" in result.output
     assert "Traceback" not in result.output
     assert not Path("models/step1").exists()
 

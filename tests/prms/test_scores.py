@@ -1,28 +1,26 @@
-"""Eq. 10 against the released implementation's numbers."""
+"""Eq. 10 against the numbers of the released implementation."""
 
 import torch
-import torch.nn.functional as F
 
 from tests.golden.reference import close, formula_input, golden, scorer
-from tris_core.clip.towers import encode_words, sentence_feature
-from tris_core.prms.scores import cumulative_scores, masked_by_responses, similarities
+from tris_core.prms.scores import cumulative_scores, similarities
+from tris_core.step1.scorer import Scorer
 
 
 @torch.no_grad()
-def test_selection_is_the_released_one() -> None:
-    g, aux = golden("prms"), scorer()
+def test_selection_equals_the_release() -> None:
+    g, aux = golden("prms"), Scorer(scorer(), size=224)
     tokens = torch.from_numpy(g["tokens"])
-    sentences = F.normalize(sentence_feature(aux, encode_words(aux, tokens), tokens), dim=1)
     image = formula_input("prms.image", (1, 3, 320, 320))
-    masked = masked_by_responses(image, torch.from_numpy(g["raw"])[:, 0], size=224, mask="relu")
-    similarity = similarities(aux, masked, sentences)
+    maps = torch.from_numpy(g["raw"])[:, 0]
+    similarity = similarities(aux, image, maps, aux.sentence(tokens), "relu")
     close(similarity, g["similarity"])
     score = cumulative_scores(similarity, torch.zeros(len(tokens)))
     close(score, g["cumulative"])
     assert int(score.argmax()) == int(g["selected"])
 
 
-def test_objects_are_scored_apart() -> None:
+def test_each_object_is_scored_by_its_own_sentences() -> None:
     similarity = torch.rand(7, 7, generator=torch.Generator().manual_seed(0))
     objects = torch.tensor([4, 9, 4, 4, 2, 9, 4])
     score = cumulative_scores(similarity, objects)

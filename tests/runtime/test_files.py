@@ -26,7 +26,7 @@ from tris_core.runtime.files import (
 from tris_core.runtime.locks import hold, holder
 from tris_core.runtime.parquet import read_table, write_table
 from tris_core.runtime.processes import map_in_processes
-from tris_core.training.loop import _write
+from tris_core.training.checkpoints import write_checkpoint
 from tris_core.training.scratch import scratch_folder, training_digest
 
 
@@ -165,7 +165,7 @@ def sealed_files(folder: Path) -> list[Path]:
         folder / "a.parquet",
         pd.DataFrame({"id": range(50), "text": [f"sentence {i}" for i in range(50)]}),
     )
-    _write({"model": {"w": torch.arange(20.0)}, "done": 3}, folder / "a.pt")
+    write_checkpoint({"model": {"w": torch.arange(20.0)}, "done": 3}, folder / "a.pt")
     return [folder / "a.json", folder / "a.parquet", folder / "a.pt"]
 
 

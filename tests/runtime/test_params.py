@@ -28,7 +28,7 @@ def written(tmp_path: Path, old: str, new: str) -> Path:
         (
             "method: step1, precision: fp32, from: null",
             "method: grad_cam, precision: fp32, from: x",
-            "takes the place of method",
+            "`from` replaces method",
         ),
         ("  radius: 5\n  beta", "  radios: 5\n  beta", "refine.radius: this parameter is missing"),
         ("runtime:", "runtme:", "runtme: unknown section"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tris_core.runtime.frames import ready
 from tris_core.runtime.processes import cores
-from tris_core.runtime.threads import ahead, map_in_threads, side_by_side
+from tris_core.runtime.threads import map_in_threads, prefetch, side_by_side
 
 
 @pytest.fixture(autouse=True)
@@ -65,34 +65,32 @@ def test_an_error_is_raised_here_and_the_threads_are_set_back() -> None:
     assert torch.get_num_threads() == 3
 
 
-def test_the_next_step_is_read_before_it_is_asked_for() -> None:
-    read = {step: threading.Event() for step in range(3)}
+def test_prefetch_reads_the_next_item_before_it_is_asked_for() -> None:
+    read = {step: threading.Event() for step in range(4)}
 
-    @ahead
     def square(step: int) -> int:
         read[step].set()
         return step**2
 
-    assert square(1) == 1
+    squares = prefetch(square, range(1, 4))
+    assert not read[1].is_set()
+    assert next(squares) == 1
     assert read[2].wait(20)
+    assert not read[3].wait(0.1), "no more than one ahead"
+    assert list(squares) == [4, 9]
     assert not read[0].is_set()
-    assert square(2) == 4
 
 
 @given(steps=st.lists(st.integers(0, 5)))
-def test_reading_ahead_changes_no_result_in_whatever_order_steps_are_asked_for(
-    steps: list[int],
-) -> None:
-    square = ahead(lambda step: step**2)
-    assert [square(step) for step in steps] == [step**2 for step in steps]
+def test_prefetch_is_map(steps: list[int]) -> None:
+    assert list(prefetch(lambda step: step**2, steps)) == [step**2 for step in steps]
 
 
-def test_an_error_of_reading_is_raised_at_the_step_it_belongs_to() -> None:
-    inverse = ahead(lambda step: 1 / (step - 2))
-    assert inverse(1) == -1
+def test_prefetch_raises_an_error_at_the_item_it_belongs_to() -> None:
+    inverses = prefetch(lambda step: 1 / (step - 2), range(1, 4))
+    assert next(inverses) == -1
     with pytest.raises(ZeroDivisionError):
-        inverse(2)
-    assert inverse(3) == 1
+        next(inverses)
 
 
 @pytest.mark.skipif(

@@ -16,7 +16,6 @@ from tris_core.step1.losses import (
     negative_term,
     positive_term,
 )
-from tris_core.step1.scorer import masked_image
 
 logits = hnp.arrays(np.float32, (2, 3, 2, 4), elements=st.floats(-8, 8, width=32))
 
@@ -35,7 +34,7 @@ def test_score_is_maximum_plus_mean_plus_size_term(response: np.ndarray) -> None
             )
 
 
-def test_size_term_punishes_a_map_that_is_empty() -> None:
+def test_size_term_punishes_an_empty_map() -> None:
     empty, half = torch.full((1, 1, 4, 4), -30.0), torch.full((1, 1, 4, 4), -30.0)
     half[..., :2, :] = 30.0
     kwargs = {"power": 3.0, "lam": 0.01, "background": 1.0}
@@ -43,7 +42,7 @@ def test_size_term_punishes_a_map_that_is_empty() -> None:
     assert mask_size_term(half, **kwargs).item() == pytest.approx(0.5**3 * math.log(0.51), abs=1e-3)
 
 
-def test_classification_is_torchs_multilabel_soft_margin() -> None:
+def test_classification_loss_is_torch_multilabel_soft_margin() -> None:
     score = torch.randn(5, 7)
     positive = torch.tensor([0, 6, 3, 3, 1])
     target = torch.nn.functional.one_hot(positive, 7).float()
@@ -52,7 +51,7 @@ def test_classification_is_torchs_multilabel_soft_margin() -> None:
     torch.testing.assert_close(classification_loss(score, positive, counted), expected)
 
 
-def test_columns_that_do_not_count_change_nothing() -> None:
+def test_uncounted_columns_do_not_change_the_loss() -> None:
     score, positive = torch.randn(3, 4), torch.tensor([0, 1, 2])
     counted = torch.ones(3, 4, dtype=torch.bool)
     counted[:, 3] = False
@@ -62,7 +61,7 @@ def test_columns_that_do_not_count_change_nothing() -> None:
     torch.testing.assert_close(classification_loss(wild, positive, counted), narrow)
 
 
-def test_calibration_terms() -> None:
+def test_calibration_terms_equal_their_formulas() -> None:
     similarity = torch.tensor([0.5, 0.25])
     assert positive_term(similarity, eps=1e-4).item() == pytest.approx(
         -(math.log(0.5) + math.log(0.25)) / 2
@@ -81,10 +80,3 @@ def test_calibration_terms() -> None:
 def test_calibration_stays_finite_at_the_ends_of_the_cosine(value: float) -> None:
     assert torch.isfinite(positive_term(torch.tensor([value]), eps=1e-4))
     assert torch.isfinite(negative_term(torch.tensor([[value]]), eps=1e-4, reduction="mean"))
-
-
-def test_mask_is_squashed_after_upsampling_not_before() -> None:
-    image, response = torch.ones(1, 3, 8, 8), torch.tensor([[[-6.0, 6.0]]])
-    seen = masked_image(image, response, size=8)[0, 0, 0]
-    ramp = torch.tensor([-6.0, -6.0, -4.5, -1.5, 1.5, 4.5, 6.0, 6.0])
-    torch.testing.assert_close(seen, ramp.sigmoid(), rtol=1e-4, atol=1e-4)

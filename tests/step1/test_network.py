@@ -1,4 +1,4 @@
-"""Step-1 against the released implementation's numbers, and the properties that inference relies on."""
+"""Step-1 against the numbers of the released implementation."""
 
 import json
 
@@ -24,7 +24,7 @@ from tris_core.step1.losses import (
 )
 from tris_core.step1.network import Step1
 from tris_core.step1.prompt import BilateralPrompt
-from tris_core.step1.scorer import masked_image
+from tris_core.step1.scorer import Scorer
 
 G = golden("step1")
 WITHOUT_EFFECT = [
@@ -33,24 +33,17 @@ WITHOUT_EFFECT = [
 TOKENS, NEGATIVES = torch.from_numpy(G["tokens"]), torch.from_numpy(G["neg_tokens"])
 
 
-def sentences(clip: torch.nn.Module, tokens: torch.Tensor) -> torch.Tensor:
-    return F.normalize(sentence_feature(clip, encode_words(clip, tokens), tokens), dim=-1)
-
-
-def released_losses(
-    model: Step1, aux: torch.nn.Module, image: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    """The 2024 release's loss: 1 positive + 5 classification + 2 negative, negatives averaged."""
+def released_losses(model: Step1, aux: Scorer, image: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The loss of the 2024 release: 1 positive + 5 classification + 2 averaged negative."""
     vis, lan = model.encode_image(image), model.encode_text(TOKENS)
     response = model.respond(vis, lan.expand(len(image), *lan.shape))
     own = response.diagonal().permute(2, 0, 1)
     score = image_level_score(response)
     cls = classification_loss(score, torch.arange(6), torch.ones(6, 6, dtype=torch.bool))
-    seen = F.normalize(aux.encode_image(masked_image(image, own, size=224)), dim=-1)
-    positive = (seen * sentences(aux, TOKENS)).sum(1)
-    negative = torch.einsum(
-        "be,bke->bk", seen, sentences(aux, NEGATIVES.flatten(0, 1)).unflatten(0, (6, 3))
-    )
+    seen = aux.seen(image, own, "sigmoid")
+    positive = (seen * aux.sentence(TOKENS)).sum(1)
+    negative_sentences = aux.sentence(NEGATIVES.flatten(0, 1)).unflatten(0, (6, 3))
+    negative = torch.einsum("be,bke->bk", seen, negative_sentences)
     fg, neg = positive_term(positive, eps=1e-4), negative_term(negative, eps=1e-4, reduction="mean")
     parts = {
         "own": own,
@@ -69,7 +62,7 @@ def image() -> torch.Tensor:
     return formula_input("step1.image", (6, 3, 320, 320))
 
 
-def test_bilateral_prompt_is_the_released_one() -> None:
+def test_bilateral_prompt_equals_the_release() -> None:
     g = golden("bilateral_prompt")
     prompt = load_formula(BilateralPrompt(32), "prompt.", "bilateral_prompt")
     vis, lan = torch.from_numpy(g["vis"]), torch.from_numpy(g["lan"])
@@ -78,7 +71,7 @@ def test_bilateral_prompt_is_the_released_one() -> None:
 
 
 @torch.no_grad()
-def test_inference_is_the_released_one(image: torch.Tensor) -> None:
+def test_inference_equals_the_release(image: torch.Tensor) -> None:
     model = step1_model().eval()
     close(
         stage_features(model.backbone.visual, image)[-1].mean((2, 3))[:, :64], G["c4_mean_first64"]
@@ -90,15 +83,13 @@ def test_inference_is_the_released_one(image: torch.Tensor) -> None:
     close(together[:, None], G["eval_response_all_texts"])
     single = model.respond_pairs(vis, lan)
     close(single[:, None], G["eval_response_single"])
-    assert not torch.allclose(single, together, rtol=1e-3), (
-        "one text per forward must matter, else the test sees nothing"
-    )
+    assert not torch.allclose(single, together, rtol=1e-3), "else this test proves nothing"
     one = model.respond(vis[:1], lan[:1, None])
     torch.testing.assert_close(one[0, 0], single[0], rtol=1e-5, atol=1e-5)
 
 
-def test_training_step_is_the_released_one(image: torch.Tensor) -> None:
-    model, aux = step1_model().train(), scorer()
+def test_training_step_equals_the_release(image: torch.Tensor) -> None:
+    model, aux = step1_model().train(), Scorer(scorer(), size=224)
     out = released_losses(model, aux, image)
     close(out["own"][:, None], G["train_response"])
     close(out["score"], G["cls_logits"])
@@ -125,9 +116,9 @@ def test_training_step_is_the_released_one(image: torch.Tensor) -> None:
     }
 
 
-def test_eight_steps_of_training_are_the_released_ones(image: torch.Tensor) -> None:
+def test_eight_training_steps_equal_the_release(image: torch.Tensor) -> None:
     g = golden("step1_trajectory")
-    model, aux = step1_model().train(), scorer()
+    model, aux = step1_model().train(), Scorer(scorer(), size=224)
     backbone = list(model.backbone.parameters())
     rest = [
         p
@@ -160,7 +151,7 @@ def test_eight_steps_of_training_are_the_released_ones(image: torch.Tensor) -> N
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [(0.0, 0.0), (0.1, 0.0), (0.0, 0.1)])
-def test_a_direction_of_weight_zero_is_left_out(alpha: float, beta: float) -> None:
+def test_a_residual_of_weight_zero_is_dropped(alpha: float, beta: float) -> None:
     model = step1_model().eval()
     model.alpha, model.beta = alpha, beta
     vis, lan = (

@@ -1,25 +1,23 @@
-"""Which sentences Eq. 7 sees, against a loop written from its words; and the scorer's features of sentences."""
+"""The batches of Step-1 against loops written from the text of the paper, and their losses."""
+
+import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from tests.support.closure import ROOT
 from tests.support.refs import refs_of
-from tris_core.clip.towers import build_clip
 from tris_core.runtime.params import read_params
+from tris_core.step1.losses import image_level_score
 from tris_core.step1.negatives import classification_columns
 from tris_core.step1.params import TrainStep1Params
-from tris_core.step1.scorer import SentenceFeatures
-from tris_core.weights.clip_spec import ClipConfig
+from tris_core.step1.training import Step1Batch, Step1Batches, Step1Objective
 
 PARAMS = read_params(ROOT / "presets" / "shapes.yaml")[TrainStep1Params]
-TINY = {
-    "embed_dim": 16,
-    "vision_cfg": {"layers": [1, 1, 1, 1], "width": 8, "image_size": 32},
-    "text_cfg": {"context_length": 6, "width": 16, "heads": 2, "layers": 1, "vocab_size": 50},
-    "quick_gelu": False,
-}
 
 
 def with_negatives(**changes: object) -> TrainStep1Params:
@@ -32,10 +30,10 @@ def with_negatives(**changes: object) -> TrainStep1Params:
 def test_batch_negatives_are_the_other_sentences_of_the_batch(exclude: bool) -> None:
     refs, batch = refs_of([0, 0, 1, 2]), np.array([0, 1, 3])
     params = with_negatives(source="batch", exclude_same_image=exclude)
-    pool, columns, positive, counted = classification_columns(
+    extra, columns, positive, counted = classification_columns(
         refs, batch, params, np.random.default_rng(0)
     )
-    assert len(pool) == 0
+    assert len(extra) == 0
     assert columns.tolist() == [[0, 1, 2]] * 3
     assert positive.tolist() == [0, 1, 2]
     expected = [[True, not exclude, True], [not exclude, True, True], [True, True, True]]
@@ -46,40 +44,101 @@ def test_batch_negatives_are_the_other_sentences_of_the_batch(exclude: bool) -> 
 def test_dataset_negatives_do_not_depend_on_the_batch(size: int, n: int) -> None:
     refs, batch = refs_of(list(range(20))), np.arange(size)
     params = with_negatives(source="dataset", n=n, exclude_same_image=True)
-    pool, columns, positive, counted = classification_columns(
+    extra, columns, positive, counted = classification_columns(
         refs, batch, params, np.random.default_rng(0)
     )
     assert columns.shape == counted.shape == (size, n + 1)
     assert positive.tolist() == [0] * size
-    everyone = np.concatenate([batch, pool])
+    everyone = np.concatenate([batch, extra])
     for b in range(size):
         assert everyone[columns[b, 0]] == batch[b]
-        assert everyone[columns[b, 1:]].tolist() == pool.tolist()
-        same = refs.image[pool] == refs.image[batch[b]]
+        assert everyone[columns[b, 1:]].tolist() == extra.tolist()
+        same = refs.image[extra] == refs.image[batch[b]]
         assert counted[b, 1:].tolist() == (~same).tolist()
     assert counted[:, 0].all()
     assert torch.equal(counted, counted.bool())
 
 
-@pytest.mark.parametrize("rows", [np.array([3]), np.array([[0, 599], [7, 7]])])
-def test_features_beyond_the_budget_are_those_of_the_table(rows: np.ndarray) -> None:
-    torch.manual_seed(0)
-    scorer = build_clip(ClipConfig.model_validate(TINY)).eval()
-    tokens, cpu = torch.randint(1, 49, (600, 6), dtype=torch.int32), torch.device("cpu")
-    width = scorer.text_projection.shape[1]
-    table = SentenceFeatures(scorer, tokens, cpu, budget=600 * width * 4)
-    encoded: list[int] = []
-    scorer.token_embedding.register_forward_hook(
-        lambda module, args, out: encoded.append(len(args[0]))
-    )
-    found = table[rows]
-    assert not encoded, "looked up"
-    at_need = SentenceFeatures(scorer, tokens, cpu, budget=600 * width * 4 - 1)
-    assert not encoded, "nothing is encoded before it is asked for"
-    assert torch.allclose(at_need[rows], found, atol=1e-6)
-    assert encoded == [rows.size]
-    assert found.shape == (*rows.shape, width)
-    assert torch.allclose(found.norm(dim=-1), torch.ones(rows.shape))
-    assert not at_need[rows].requires_grad
-    assert table.describe() == "600 sentences encoded once, a table of 0 MB"
-    assert at_need.describe() == "600 sentences encoded at each use, their table would take 0 MB"
+class Pictures:
+    size = 8
+
+    def __getitem__(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(rows).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 8, 8)
+
+
+def batches(params: TrainStep1Params) -> Step1Batches:
+    refs, tokens = refs_of([0, 0, 1, 2, 3, 3]), torch.arange(12 * 3).view(12, 3)
+    return Step1Batches(Pictures(), refs, tokens, params, torch.device("cpu"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("source", ["batch", "dataset"])
+def test_the_fields_of_a_batch_fit_together(source: str) -> None:
+    params = with_negatives(source=source, n=5).model_copy(update={"batch": 3})
+    made = batches(params)(7)
+    refs = refs_of([0, 0, 1, 2, 3, 3])
+    chosen = refs.batch(7, 3, params.seed)
+    assert made.squares[:, 0, 0, 0].tolist() == refs.image[chosen].tolist()
+    assert (made.own // 2).tolist() == chosen.tolist(), "two sentences a ref"
+    assert made.tokens[:3, 0].tolist() == (3 * made.own).tolist()
+    assert len(made.tokens) == (3 if source == "batch" else 8)
+    assert made.columns[torch.arange(3), made.positive].tolist() == [0, 1, 2]
+    assert made.negatives.shape == (3, params.cal_negatives.k)
+    assert batches(params).describe(7) == f"ref_id {', '.join(str(100 + ref) for ref in chosen)}"
+
+
+def test_a_batch_depends_on_its_step_alone() -> None:
+    params = PARAMS.model_copy(update={"batch": 3})
+    first, second = batches(params), batches(params)
+    first(0)
+    for field in fields(Step1Batch):
+        one, two = getattr(first(5), field.name), getattr(second(5), field.name)
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(two))
+
+
+class Respond(torch.nn.Module):
+    """Responds to every sentence with its first token, everywhere on the image."""
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        return image[:, :1, :2, :2]
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        return tokens[:, :1].float()
+
+    def respond(self, vis_BCHW: Tensor, lan_BNC: Tensor) -> Tensor:
+        return (0 * vis_BCHW + lan_BNC[..., None]) / 10
+
+
+class See:
+    """A scorer whose image feature is the mean response in both dimensions."""
+
+    def seen(self, image: Tensor, response_BHW: Tensor, mask: str) -> Tensor:
+        assert mask == "sigmoid"
+        return response_BHW.mean((1, 2))[:, None].expand(-1, 2) / 10
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_the_objective_weights_eq_7_and_eq_8(calibrated: bool) -> None:
+    weights = {"cls": 5.0, "pos": 2.0 * calibrated, "neg": 3.0 * calibrated}
+    loss = PARAMS.loss.model_copy(update=weights)
+    params = PARAMS.model_copy(update={"batch": 3, "loss": loss})
+    batch = batches(params)(0)
+    sentences = torch.linspace(-0.5, 0.5, 24).view(12, 2)
+    objective = Step1Objective(Respond(), See(), sentences, params, torch.device("cpu"))  # type: ignore[arg-type]
+    found = objective(batch)
+    own = batch.tokens[:, 0].float() / 10
+    scores = image_level_score(own.expand(3, 3)[..., None, None].expand(3, 3, 2, 2))
+    cls = F.multilabel_soft_margin_loss(scores, torch.eye(3))
+    expected = {"cls": cls.item()}
+    if calibrated:
+        seen = (own / 10).expand(2, 3).T
+        positive = [float(seen[b] @ sentences[batch.own[b]]) for b in range(3)]
+        expected["pos"] = -np.mean(
+            [math.log(min(max(s, loss.eps), 1 - loss.eps)) for s in positive]
+        )
+        negative = [[float(seen[b] @ sentences[q]) for q in batch.negatives[b]] for b in range(3)]
+        expected["neg"] = -np.mean(np.log(np.maximum(1 - np.array(negative), loss.eps)))
+    assert found.keys() == {"total", *expected}
+    for name, value in expected.items():
+        assert found[name].item() == pytest.approx(value, rel=1e-5), name
+    total = sum(weights[name] * value for name, value in expected.items())
+    assert found["total"].item() == pytest.approx(total, rel=1e-5)

@@ -1,4 +1,4 @@
-"""Each picture is predicted once, with all of its expressions, whatever their order in the table."""
+"""Step-2 predicts each image once, with all its expressions, in any order of rows."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tris_core.step2.inference import predict_by_image
 
 
 class NotScanned(np.ndarray):
-    """An array that nobody may compare with a single value."""
+    """An array that cannot be compared with a value, as a scan of all rows would."""
 
     def __eq__(self, other: object) -> Any:
         raise AssertionError("a scan of all rows")
@@ -27,7 +27,7 @@ class Pictures:
 
 
 class Model:
-    """Logits are ten times the picture's number plus the token's."""
+    """Logits are ten times the number of the image plus the token."""
 
     def eval(self) -> None: ...
 
@@ -41,7 +41,7 @@ class Model:
         return 10 * stages + tokens.view(-1, 1, 1, 1)
 
 
-def test_pictures_are_visited_once_in_order_without_a_scan_for_each() -> None:
+def test_each_image_is_predicted_once_in_order_without_scanning_all_rows() -> None:
     image_of = np.random.default_rng(0).integers(0, 40, 100)
     tokens = torch.arange(100)[:, None] % 10
     how: dict[str, Any] = {"device": torch.device("cpu"), "precision": "fp32"}

@@ -1,4 +1,4 @@
-"""Step-2 against the released implementation's numbers."""
+"""Step-2 against the numbers of the released implementation."""
 
 import json
 
@@ -11,13 +11,13 @@ from tris_core.step2.network import PixelAttention, deep_supervision_losses
 G = golden("step2")
 
 
-def test_pixel_attention_is_the_released_one() -> None:
+def test_pixel_attention_equals_the_release() -> None:
     g = golden("pixel_attention")
     attention = load_formula(PixelAttention(24, 16), "pwam.", "pixel_attention")
     close(attention(torch.from_numpy(g["vis"]), torch.from_numpy(g["lan"])), g["out"])
 
 
-def test_network_is_the_released_one() -> None:
+def test_network_equals_the_release() -> None:
     image, tokens = (
         formula_input("step2.image", (3, 3, 320, 320)),
         torch.from_numpy(G["tokens"])[:3],

@@ -1,4 +1,6 @@
-"""Step-2's optimizer groups and the consistency term."""
+"""Step-2: batches, optimizer groups and the consistency term."""
+
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,11 +13,11 @@ from tests.support.refs import refs_of
 from tris_core.data.rle import encode
 from tris_core.runtime.params import read_params
 from tris_core.step2.params import TrainStep2Params
-from tris_core.step2.training import running_average, step2_losses
+from tris_core.step2.training import Step2Batches, Step2Objective, running_average
 from tris_core.training.optimizers import adamw
 
 PARAMS = read_params(ROOT / "presets" / "shapes.yaml")[TrainStep2Params]
-SIZE = 8
+SIZE, CPU = 8, torch.device("cpu")
 
 
 class Tiny(nn.Module):
@@ -42,17 +44,30 @@ class Pictures:
         ).to(torch.uint8)
 
 
-def losses_of(model: Tiny, average: object) -> object:
+def batches() -> Step2Batches:
     refs = refs_of(list(range(20)))
     mask = encode(np.eye(SIZE, dtype=bool))
     labels = pd.DataFrame({"counts": [mask] * 20, "height": SIZE, "width": SIZE}, index=refs.ref_id)
-    tokens = torch.arange(2 * len(refs.ref_id) * 3).view(-1, 3) % 5
-    return step2_losses(
-        model, average, Pictures(), refs, labels, tokens, PARAMS, torch.device("cpu")
-    )  # type: ignore[arg-type]
+    tokens = torch.arange(2 * len(refs) * 3).view(-1, 3)
+    return Step2Batches(Pictures(), refs, labels, tokens, PARAMS, CPU)  # type: ignore[arg-type]
 
 
-def test_step2_gives_positional_embeddings_the_full_rate() -> None:
+def objective(model: Tiny, average: object) -> Step2Objective:
+    return Step2Objective(model, average, PARAMS, CPU)  # type: ignore[arg-type]
+
+
+def test_a_batch_has_a_sentence_and_the_label_of_each_ref() -> None:
+    batch = batches()(7)
+    chosen = refs_of(list(range(20))).batch(7, PARAMS.batch, PARAMS.seed)
+    assert batch.step == 7
+    assert (batch.tokens[:, 0] // 6).tolist() == chosen.tolist(), "two sentences of three tokens"
+    assert batch.labels.dtype == torch.float32
+    assert torch.equal(batch.labels, torch.eye(SIZE).expand(len(chosen), 1, SIZE, SIZE))
+    assert torch.equal(batches()(7).squares, batch.squares)
+    assert batches().describe(7) == f"ref_id {', '.join(str(100 + ref) for ref in chosen)}"
+
+
+def test_positional_embeddings_learn_at_the_full_rate() -> None:
     model = Tiny()
     slow, full = adamw(model, PARAMS, full_rate="positional_embedding").param_groups
     assert [id(p) for p in slow["params"]] == [id(model.backbone.weight)]
@@ -65,7 +80,7 @@ def test_step2_gives_positional_embeddings_the_full_rate() -> None:
     assert len(together["params"]) == 2
 
 
-def test_running_average_is_what_its_formula_says() -> None:
+def test_running_average_equals_its_formula() -> None:
     model = nn.Linear(1, 1, bias=False)
     average, expected, weights = running_average(model), 0.0, [5.0, -1.0, 2.0, 7.0]  # type: ignore[arg-type]
     for n, weight in enumerate(weights):
@@ -78,15 +93,27 @@ def test_running_average_is_what_its_formula_says() -> None:
 
 def test_consistency_term_is_the_distance_to_the_average() -> None:
     model = Tiny()
-    average = running_average(model)  # type: ignore[arg-type]
-    losses = losses_of(model, average)
-    assert losses(3)["ema"].item() == 0
+    losses, batch = objective(model, running_average(model)), batches()  # type: ignore[arg-type]
+    assert losses(batch(3))["ema"].item() == 0
     with torch.no_grad():
         model.heads.bias += 2.0
-    parts = losses(3)
+    parts = losses(batch(3))
     assert parts["ema"].item() > 0.01
-    assert parts["total"].item() == pytest.approx(
-        sum(parts[f"head{i}"].item() for i in range(1, 5)) + parts["ema"].item(), rel=1e-6
-    )
-    assert losses(100)["ema"].item() == 0, "the first update takes the weights over"
-    assert "ema" not in losses_of(model, None)(3)
+    heads = sum(parts[f"head{i}"].item() for i in range(1, 5))
+    assert parts["total"].item() == pytest.approx(heads + parts["ema"].item(), rel=1e-6)
+    assert losses(batch(99))["ema"].item() > 0.01
+    assert losses(batch(100))["ema"].item() == 0, "the first update copies the weights"
+    assert "ema" not in objective(model, None)(batch(3))
+
+
+def test_the_average_is_updated_every_ten_steps_from_step_100_on() -> None:
+    model = Tiny()
+    average = running_average(model)  # type: ignore[arg-type]
+    losses, first = objective(model, average), batches()(0)
+    updated = []
+    for step in range(131):
+        before = int(average.n_averaged)
+        losses(replace(first, step=step))
+        if int(average.n_averaged) > before:
+            updated.append(step)
+    assert updated == [100, 110, 120, 130]

@@ -1,4 +1,4 @@
-"""Losses in TensorBoard's and Weights & Biases' own files."""
+"""Losses in the files of TensorBoard and Weights & Biases."""
 
 import json
 import sys
@@ -26,12 +26,12 @@ def write(logger: Logger) -> None:
             log(step, row)
 
 
-def test_csv_leaves_nothing_beside_the_curve(logs: Path) -> None:
+def test_csv_writes_no_log(logs: Path) -> None:
     write("csv")
     assert not logs.exists()
 
 
-def test_tensorboard(logs: Path) -> None:
+def test_tensorboard_has_every_loss(logs: Path) -> None:
     write("tensorboard")
     events = EventAccumulator(str(logs)).Reload()
     for name in ("total", "cls"):
@@ -39,10 +39,10 @@ def test_tensorboard(logs: Path) -> None:
         assert found == {step: row[name] for step, row in ROWS.items()}
 
 
-def test_wandb_is_offline(logs: Path) -> None:
+def test_wandb_writes_offline(logs: Path) -> None:
     write("wandb")
     (file,) = logs.glob("wandb/offline-run-*/*.wandb")
-    content = file.read_bytes()  # records of protobuf, values as JSON
+    content = file.read_bytes()  # protobuf records with values as JSON
     assert all(
         json.dumps(value).encode() in content for row in ROWS.values() for value in row.values()
     )
@@ -50,7 +50,7 @@ def test_wandb_is_offline(logs: Path) -> None:
 
 
 @pytest.mark.parametrize("logger", ["tensorboard", "wandb"])
-def test_a_missing_package_is_named(
+def test_the_error_names_a_missing_package(
     logger: Logger, logs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("tensorboard", "wandb"):
@@ -62,6 +62,6 @@ def test_a_missing_package_is_named(
         write(logger)
 
 
-def test_what_a_training_lacks_is_not_taken_for_the_logger(logs: Path) -> None:
+def test_a_package_missing_in_the_training_is_not_blamed_on_the_logger(logs: Path) -> None:
     with pytest.raises(ModuleNotFoundError, match="pydensecrf"), open_log("tensorboard", "step1"):
         raise ModuleNotFoundError("pydensecrf", name="pydensecrf")

@@ -1,212 +1,261 @@
-"""The training loop: interruption changes nothing, nonsense stops it."""
+"""The training loop: interruption changes nothing; losses and weights must be finite."""
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tests.support.full_disk import at_most
 from tris_core.runtime.errors import InputError
 from tris_core.training.loggers import Log
-from tris_core.training.loop import Selection, fit, poly
+from tris_core.training.loop import fit
+from tris_core.training.optimizers import constant, poly
+from tris_core.training.run import TrainingRun
+from tris_core.training.task import KeepBest, Losses, Task
+
+STEPS = 60
+Weights = dict[str, Tensor]
 
 
 class Interrupted(Exception):
     pass
 
 
-def toy() -> tuple[nn.Module, torch.optim.Optimizer]:
-    torch.manual_seed(3)
-    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 1))
-    return model, torch.optim.AdamW(model.parameters(), lr=1e-2)
+def draw(step: int, seed: int = 0) -> tuple[int, Tensor]:
+    return step, torch.randn(16, 4, generator=torch.Generator().manual_seed(1000 * seed + step))
 
 
-def losses_of(
-    model: nn.Module, stop_at: int | None = None
-) -> Callable[[int], dict[str, torch.Tensor]]:
-    def losses(step: int) -> dict[str, torch.Tensor]:
-        if step == stop_at:
+@dataclass
+class Objective:
+    """The model learns to sum four numbers. Training is interrupted at `stop_at`."""
+
+    model: nn.Module
+    stop_at: int | None = None
+    taken: list[int] = field(default_factory=list)
+
+    def __call__(self, batch: tuple[int, Tensor]) -> Losses:
+        step, x = batch
+        if step == self.stop_at:
             raise Interrupted
-        x = torch.randn(16, 4, generator=torch.Generator().manual_seed(step))
-        loss = (model(x).squeeze(1) - x.sum(1)).square().mean()
+        self.taken.append(step)
+        loss = (self.model(x).squeeze(1) - x.sum(1)).square().mean()
         return {"total": loss, "part": loss.detach() / 2}
 
-    return losses
+
+def toy(steps: int = STEPS) -> Task[Any]:
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 1))
+    return Task(
+        name="toy",
+        model=model,
+        optimizer=torch.optim.AdamW(model.parameters(), lr=1e-2),
+        steps=steps,
+        batch=draw,
+        losses=Objective(model),
+        describe=lambda step: f"rows of {step}",
+        schedule=partial(poly, steps=steps),
+    )
 
 
-def unheard(step: int, row: dict[str, float]) -> None:
-    """For trainings whose log nobody reads."""
+def ignore(step: int, row: dict[str, float]) -> None:
+    """A log that nobody reads."""
 
 
 def run(
-    scratch: Path, stop_at: int | None = None, steps: int = 60, log: Log = unheard
-) -> tuple[dict[str, torch.Tensor], pd.DataFrame]:
-    model, optimizer = toy()
-    scratch.mkdir(exist_ok=True)
-    history = fit(
-        model, optimizer, losses_of(model, stop_at), steps=steps, rate=lambda s: poly(s, steps), scratch=scratch,
-        checkpoint_seconds=0, name="toy", log=log, batch=lambda step: f"rows of {step}",
-    )  # fmt: skip
-    return model.state_dict(), history
+    task: Task[Any], folder: Path, keep_best: KeepBest | None = None, log: Log = ignore
+) -> tuple[Weights, pd.DataFrame]:
+    folder.mkdir(exist_ok=True)
+    history = fit(task, TrainingRun(folder, checkpoint_seconds=0, log=log), keep_best)
+    return task.model.state_dict(), history
+
+
+def interrupt(task: Task[Any], folder: Path, stop_at: int, **how: Any) -> None:
+    task.losses.stop_at = stop_at  # type: ignore[attr-defined]
+    with pytest.raises(Interrupted):
+        run(task, folder, **how)
+
+
+def equal(one: Weights, two: Weights) -> bool:
+    return all(torch.equal(one[key], two[key]) for key in one)
 
 
 def test_an_interrupted_training_ends_with_the_same_bits(tmp_path: Path) -> None:
-    straight, curve = run(tmp_path / "a")
-    with pytest.raises(Interrupted):
-        run(tmp_path / "b", stop_at=37)
+    straight, curve = run(toy(), tmp_path / "a")
+    interrupt(toy(), tmp_path / "b", 37)
     assert (tmp_path / "b" / "checkpoint.pt").is_file()
-    resumed, resumed_curve = run(tmp_path / "b")
-    assert all(torch.equal(straight[key], resumed[key]) for key in straight)
+    task = toy()
+    resumed, resumed_curve = run(task, tmp_path / "b")
+    assert task.losses.taken[0] == 30  # type: ignore[attr-defined]
+    assert equal(straight, resumed)
     pd.testing.assert_frame_equal(curve, resumed_curve)
+
+
+def test_the_curve_has_a_row_every_ten_steps_and_falls(tmp_path: Path) -> None:
+    _, curve = run(toy(steps=55), tmp_path)
+    assert curve["step"].tolist() == [10, 20, 30, 40, 50, 55]
+    assert curve.columns.tolist() == ["step", "total", "part"]
     assert curve["total"].iloc[-1] < curve["total"].iloc[0] / 2
-    assert curve["step"].tolist() == [10, 20, 30, 40, 50, 60]
+    torch.testing.assert_close(curve["part"].to_numpy(), curve["total"].to_numpy() / 2)
+
+
+def test_the_schedule_scales_the_rates_of_all_groups(tmp_path: Path) -> None:
+    task, rates = toy(steps=4), []
+    first, last = task.model[0].weight, task.model[3].weight  # type: ignore[index]
+    groups = [{"params": [first], "lr": 1.0}, {"params": [last], "lr": 0.5}]
+    optimizer = torch.optim.SGD(groups)
+    optimizer.register_step_pre_hook(
+        lambda *_: rates.append([group["lr"] for group in optimizer.param_groups])
+    )
+    run(replace(task, optimizer=optimizer, schedule=lambda step: 1 - step / 4), tmp_path)
+    assert rates == [[1.0, 0.5], [0.75, 0.375], [0.5, 0.25], [0.25, 0.125]]
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "flipped"])
-def test_a_damaged_checkpoint_costs_one_line_and_a_fresh_start(
+def test_a_damaged_checkpoint_is_reported_and_the_training_starts_over(
     damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    straight, curve = run(tmp_path / "a")
-    with pytest.raises(Interrupted):
-        run(tmp_path / "b", stop_at=37)
+    straight, curve = run(toy(), tmp_path / "a")
+    interrupt(toy(), tmp_path / "b", 37)
     path = tmp_path / "b" / "checkpoint.pt"
     whole = path.read_bytes()
     flipped = bytearray(whole)
     flipped[len(whole) // 3] ^= 4
-    path.write_bytes(
-        {"empty": b"", "cut": whole[: len(whole) // 2], "flipped": bytes(flipped)}[damage]
-    )
-    again, again_curve = run(tmp_path / "b")
-    assert all(torch.equal(straight[key], again[key]) for key in straight)
+    damaged = {"empty": b"", "cut": whole[: len(whole) // 2], "flipped": bytes(flipped)}
+    path.write_bytes(damaged[damage])
+    again, again_curve = run(toy(), tmp_path / "b")
+    assert equal(straight, again)
     pd.testing.assert_frame_equal(curve, again_curve)
-    said = [line for line in capsys.readouterr().out.splitlines() if "checkpoint.pt" in line]
-    assert len(said) == 1
-    assert "the training starts from its first step" in said[0]
+    printed = [line for line in capsys.readouterr().out.splitlines() if "checkpoint.pt" in line]
+    assert len(printed) == 1
+    assert "the training starts from its first step" in printed[0]
 
 
 def test_the_log_gets_the_rows_of_the_curve_as_they_come(tmp_path: Path) -> None:
     logged: list[dict[str, float]] = []
-    with pytest.raises(Interrupted):
-        run(tmp_path / "a", stop_at=37, log=lambda step, row: logged.append({"step": step, **row}))
+
+    def log(step: int, row: dict[str, float]) -> None:
+        logged.append({"step": step, **row})
+
+    interrupt(toy(), tmp_path, 37, log=log)
     assert [row["step"] for row in logged] == [10, 20, 30]
-    _, curve = run(tmp_path / "a", log=lambda step, row: logged.append({"step": step, **row}))
+    _, curve = run(toy(), tmp_path, log=log)
     pd.testing.assert_frame_equal(pd.DataFrame(logged), curve)
 
 
-def test_another_seed_of_data_ends_elsewhere(tmp_path: Path) -> None:
-    a, _ = run(tmp_path / "a")
-    b, _ = run(tmp_path / "b", steps=59)
-    assert not all(torch.equal(a[key], b[key]) for key in a)
+def test_other_batches_end_with_other_weights(tmp_path: Path) -> None:
+    """The control: the tests above would notice a difference."""
+    one, _ = run(toy(), tmp_path / "a")
+    two, _ = run(replace(toy(), batch=partial(draw, seed=1)), tmp_path / "b")
+    assert not equal(one, two)
 
 
-def test_a_loss_that_is_not_finite_names_step_and_batch_and_the_run_goes_on_without_its_cause(
-    tmp_path: Path,
-) -> None:
-    straight, curve = run(tmp_path / "a")
-    model, optimizer = toy()
-    (tmp_path / "b").mkdir()
+def spoilt(task: Task[Any], change: Callable[[int, Losses], Losses]) -> Task[Any]:
+    """`task` with its losses changed."""
+    honest = task.losses
+    return replace(task, losses=lambda batch: change(batch[0], honest(batch)))
 
-    def losses(step: int) -> dict[str, torch.Tensor]:
-        parts = losses_of(model)(step)
-        return {**parts, "part": parts["part"] * float("nan")} if step in (25, 27) else parts
+
+def test_a_loss_that_is_not_finite_names_step_and_batch(tmp_path: Path) -> None:
+    def change(step: int, losses: Losses) -> Losses:
+        factor = float("nan") if step in (25, 27) else 1.0
+        return {**losses, "part": losses["part"] * factor}
 
     message = (
-        r"^toy: loss not finite at step 26: total \S+, part nan; its batch: rows of 25; kept is the checkpoint of step 20\. .*"
-        "dvc repro"
+        r"^toy: loss not finite at step 26: total \S+, part nan; its batch: rows of 25; "
+        r"the checkpoint of step 20 is kept\. .*dvc repro"
     )
     with pytest.raises(InputError, match=message):
-        fit(
-            model, optimizer, losses, steps=60, rate=lambda s: poly(s, 60), scratch=tmp_path / "b", checkpoint_seconds=0,
-            name="toy", log=unheard, batch=lambda step: f"rows of {step}",
-        )  # fmt: skip
-    resumed, resumed_curve = run(tmp_path / "b")
-    assert all(torch.equal(straight[key], resumed[key]) for key in straight)
+        run(spoilt(toy(), change), tmp_path / "b")
+    straight, curve = run(toy(), tmp_path / "a")
+    resumed, resumed_curve = run(toy(), tmp_path / "b")
+    assert equal(straight, resumed)
     pd.testing.assert_frame_equal(curve, resumed_curve)
 
 
 @pytest.mark.parametrize(("bad", "kept"), [(19, 10), (59, 50)])
-def test_weights_that_are_not_finite_are_neither_kept_nor_the_result(
-    tmp_path: Path, bad: int, kept: int
-) -> None:
-    model, optimizer = toy()
+def test_a_weight_that_is_not_finite_is_never_saved(tmp_path: Path, bad: int, kept: int) -> None:
+    task = toy()
 
-    def losses(step: int) -> dict[str, torch.Tensor]:
-        weight = model[0].weight.flatten()[0]
-        total = losses_of(model)(step)["total"]
-        return {
-            "total": total + (0 * weight.detach() * weight).sqrt() if step == bad else total
-        }  # 0, its gradient NaN
+    def change(step: int, losses: Losses) -> Losses:
+        weight = task.model[0].weight.flatten()[0]  # type: ignore[index]
+        zero = (0 * weight.detach() * weight).sqrt()  # its gradient is NaN
+        return {"total": losses["total"] + zero if step == bad else losses["total"]}
 
-    with pytest.raises(
-        InputError,
-        match=rf"toy: after step {bad + 1}, of rows of {bad}, \S+ is not finite though the losses were",
-    ):
-        fit(
-            model, optimizer, losses, steps=60, rate=lambda s: poly(s, 60), scratch=tmp_path, checkpoint_seconds=0,
-            name="toy", log=unheard, batch=lambda step: f"rows of {step}",
-        )  # fmt: skip
+    message = (
+        rf"toy: \S+ is not finite after step {bad + 1} although the losses were; "
+        rf"its batch: rows of {bad}; the checkpoint of step {kept} is kept"
+    )
+    with pytest.raises(InputError, match=message):
+        run(spoilt(task, change), tmp_path)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["done"] == kept
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files there")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot limit the size of files")
 def test_a_checkpoint_that_does_not_fit_leaves_the_last_one(tmp_path: Path) -> None:
-    with pytest.raises(Interrupted):
-        run(tmp_path / "a", stop_at=15)
+    interrupt(toy(), tmp_path / "a", 15)
     before = (tmp_path / "a" / "checkpoint.pt").read_bytes()
-    with (
-        at_most(1000),
-        pytest.raises(
-            InputError, match=r"checkpoint\.pt: cannot be written, most likely for want of space"
-        ),
-    ):
-        run(tmp_path / "a")
+    full = r"checkpoint\.pt: cannot be written, most likely for want of space"
+    with at_most(1000), pytest.raises(InputError, match=full):
+        run(toy(), tmp_path / "a")
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["checkpoint.pt"]
     assert (tmp_path / "a" / "checkpoint.pt").read_bytes() == before
 
 
 def test_no_steps_leave_the_weights_alone(tmp_path: Path) -> None:
-    model, _ = toy()
-    kept, history = run(tmp_path / "a", steps=0)
-    assert all(torch.equal(kept[key], value) for key, value in model.state_dict().items())
+    kept, history = run(toy(steps=0), tmp_path)
+    assert equal(kept, toy().model.state_dict())
+    assert history.columns.tolist() == ["step", "total"]
     assert history.empty
 
 
-def test_poly_falls_from_one_to_zero() -> None:
+def test_schedules() -> None:
     assert [poly(s, 4) for s in (0, 2, 4, 5)] == [1.0, pytest.approx(0.5**0.9), 0.0, 0.0]
+    assert [constant(s) for s in (0, 100)] == [1.0, 1.0]
+
+
+@dataclass
+class Scores:
+    """Prescribed scores by step; the weights at that time are remembered."""
+
+    task: Task[Any]
+    kept: dict[int, Weights]
+
+    def __call__(self) -> float:
+        done = self.task.losses.taken[-1] + 1  # type: ignore[attr-defined]
+        self.kept[done] = {k: v.clone() for k, v in self.task.model.state_dict().items()}
+        self.task.model.eval()
+        return {20: 0.3, 40: 0.9, 60: 0.9}[done]
 
 
 @pytest.mark.parametrize("stop_at", [None, 35, 45])
-def test_selection_keeps_the_weights_of_the_best_score(tmp_path: Path, stop_at: int | None) -> None:
-    scores = {20: 0.3, 40: 0.9, 60: 0.9}
-    kept: dict[int, dict[str, torch.Tensor]] = {}
-
-    def train(stop_at: int | None) -> dict[str, torch.Tensor]:
-        model, optimizer = toy()
-        taken = []
-
-        def losses(step: int) -> dict[str, torch.Tensor]:
-            taken.append(step)
-            return losses_of(model, stop_at)(step)
-
-        def score() -> float:
-            done = taken[-1] + 1
-            kept[done] = {key: value.clone() for key, value in model.state_dict().items()}
-            model.eval()
-            return scores[done]
-
-        fit(
-            model, optimizer, losses, steps=60, rate=lambda s: poly(s, 60), scratch=tmp_path, checkpoint_seconds=0,
-            name="toy", log=unheard, batch=str, selection=Selection(20, score),
-        )  # fmt: skip
-        return model.state_dict()
-
+def test_keep_best_returns_the_first_weights_of_the_best_score(
+    tmp_path: Path, stop_at: int | None
+) -> None:
+    kept: dict[int, Weights] = {}
     if stop_at is not None:
-        with pytest.raises(Interrupted):
-            train(stop_at)
-    result = train(None)
-    assert all(torch.equal(result[key], kept[40][key]) for key in result)
-    assert not all(torch.equal(result[key], kept[60][key]) for key in result)
+        task = toy()
+        interrupt(task, tmp_path, stop_at, keep_best=KeepBest(20, Scores(task, kept)))
+    task = toy()
+    result, _ = run(task, tmp_path, KeepBest(20, Scores(task, kept)))
+    assert equal(result, kept[40])
+    assert not equal(result, kept[60])
+    straight, _ = run(toy(), tmp_path / "straight")
+    assert equal(straight, kept[60]), "scoring does not disturb the training"
+
+
+def test_best_weights_that_disappear_are_an_error(tmp_path: Path) -> None:
+    task = toy(steps=20)
+
+    def score() -> float:
+        (tmp_path / "best.pt").unlink(missing_ok=True)
+        return -1.0 if task.losses.taken[-1] == 19 else 0.5  # type: ignore[attr-defined]
+
+    with pytest.raises(InputError, match=r"best\.pt with the best weights was deleted or damaged"):
+        run(task, tmp_path, KeepBest(10, score))

@@ -1,4 +1,4 @@
-"""Batches are functions of the step, negatives are negatives, and neither costs more with the size of the data set."""
+"""Batches are functions of the step, and drawing does not cost more with more data."""
 
 import tracemalloc
 
@@ -14,7 +14,7 @@ from tris_core.step1.negatives import CalibrationNegatives
 from tris_core.training.samples import Rows, TrainingRefs
 
 
-def test_from_index_keeps_one_split_and_finds_its_sentences() -> None:
+def test_from_index_selects_a_split_and_its_sentences() -> None:
     images = pd.DataFrame({"image_id": [7, 9]})
     refs = pd.DataFrame(
         {"ref_id": [1, 2, 3], "image_id": [9, 7, 9], "split": ["train", "val", "train"]}
@@ -83,7 +83,7 @@ def test_every_sentence_of_a_ref_is_drawn(seed: int) -> None:
 
 
 class PlainNegatives:
-    """`CalibrationNegatives` written plainly: a scan of all refs for every draw."""
+    """`CalibrationNegatives` as a scan of all refs for every draw."""
 
     def __init__(self, refs: TrainingRefs, k: int, fill: str) -> None:
         self.refs, self.k, self.fill = refs, k, fill
@@ -111,19 +111,19 @@ class PlainNegatives:
     k=st.integers(1, 6),
     seed=st.integers(0, 99),
 )
-def test_negatives_are_those_of_a_scan_of_all_refs(
+def test_calibration_negatives_equal_a_scan_of_all_refs(
     images: list[int], fill: str, k: int, seed: int
 ) -> None:
     refs, batch = refs_of(images, sentences=3), np.arange(len(images))
     ours, plain = np.random.default_rng(seed), np.random.default_rng(seed)
     expected = PlainNegatives(refs, k, fill).draw(batch, plain)
     assert np.array_equal(CalibrationNegatives(refs, k, fill).draw(batch, ours), expected)
-    assert ours.random() == plain.random(), "what is drawn next is the same too"
+    assert ours.random() == plain.random(), "the generators must be in the same state afterwards"
 
 
 @settings(deadline=None)
 @given(images=st.lists(st.integers(0, 9), min_size=1, max_size=30), seed=st.integers(0, 99))
-def test_shuffled_sentences_are_those_of_a_table_of_images(images: list[int], seed: int) -> None:
+def test_shuffled_sentences_equal_a_table_of_images(images: list[int], seed: int) -> None:
     distinct = np.unique(images)
     order = np.random.default_rng(seed).permutation(distinct)
     moved = dict(zip(order, np.roll(order, 1), strict=True))
@@ -142,7 +142,7 @@ def test_shuffled_sentences_are_those_of_a_table_of_images(images: list[int], se
 def test_a_batch_does_not_depend_on_the_steps_before_it(
     n: int, size: int, seed: int, steps: list[int]
 ) -> None:
-    """Whichever order the steps are asked for in, as a resumed training or a reader thread does."""
+    """Whatever the order of steps, as with a resumed training or prefetching."""
     refs, size_ = refs_of(list(range(n))), min(n, size)
     for step in steps:
         epoch, first = step // (n // size_), step % (n // size_) * size_
@@ -150,8 +150,8 @@ def test_a_batch_does_not_depend_on_the_steps_before_it(
         assert np.array_equal(refs.batch(step, size, seed), expected)
 
 
-def test_a_step_allocates_nothing_of_the_data_set_s_size() -> None:
-    """Neither a permutation nor a scan: 8 MB and 1 MB here."""
+def test_a_step_allocates_nothing_as_large_as_the_data_set() -> None:
+    """No permutation (8 MB here) and no scan of all refs (1 MB)."""
     count = 1_000_000
     refs = TrainingRefs(
         np.arange(count), np.arange(count) // 2, np.arange(count), np.ones(count, np.int64)

@@ -1,9 +1,10 @@
-"""Pixel-pair affinities from a boundary map, and the losses that train IRN on pairs (Ahn et al., CVPR 2019, sec. 4).
+"""Pixel-pair affinities from a boundary map, and the losses of IRN (Ahn et al., CVPR 2019, Sec. 4).
 
-A pair joins a pixel to a destination at most `radius` away, in the half plane below it, so that each pair occurs once.
-All functions look at the same window of source pixels, those whose every destination is inside the map: for a map
-(H, W) and reach = radius - 1, rows 0 .. H - reach and columns reach .. W - reach. Shapes: B images, P destinations,
-(h, w) = (H - reach, W - 2 reach) the window.
+A pair joins a pixel to a destination less than `radius` away in the half plane below it, so each
+pair occurs once. All functions use the same window of source pixels: those whose destinations are
+all inside the map. For a map (H, W) and reach = radius - 1, these are rows 0 .. H - reach and
+columns reach .. W - reach.
+Shapes: B images, P destinations, (h, w) = (H - reach, W - 2 reach) the window.
 """
 
 from functools import lru_cache, reduce
@@ -21,7 +22,7 @@ LOG_EPS = 1e-5
 
 
 class PairMasks(NamedTuple):
-    """Which pairs are trained on, each (B, P, h, w) bool: both background, both foreground, one of each."""
+    """Pairs to train on, each (B, P, h, w) bool: both background, both foreground, one of each."""
 
     background: Tensor
     foreground: Tensor
@@ -30,10 +31,10 @@ class PairMasks(NamedTuple):
 
 @lru_cache
 def search_paths(radius: int) -> dict[Offset, tuple[Offset, ...]]:
-    """Destinations (dy, dx) closer than `radius` in the lower half plane, each with the pixels of its path.
+    """Destinations (dy, dx) closer than `radius` in the lower half plane, with their paths.
 
-    A path is the pixels of the box between source and destination that lie less than one pixel from the segment,
-    both ends included.
+    A path has the pixels of the box between source and destination that are less than one pixel
+    away from the segment, both ends included.
     """
     reach = radius - 1
     destinations = [
@@ -51,7 +52,10 @@ def _path(dy: int, dx: int) -> tuple[Offset, ...]:
 
 
 def edge_to_affinity(edge: Tensor, radius: int) -> Tensor:
-    """Boundary probabilities (..., H, W) in [0, 1] to affinities (..., P, h, w): 1 - the largest edge on the path."""
+    """Affinities (..., P, h, w) from boundary probabilities (..., H, W) in [0, 1].
+
+    The affinity of a pair is 1 minus the largest probability on its path.
+    """
     weakest = [
         _largest([_window(edge, pixel, radius) for pixel in path], learning=edge.requires_grad)
         for path in search_paths(radius).values()
@@ -60,12 +64,19 @@ def edge_to_affinity(edge: Tensor, radius: int) -> Tensor:
 
 
 def _largest(values: list[Tensor], *, learning: bool) -> Tensor:
-    """Element-wise. The first way keeps one index per element for the backward pass, the second is five times faster."""
+    """Element-wise maximum.
+
+    In training, `max` keeps one index per element for the backward pass. Otherwise `reduce` is
+    five times faster.
+    """
     return torch.stack(values).max(dim=0).values if learning else reduce(torch.maximum, values)
 
 
 def pair_masks(label: Tensor, radius: int) -> PairMasks:
-    """Pairs of a label map (B, H, W) of 0 background, 1 foreground, 255 ignore; pairs with an ignored end are out."""
+    """Pairs of a label map (B, H, W): 0 background, 1 foreground, 255 ignore.
+
+    Pairs with an ignored end are left out.
+    """
     source = _window(label, (0, 0), radius).unsqueeze(1)
     target = _destinations(label, radius)
     valid = (source != IGNORE) & (target != IGNORE)
@@ -80,10 +91,16 @@ def irn_losses(
 ) -> dict[str, Tensor]:
     """The four losses of IRN and their `total`, scalars.
 
-    `edge_logits` (B, 1, H, W), `displacement` (B, 2, H, W) in pixels, `label` (B, H, W) of 0, 1, 255 at the same size.
-    Affinities of background and of foreground pairs are averaged apart, so that neither outweighs the other. Two pixels
-    of one object point at the same centre, hence their displacements differ by the vector between them; background
-    displacements should not differ at all. All means are over the batch.
+    Affinities of background and of foreground pairs are averaged separately, so that neither
+    outweighs the other. Two pixels of one object point at the same centre, so their displacements
+    differ by the vector between them. Displacements in the background should not differ at all.
+    All means are over the batch.
+
+    Args:
+        edge_logits: Boundary logits (B, 1, H, W).
+        displacement: Displacements (B, 2, H, W) in pixels of the map.
+        label: CRF seeds (B, H, W) of 0, 1 and 255.
+        radius: See the module.
     """
     pairs = pair_masks(label, radius)
     affinity = edge_to_affinity(torch.sigmoid(edge_logits[:, 0].float()), radius)
@@ -109,24 +126,25 @@ def irn_losses(
 
 
 def _window(x: Tensor, offset: Offset, radius: int) -> Tensor:
-    """The source window of (..., H, W), moved by `offset`: (..., h, w)."""
+    """The source window of (..., H, W) moved by `offset`, (..., h, w)."""
     dy, dx = offset
     reach = radius - 1
     height, width = x.shape[-2] - reach, x.shape[-1] - 2 * reach
     if height < 1 or width < 1:
         raise ValueError(
-            f"a map of {tuple(x.shape[-2:])} has no pairs at radius {radius}; use a larger map or pad it"
+            f"a map of {tuple(x.shape[-2:])} has no pairs at radius {radius}; "
+            "use a larger map or pad it"
         )
     return x[..., dy : dy + height, reach + dx : reach + dx + width]
 
 
 def _destinations(x: Tensor, radius: int) -> Tensor:
-    """Values of (B, ..., H, W) at every destination: (B, P, ..., h, w)."""
+    """Values of (B, ..., H, W) at every destination, (B, P, ..., h, w)."""
     return torch.stack([_window(x, offset, radius) for offset in search_paths(radius)], dim=1)
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of `values` where `mask`, over the pairs of all processes; 0 where the batch has no such pair."""
+    """Mean of `values` where `mask`, over the pairs of all ranks; 0 if there is no such pair."""
     return (values * mask).sum() / (
         distributed.mean(mask.sum().float()) + LOG_EPS / distributed.size()
     )

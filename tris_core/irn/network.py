@@ -1,7 +1,9 @@
-"""Boundary and displacement network of IRN (Ahn et al., CVPR 2019): two heads on the taps of a frozen backbone.
+"""Boundary and displacement network of IRN (Ahn et al., CVPR 2019).
 
-Shapes: B images, (h, w) the stride-4 map of the first tap. Parameter names are those of the released checkpoints
-without `resnet50.`; their `fc_dp7.4.running_mean` is the same buffer as `mean_shift.running_mean` and is not kept.
+Two heads on the taps of a frozen backbone. Parameter names are those of the released checkpoints
+without `resnet50.`. Their `fc_dp7.4.running_mean` is the buffer `mean_shift.running_mean` again,
+and is left out. See docs/paper_vs_code.md#irn.
+Shapes: B images, (h, w) the stride-4 map of the first tap.
 """
 
 import torch
@@ -13,7 +15,7 @@ EDGE_WIDTH = 32
 
 
 class MeanShift(nn.Module):
-    """Subtracts a stored mean (channels,) from (B, channels, h, w) in eval mode; the identity in training."""
+    """Subtracts a stored mean (C,) from (B, C, h, w) in eval mode. The identity in training."""
 
     running_mean: Tensor
 
@@ -28,9 +30,9 @@ class MeanShift(nn.Module):
 class IRN(nn.Module):
     """Class-boundary logits and displacements towards instance centres.
 
-    `channels` are those of the five taps (stem, layer1 .. layer4), which lie at strides 4, 4, 8, 16, 16. The edge
-    branch joins all five at stride 4; the displacement branch joins the last three at stride 8 and takes them to
-    stride 4, where the first two join.
+    `channels` are those of the five taps (stem, layer1 .. layer4) at strides 4, 4, 8, 16 and 16.
+    The edge branch concatenates all five at stride 4. The displacement branch concatenates the
+    last three at stride 8 and up-samples them to stride 4, where the first two join.
     """
 
     def __init__(self, *, channels: tuple[int, int, int, int, int]) -> None:
@@ -55,10 +57,10 @@ class IRN(nn.Module):
         self.mean_shift = MeanShift(2)
 
     def forward(self, taps: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Five taps (B, C_i, h_i, w_i) to edge logits (B, 1, h, w) and displacements (B, 2, h, w) as (dy, dx).
+        """Compute boundary logits (B, 1, h, w) and displacements (B, 2, h, w).
 
-        Displacements are in stride-4 pixels. The taps are detached here: no gradient reaches the backbone. Edge
-        probabilities are the sigmoid of the logits.
+        Displacements are (dy, dx) in stride-4 pixels. `taps` are five maps (B, C_i, h_i, w_i);
+        they are detached, so that no gradient reaches the backbone.
         """
         x1, x2, x3, x4, x5 = (tap.detach() for tap in taps)
         edges = [
@@ -77,7 +79,7 @@ class IRN(nn.Module):
         return edge_logits, displacement
 
     def set_mean_shift(self, mean: Tensor) -> None:
-        """Store `mean` (2,): the mean displacement over the training images, measured in eval mode with a zero mean."""
+        """Store the mean displacement (2,) of the training images, measured with a mean of 0."""
         self.mean_shift.running_mean.copy_(mean)
 
 
@@ -93,7 +95,7 @@ def _branch(inputs: int, outputs: int, *, groups: int, scale: int = 1) -> nn.Seq
 
 
 def _join(maps: list[Tensor]) -> Tensor:
-    """Concatenate channels; maps that up-sampling made larger than the first are cropped to it."""
+    """Concatenate channels. Up-sampled maps larger than the first are cropped to it."""
     height, width = maps[0].shape[-2:]
     return torch.cat([m[..., :height, :width] for m in maps], dim=1)
 

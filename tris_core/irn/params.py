@@ -1,4 +1,4 @@
-"""The boundary network."""
+"""Parameters of the boundary network."""
 
 from typing import ClassVar
 
@@ -8,10 +8,10 @@ from tris_core.runtime.params import Section
 
 
 class TrainIrnParams(Section):
-    """SGD on crops of `crop` pixels, rescaled by a factor in [`scale_min`, `scale_max`] and flipped at random.
+    """SGD on random crops of `crop` pixels, rescaled by `scale_min` to `scale_max` and mirrored.
 
-    The displacement branch learns at 10 `lr`; `momentum` is 1e-4 in the release, by accident. `radius`: pairs within it, in
-    cells of stride 4.
+    The displacement branch learns at `10 * lr`. `momentum` is 1e-4 in the release, by accident.
+    `radius`: pairs of pixels within it are compared, in cells of stride 4.
     """
 
     key: ClassVar[str] = "train_irn"

@@ -1,7 +1,8 @@
-"""Training of the boundary network: random crops of images and seeds, the losses, the mean displacement."""
+"""Training of the boundary network: crops of images and CRF seeds, losses, mean displacement."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tris_core.crf.seeds import IGNORE, decode_label
+from tris_core.data.grouping import Rows
 from tris_core.data.images import read_image
 from tris_core.data.transforms import normalise, to_tensor
 from tris_core.irn.affinity import irn_losses
@@ -20,12 +22,66 @@ from tris_core.irn.backbone import backbone_taps, displacements
 from tris_core.irn.network import IRN
 from tris_core.irn.params import TrainIrnParams
 from tris_core.runtime import distributed
-from tris_core.runtime.device import pin
-from tris_core.runtime.threads import ahead
-from tris_core.training.loop import Losses
 from tris_core.training.samples import epoch_order
+from tris_core.training.task import Batch, Losses
 
 PAD_COLOR = np.array([124, 116, 104], np.uint8)  # ImageNet's mean: zero once normalised
+Crop = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class CropBatch(Batch):
+    """A rank's part of a step.
+
+    Attributes:
+        pictures: Crops of images, (B, 3, crop, crop) uint8.
+        seeds: Their CRF seeds at stride 4, (B, crop / 4, crop / 4) of 0, 1 and 255.
+    """
+
+    pictures: Tensor
+    seeds: Tensor
+
+
+class CropBatches:
+    """Draws the batch of any step. Epochs are permutations of the refs."""
+
+    def __init__(
+        self, seeds: pd.DataFrame, root: Path, params: TrainIrnParams, device: torch.device
+    ) -> None:
+        """`seeds` has a row per ref: ref_id, path of the image under `root`, label (PNG bytes)."""
+        self._seeds, self._root, self._params, self._device = seeds, root, params, device
+        self._pool = ThreadPoolExecutor(torch.get_num_threads())
+        self._steps_per_epoch = max(1, len(seeds) // params.batch)
+
+    def __call__(self, step: int) -> CropBatch:
+        rows = self.rows(step)
+        part = distributed.part(len(rows))
+        draws = np.random.default_rng([self._params.seed, 1, step]).spawn(len(rows))[part]
+        crops = list(self._pool.map(self._crop, self._seeds.iloc[rows[part]].itertuples(), draws))
+        made = CropBatch(
+            pictures=to_tensor(np.stack([picture for picture, _ in crops])),
+            seeds=torch.from_numpy(np.stack([seeds[2::4, 2::4] for _, seeds in crops])),
+        )
+        return made.pin(self._device)
+
+    @property
+    def steps(self) -> int:
+        """Length of the training in batches."""
+        return self._params.epochs * self._steps_per_epoch
+
+    def rows(self, step: int) -> Rows:
+        """Rows of `seeds` that a step trains on. Epochs leave out an incomplete last batch."""
+        order = epoch_order(len(self._seeds), self._params.seed, step // self._steps_per_epoch)
+        first = step % self._steps_per_epoch * self._params.batch
+        return order[first : first + self._params.batch]
+
+    def describe(self, step: int) -> str:
+        ids = self._seeds["ref_id"].iloc[self.rows(step)]
+        return f"ref_id {', '.join(map(str, ids))}"
+
+    def _crop(self, row: Any, rng: np.random.Generator) -> Crop:
+        image = read_image(self._root / row.path)
+        return random_crop(image, decode_label(row.label), self._params, rng)
 
 
 def random_crop(
@@ -33,10 +89,11 @@ def random_crop(
     label: NDArray[np.uint8],
     params: TrainIrnParams,
     rng: np.random.Generator,
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Rescale, mirror and cut a picture (H, W, 3) and its seeds (H, W) alike, to crop x crop.
+) -> Crop:
+    """Rescale, mirror and crop an image (H, W, 3) and its seeds (H, W) alike.
 
-    What lies outside the picture is mean colour, and ignored.
+    Returns both at `params.crop` pixels a side. Outside the image, the colour is the mean and
+    seeds are ignored.
     """
     scale = rng.uniform(params.scale_min, params.scale_max)
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
@@ -52,57 +109,37 @@ def random_crop(
 
 
 def _window(side: int, crop: int, rng: np.random.Generator) -> tuple[slice, slice]:
-    """Along one axis: where to read in the picture, where to write in the crop."""
+    """Along one axis: where to read in the image, and where to write in the crop."""
     length, offset = min(side, crop), int(rng.integers(abs(side - crop) + 1))
-    return (
-        (slice(offset, offset + length), slice(0, length))
-        if side > crop
-        else (slice(0, length), slice(offset, offset + length))
-    )
+    shifted, whole = slice(offset, offset + length), slice(0, length)
+    return (shifted, whole) if side > crop else (whole, shifted)
 
 
-def crop_losses(
-    visual: nn.Module,
-    irn: IRN,
-    labels: pd.DataFrame,
-    root: Path,
-    params: TrainIrnParams,
-    device: torch.device,
-) -> Callable[[int], Losses]:
-    """The function that `fit` calls, for this process's part. `labels` has path and label (PNG bytes), one row per ref."""
-    pool = ThreadPoolExecutor(torch.get_num_threads())
+@dataclass(frozen=True)
+class IrnObjective:
+    """The losses of a batch, see `irn_losses`.
 
-    def crop(row: Any, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        return random_crop(read_image(root / row.path), decode_label(row.label), params, rng)
+    Attributes:
+        visual: The frozen image tower, see `freeze_at_stride_16`.
+        irn: The network to train.
+        radius: Pairs of pixels within it are compared, in cells of stride 4.
+        device: Where both networks are.
+    """
 
-    @ahead
-    def read(step: int) -> tuple[Tensor, Tensor]:
-        batch = batch_rows(labels, params, step)
-        part = distributed.part(len(batch))
-        draws = np.random.default_rng([params.seed, 1, step]).spawn(len(batch))[part]
-        crops = list(pool.map(crop, labels.iloc[batch[part]].itertuples(), draws))
-        pictures = to_tensor(np.stack([picture for picture, _ in crops]))
-        seeds = torch.from_numpy(np.stack([seeds[2::4, 2::4] for _, seeds in crops]))
-        return pin(pictures, device), pin(seeds, device)
+    visual: nn.Module
+    irn: IRN
+    radius: int
+    device: torch.device
 
-    def losses(step: int) -> Losses:
-        pictures, seeds = (part.to(device, non_blocking=True) for part in read(step))
-        image = normalise(pictures)
-        edge_logits, displacement = irn(backbone_taps(visual, image))
-        return irn_losses(edge_logits, displacement, seeds, params.radius)
-
-    return losses
-
-
-def batch_rows(labels: pd.DataFrame, params: TrainIrnParams, step: int) -> NDArray[np.int64]:
-    """Positions of the rows of `labels` that a step trains on: epochs are permutations."""
-    per_epoch = max(1, len(labels) // params.batch)
-    order = epoch_order(len(labels), params.seed, step // per_epoch)
-    return order[step % per_epoch * params.batch :][: params.batch]
+    def __call__(self, batch: CropBatch) -> Losses:
+        batch = batch.to(self.device)
+        taps = backbone_taps(self.visual, normalise(batch.pictures))
+        edge_logits, displacement = self.irn(taps)
+        return irn_losses(edge_logits, displacement, batch.seeds, self.radius)
 
 
 def sgd(irn: IRN, params: TrainIrnParams) -> torch.optim.SGD:
-    """SGD in two groups: the boundary branch at `lr`, the displacement branch at ten times that."""
+    """SGD in two groups: the boundary branch at `lr`, the displacement branch at `10 * lr`."""
     named = list(irn.named_parameters())
     edge = [p for name, p in named if name.startswith("fc_edge")]
     displacement = [p for name, p in named if name.startswith("fc_dp")]
@@ -113,12 +150,12 @@ def sgd(irn: IRN, params: TrainIrnParams) -> torch.optim.SGD:
 def mean_displacement(
     visual: nn.Module, irn: IRN, paths: list[Path], device: torch.device
 ) -> Tensor:
-    """Mean displacement (2,) over images, in eval mode: what the network subtracts from then on. Zeros but on rank 0."""
+    """Mean displacement (2,) over images, in eval mode. Zeros except on rank 0."""
     irn.eval()
-
-    def of_one(path: Path) -> Tensor:
-        image = normalise(to_tensor(read_image(path))[None].to(device))[0]
-        return displacements(visual, irn, image).mean((1, 2)).cpu()
-
-    means = list(distributed.spread(paths, of_one))
+    means = list(distributed.spread(paths, partial(_mean_displacement, visual, irn, device)))
     return torch.stack(means).mean(0) if means else torch.zeros(2)
+
+
+def _mean_displacement(visual: nn.Module, irn: IRN, device: torch.device, path: Path) -> Tensor:
+    image = normalise(to_tensor(read_image(path))[None].to(device))[0]
+    return displacements(visual, irn, image).mean((1, 2)).cpu()

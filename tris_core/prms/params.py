@@ -1,4 +1,4 @@
-"""Positive response map selection."""
+"""Parameters of PRMS."""
 
 from typing import ClassVar, Literal
 
@@ -6,7 +6,10 @@ from tris_core.runtime.params import Section
 
 
 class ScorePrmsParams(Section):
-    """`mask`: how a response map masks the image in Eq. 10, `relu` (un-normalised, as released) or `sigmoid`."""
+    """How a response map masks the image in Eq. 10.
+
+    `mask: relu` masks with the positive response, unbounded, as released; `sigmoid` as in training.
+    """
 
     key: ClassVar[str] = "score_prms"
 

@@ -1,7 +1,7 @@
-"""How many cores torch uses, small work spread over them, and reading while they compute."""
+"""How many cores torch uses, small work spread over them, and prefetching."""
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
@@ -33,15 +33,7 @@ def side_by_side(work: Callable[[T], R], items: Iterable[T], device: torch.devic
     return map_in_threads(work, items) if device.type == "cpu" else map(work, items)
 
 
-def ahead(read: Callable[[int], R]) -> Callable[[int], R]:
-    """`read`, a function of the step alone, called for the next step in a thread while the caller works at this one."""
-    pool = ThreadPoolExecutor(1)
-    coming: dict[int, Future[R]] = {}
-
-    def get(step: int) -> R:
-        now = coming.get(step) or pool.submit(read, step)
-        coming.clear()
-        coming[step + 1] = pool.submit(read, step + 1)
-        return now.result()
-
-    return get
+def prefetch(read: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """`map(read, items)`; a thread reads the next item while the caller works on this one."""
+    with ThreadPoolExecutor(1) as pool:
+        yield from in_flight(pool, read, items, 1)

@@ -1,6 +1,11 @@
-"""Response maps of many expressions: one pass of the image tower per image, every expression in a forward of its own."""
+"""Response maps of many expressions.
+
+The image tower runs once per image, and every expression is scored in a forward of its own (see
+`BilateralPrompt`).
+"""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -8,17 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tris_core.data.grouping import RowsByImage
+from tris_core.data.grouping import Rows, RowsByImage
 from tris_core.data.packed import PackedImages
 from tris_core.data.transforms import normalise
 from tris_core.runtime import distributed
 from tris_core.runtime.device import autocast
 
-GROUP = 16  # images of one forward, and of one row group of the file of responses
+GROUP = 16  # images per forward, and per row group of the responses file
 
 
 class Responder(Protocol):
-    """A network that responds to expressions: `Step1`, or a baseline in its place. Shapes as in `Step1`."""
+    """What responds to expressions: `Step1` or a baseline. Shapes as in `Step1`."""
 
     def eval(self) -> Any: ...
     def encode_image(self, image: Tensor) -> Tensor: ...
@@ -34,21 +39,43 @@ def response_maps(
     *,
     device: torch.device,
     precision: str,
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Raw responses (before ReLU and up-sampling, Eq. 2) of expressions, some images at a time.
+) -> Iterator[tuple[Rows, NDArray[np.float32]]]:
+    """Compute the raw responses (Eq. 2) of all expressions, `GROUP` images at a time.
 
-    `image_of` (L,) is the image row of every expression, `tokens` (L, T) its token ids; the model is on
-    `device`. Yields the expressions' rows (P,) and their maps (P, H, W) float32, each row once; of several processes each
-    does its share, and rank 0 gets all of them.
+    In a distributed run every rank computes its share, and rank 0 gets all of them.
+
+    Args:
+        model: The network, on `device`.
+        images: All images at training size.
+        image_of: Image row of each expression, (L,).
+        tokens: Token ids, (L, T).
+        device: Where to compute.
+        precision: `fp32` or `bf16`.
+
+    Yields:
+        Rows (P,) of expressions and their maps (P, H, W) float32, before ReLU and up-sampling.
+        Each row comes once.
     """
     model.eval()
-
-    def respond(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        here, local = np.unique(image_of[rows], return_inverse=True)
-        with torch.inference_mode(), autocast(device, precision):
-            vis = model.encode_image(normalise(images[here].to(device)))
-            lan = model.encode_text(tokens[rows].to(device))
-            maps = model.respond_pairs(vis[torch.from_numpy(local).to(device)], lan)
-        return rows, maps.float().cpu().numpy()
-
+    respond = _Respond(model, images, image_of, tokens, device, precision)
     return distributed.spread(RowsByImage(image_of, GROUP), respond)
+
+
+@dataclass(frozen=True)
+class _Respond:
+    """Computes the maps of the expressions `rows` (P,)."""
+
+    model: Responder
+    images: PackedImages
+    image_of: Rows
+    tokens: Tensor
+    device: torch.device
+    precision: str
+
+    def __call__(self, rows: Rows) -> tuple[Rows, NDArray[np.float32]]:
+        image_rows, image_of = np.unique(self.image_of[rows], return_inverse=True)
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            vis = self.model.encode_image(normalise(self.images[image_rows].to(self.device)))
+            lan = self.model.encode_text(self.tokens[rows].to(self.device))
+            maps = self.model.respond_pairs(vis[torch.from_numpy(image_of).to(self.device)], lan)
+        return rows, maps.float().cpu().numpy()

@@ -1,4 +1,4 @@
-"""Step-1 network (Sec. 3.1-3.3): image and expression to a text-to-image response map.
+"""Step-1 network (Sec. 3.1-3.3): from image and expression to a response map.
 
 Shapes: B images, N expressions per image, T tokens, C = C_d hidden channels, H W the stride-32 map.
 """
@@ -16,18 +16,24 @@ from tris_core.weights.configs import Step1Config
 
 
 class Step1(nn.Module):
-    """CLIP's layer4 map and end-of-text feature, both projected to `hidden`, prompted (Eq. 1, 3-5) and multiplied (Eq. 2).
+    """CLIP features of image and sentence, projected, prompted (Eq. 1, 3-5) and multiplied (Eq. 2).
 
-    `alpha` and `beta` weight the two residuals of Eq. 1; 0 leaves that direction out altogether. The temperature is a
-    parameter only where `learn_temperature` says so: in the release it is in no optimizer group and stays at 1/0.07.
+    Args:
+        clip: The backbone. The image feature is the last map of its image tower, the text feature
+            that of the end token.
+        channels: Channels of that map, and width of the text feature.
+        hidden: C_d, the width both are projected to.
+        alpha: Weight of V' in Eq. 1. 0 drops the residual, which is then not computed.
+        beta: Weight of L' in Eq. 1, likewise.
+        temperature: tau of Eq. 2.
+        learn_temperature: The release does not; see docs/paper_vs_code.md#temperature.
     """
 
     def __init__(
         self,
         clip: CLIP,
         *,
-        visual_channels: int,
-        text_channels: int,
+        channels: tuple[int, int],
         hidden: int,
         alpha: float,
         beta: float,
@@ -36,8 +42,8 @@ class Step1(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = clip
-        self.vis_project = nn.Conv2d(visual_channels, hidden, 1)
-        self.lan_project = nn.Linear(text_channels, hidden)
+        self.vis_project = nn.Conv2d(channels[0], hidden, 1)
+        self.lan_project = nn.Linear(channels[1], hidden)
         self.attn_fusion = BilateralPrompt(hidden)
         self.logit_scale = nn.Parameter(
             torch.tensor(math.log(1 / temperature)), requires_grad=learn_temperature
@@ -45,16 +51,16 @@ class Step1(nn.Module):
         self.alpha, self.beta = alpha, beta
 
     def encode_image(self, image: Tensor) -> Tensor:
-        """V (B, C, H, W) of normalised images (B, 3, 32 H, 32 W), unit length along C."""
+        """V (B, C, H, W) of normalised images (B, 3, 32 H, 32 W), with unit length along C."""
         return F.normalize(self.vis_project(stage_features(self.backbone.visual, image)[-1]), dim=1)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """L (B, C) of token ids (B, T), unit length along C."""
+        """L (B, C) of token ids (B, T), with unit length along C."""
         feature = sentence_feature(self.backbone, encode_words(self.backbone, tokens), tokens)
         return F.normalize(self.lan_project(feature), dim=1)
 
     def respond(self, vis_BCHW: Tensor, lan_BNC: Tensor) -> Tensor:
-        """Responses R (B, N, H, W) of N expressions on each image (Eq. 1, 2), times the temperature; before any ReLU."""
+        """Responses R (B, N, H, W) of N expressions on each image (Eq. 1, 2), before any ReLU."""
         prompted_vis, prompted_lan = vis_BCHW, lan_BNC
         if self.alpha:
             prompted_vis = vis_BCHW + self.alpha * self.attn_fusion.text_to_visual(
@@ -66,10 +72,15 @@ class Step1(nn.Module):
         return response.unflatten(2, vis_BCHW.shape[2:])
 
     def respond_pairs(self, vis_PCHW: Tensor, lan_PC: Tensor) -> Tensor:
-        """Responses (P, H, W) of P pairs of image and expression, each in a forward of its own, as inference needs them."""
+        """Responses (P, H, W) of P pairs of image and expression, as inference needs them.
+
+        Every pair is scored in a forward of its own, see `BilateralPrompt`.
+        """
         return self.respond(vis_PCHW, lan_PC[:, None])[:, 0]
 
 
 def build_step1(config: Step1Config) -> Step1:
     """Step-1 with random weights."""
-    return Step1(build_clip(config.clip.config), **config.model.content())
+    model = config.model.content()
+    channels = model.pop("visual_channels"), model.pop("text_channels")
+    return Step1(build_clip(config.clip.config), channels=channels, **model)

@@ -1,4 +1,4 @@
-"""Step-1: the response network and its losses."""
+"""Parameters of Step-1: the response network and its losses."""
 
 from typing import ClassVar, Literal
 
@@ -9,7 +9,7 @@ from tris_core.training.params import Group, Training
 
 
 class Prompt(Group):
-    """Eq. 1: `t2v` weights V' by alpha, `v2t` weights L' by beta; a switched-off direction is not computed."""
+    """Residuals of Eq. 1: `t2v` adds alpha V', `v2t` adds beta L'. `false` drops a residual."""
 
     t2v: bool
     v2t: bool
@@ -18,14 +18,17 @@ class Prompt(Group):
 
 
 class Temperature(Group):
-    """tau of Eq. 2. Not learnt in the release, whatever the paper says."""
+    """tau of Eq. 2. The release does not learn it, see docs/paper_vs_code.md#temperature."""
 
     init: float = Field(gt=0, le=1)
     learnable: bool
 
 
 class MaskSize(Group):
-    """psi of Eq. 6: (1 - m)^power log(lam + m), m the soft-max share against a constant `background` logit."""
+    """psi of Eq. 6: (1 - m)^power log(lam + m).
+
+    m is the share of the image in a soft-max against a constant `background` logit.
+    """
 
     power: float = Field(ge=0)
     lam: float = Field(gt=0)
@@ -33,9 +36,10 @@ class MaskSize(Group):
 
 
 class ClsNegatives(Group):
-    """Negatives of Eq. 7: the other sentences of the batch, or `n` sentences drawn from the data set for every step.
+    """Negatives of Eq. 7: the other sentences of the batch, or `n` from the data set per step.
 
-    `exclude_same_image` leaves out sentences about the image itself, which the release counts as negatives.
+    `exclude_same_image` leaves out sentences about the image itself, which the release counts as
+    negatives.
     """
 
     source: Literal["batch", "dataset"]
@@ -44,10 +48,10 @@ class ClsNegatives(Group):
 
 
 class CalNegatives(Group):
-    """K negatives of Eq. 8: sentences of other objects of the image, drawn with replacement.
+    """K negatives of Eq. 8: sentences of other objects of the image.
 
-    `fill: if_none` (released) takes sentences of other images only where the image has no other object; `up_to_k` (paper)
-    draws without replacement and fills up whatever is missing.
+    `fill: if_none` (released) draws with replacement, and from other images only if the image has
+    no other object. `up_to_k` (paper) draws without replacement and fills up from other images.
     """
 
     k: int = Field(ge=1)
@@ -55,7 +59,10 @@ class CalNegatives(Group):
 
 
 class LossWeights(Group):
-    """Weights of Eq. 7 and of the two terms of Eq. 8 (0 switches a term off); S is clamped to [eps, 1 - eps]."""
+    """Weights of Eq. 7 and of the two terms of Eq. 8; 0 switches a term off.
+
+    S is clamped to [eps, 1 - eps].
+    """
 
     cls: float = Field(ge=0)
     pos: float = Field(ge=0)
@@ -65,7 +72,11 @@ class LossWeights(Group):
 
 
 class TrainStep1Params(Training):
-    """`shuffle_sentences` gives every image another image's sentences: the control that says what is learnt from text."""
+    """Network and losses of Step-1.
+
+    `shuffle_sentences` gives every image the sentences of another one: a control that shows how
+    much is learnt from text.
+    """
 
     key: ClassVar[str] = "train_step1"
 
@@ -80,14 +91,15 @@ class TrainStep1Params(Training):
 
 
 class DumpResponsesParams(Section):
-    """What responds to an expression, and the precision of its two towers; responses are stored in float32 either way.
+    """What computes the response maps. They are stored in float32 whatever the `precision`.
 
-    `method`: `step1`, the trained network, or a baseline that learns nothing, of the backbone that prepare_clip names:
-    `dense_clip`, the similarity of its sentence feature to every pixel's value, or `grad_cam` (tris_core/baselines.py).
-    Step-1 is then not trained.
+    `method`: `step1`, the trained network, or a baseline that uses the backbone of prepare_clip
+    without training: `dense_clip`, the similarity of the sentence feature to every pixel's value,
+    or `grad_cam` (tris_core/baselines.py). Step-1 is then not trained.
 
-    `from`: a Parquet file of responses made elsewhere (expression_id, height, width, map, as data/responses.parquet has
-    them), taken instead; Step-1 is then not trained. A file changed under the same name needs `dvc repro -f dump_responses`.
+    `from`: a Parquet file of responses made elsewhere (expression_id, height, width, map, as in
+    data/responses.parquet) to use instead. Step-1 is then not trained. If a file changed under the
+    same name, run `dvc repro -f dump_responses`.
     """
 
     key: ClassVar[str] = "dump_responses"
@@ -100,13 +112,14 @@ class DumpResponsesParams(Section):
     def _one_origin(self) -> "DumpResponsesParams":
         if self.source is not None and self.method != "step1":
             raise ValueError(
-                f"`from` takes the place of method {self.method}; set one of them back (method: step1, from: null)"
+                f"`from` replaces method {self.method}; reset one of them "
+                "(method: step1, from: null)"
             )
         return self
 
     @property
     def instead_of_step1(self) -> str | None:
-        """What makes Step-1 unnecessary, None where it is needed."""
+        """Why Step-1 is not needed, or None if it is."""
         if self.source is not None:
             return f"dump_responses.from is {self.source}"
         return None if self.method == "step1" else f"dump_responses.method is {self.method}"

@@ -1,4 +1,4 @@
-"""Bilateral prompt (Sec. 3.2, Fig. 3): each modality enriched by the other before the response is computed.
+"""Bilateral prompt (Sec. 3.2, Fig. 3): each modality is enriched by the other.
 
 Shapes: B images, N expressions scored on each image, C = C_d channels, H W the stride-32 map.
 Parameter names follow the paper's weights: `v_proj1..3` are W^v_1..3, `t_proj1..3` are W^l_1..3.
@@ -23,11 +23,13 @@ def textual_projection(channels: int) -> nn.Sequential:
 class BilateralPrompt(nn.Module):
     """The residuals V' and L' of Eq. 3-5.
 
-    As released, and unlike the bare matrices of the paper, a visual projection is a 1x1 convolution, an affine instance
-    norm and a ReLU, a textual one a linear layer and a ReLU, and both results pass an output layer.
-    With one expression per image (N = 1) the soft-max over expressions is 1 everywhere, V' is constant over space and the
-    instance norm leaves its bias: inference must not score several expressions in one forward if it is to match training-free
-    numbers of the release.
+    The paper has bare matrices. As in the release, a visual projection is a 1x1 convolution, an
+    affine instance norm and a ReLU; a textual one is a linear layer and a ReLU; and both results
+    pass an output layer. See docs/paper_vs_code.md#prompt.
+
+    With one expression per image (N = 1), the soft-max over expressions is 1 everywhere. V' is
+    then constant over space, and the instance norm reduces it to its bias. The release scores one
+    expression at a time, so inference here must not score several in one forward.
     """
 
     def __init__(self, channels: int) -> None:
@@ -41,14 +43,14 @@ class BilateralPrompt(nn.Module):
         self.scale = 1 / math.sqrt(channels)
 
     def text_to_visual(self, vis_BCHW: Tensor, lan_BNC: Tensor) -> Tensor:
-        """V' (B, C, H, W): every position gathers from the expressions (Eq. 3, soft-max over N; Eq. 5 right)."""
+        """V' (B, C, H, W): positions gather from expressions (Eq. 3, soft-max over N; Eq. 5)."""
         query = self.v_proj1(vis_BCHW).flatten(2).transpose(1, 2)
         attention = torch.softmax(query @ self.t_proj2(lan_BNC).transpose(1, 2) * self.scale, dim=2)
         gathered = attention @ self.t_proj3(lan_BNC)
         return self.v_output(gathered.transpose(1, 2).reshape_as(vis_BCHW))
 
     def visual_to_text(self, vis_BCHW: Tensor, lan_BNC: Tensor) -> Tensor:
-        """L' (B, N, C): every expression gathers from the positions (Eq. 4, soft-max over H W; Eq. 5 left)."""
+        """L' (B, N, C): expressions gather from positions (Eq. 4, soft-max over H W; Eq. 5)."""
         key = self.v_proj2(vis_BCHW).flatten(2)
         attention = torch.softmax(self.t_proj1(lan_BNC) @ key * self.scale, dim=2)
         return self.t_output(attention @ self.v_proj3(vis_BCHW).flatten(2).transpose(1, 2))

@@ -1,18 +1,20 @@
-"""Step-1 training (Sec. 3.3): the batch of a step, its losses, and the optimizer's groups."""
+"""Step-1 training (Sec. 3.3): the batch of a step, and its losses.
 
-from collections.abc import Callable
+Shapes: B images, N1 = N + 1 sentences scored on each of them, P extra sentences drawn from the
+data set, K calibration negatives, T tokens, S the side of an image.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from open_clip.model import CLIP
 from torch import Tensor
 
+from tris_core.data.grouping import Rows
 from tris_core.data.packed import PackedImages
 from tris_core.data.transforms import normalise
 from tris_core.runtime import distributed
-from tris_core.runtime.device import autocast, pin
-from tris_core.runtime.threads import ahead
+from tris_core.runtime.device import autocast
 from tris_core.step1.losses import (
     classification_loss,
     image_level_score,
@@ -22,73 +24,121 @@ from tris_core.step1.losses import (
 from tris_core.step1.negatives import CalibrationNegatives, classification_columns
 from tris_core.step1.network import Step1
 from tris_core.step1.params import TrainStep1Params
-from tris_core.step1.scorer import SentenceFeatures, masked_image
-from tris_core.training.loop import Losses
-from tris_core.training.samples import Rows, TrainingRefs
+from tris_core.step1.scorer import Scorer, SentenceFeatures
+from tris_core.training.samples import TrainingRefs
+from tris_core.training.task import Batch, Losses
 
 
-def step1_losses(
-    model: Step1,
-    scorer: CLIP,
-    scorer_size: int,
-    images: PackedImages,
-    refs: TrainingRefs,
-    tokens: Tensor,
-    sentences: SentenceFeatures,
-    params: TrainStep1Params,
-    device: torch.device,
-) -> Callable[[int], Losses]:
-    """The function that `fit` calls: step -> {cls, pos, neg, total}, of this process's part of the batch.
+@dataclass(frozen=True)
+class Step1Batch(Batch):
+    """A rank's part of a step: B images, each with one of its sentences.
 
-    `tokens` (L, T) and `sentences` are rows of the expressions table.
+    Attributes:
+        squares: Images, (B, 3, S, S) uint8.
+        tokens: Token ids of the B sentences, then of the P extra ones, (B + P, T).
+        columns: Sentences scored on each image, (B, N1). They count through those of all ranks,
+            then the extra ones.
+        positive: Column of the image's own sentence, (B,).
+        counted: Which columns enter Eq. 7, (B, N1) bool.
+        own: Expression rows of the images' own sentences, (B,).
+        negatives: Expression rows of the queries F_k of Eq. 8, (B, K).
     """
-    negatives = CalibrationNegatives(refs, params.cal_negatives.k, params.cal_negatives.fill)
-    weights = params.loss
 
-    @ahead
-    def read(step: int) -> tuple[Tensor, Rows, Rows, Rows, Tensor, Tensor, Tensor]:
-        rng = np.random.default_rng([params.seed, 1, step])
-        batch = refs.batch(step, params.batch, params.seed)
-        text = refs.draw_text(batch, rng)
-        fillers = negatives.draw(batch, rng)
-        pool, columns, positive, counted = classification_columns(refs, batch, params, rng)
-        drawn = refs.draw_text(pool, rng)
+    squares: Tensor
+    tokens: Tensor
+    columns: Tensor
+    positive: Tensor
+    counted: Tensor
+    own: Rows
+    negatives: Rows
+
+
+class Step1Batches:
+    """Draws the batch of any step."""
+
+    def __init__(
+        self,
+        images: PackedImages,
+        refs: TrainingRefs,
+        tokens: Tensor,
+        params: TrainStep1Params,
+        device: torch.device,
+    ) -> None:
+        """`tokens` (L, T) are the token ids of all expressions."""
+        self._images, self._refs, self._tokens = images, refs, tokens
+        self._params, self._device = params, device
+        self._negatives = CalibrationNegatives(
+            refs, params.cal_negatives.k, params.cal_negatives.fill
+        )
+
+    def __call__(self, step: int) -> Step1Batch:
+        rng = np.random.default_rng([self._params.seed, 1, step])
+        batch = self._refs.batch(step, self._params.batch, self._params.seed)
+        own = self._refs.draw_text(batch, rng)
+        negatives = self._negatives.draw(batch, rng)
+        pool, columns, positive, counted = classification_columns(
+            self._refs, batch, self._params, rng
+        )
+        extra = self._refs.draw_text(pool, rng)
         part = distributed.part(len(batch))
-        squares = pin(images[refs.image[batch[part]]], device)
-        return (
-            squares,
-            text[part],
-            drawn,
-            fillers[part],
-            columns[part],
-            positive[part],
-            counted[part],
+        made = Step1Batch(
+            squares=self._images[self._refs.image[batch[part]]],
+            tokens=self._tokens[np.concatenate([own[part], extra])],
+            columns=columns[part],
+            positive=positive[part],
+            counted=counted[part],
+            own=own[part],
+            negatives=negatives[part],
         )
+        return made.pin(self._device)
 
-    def losses(step: int) -> Losses:
-        squares, text, drawn, fillers, columns, positive, counted = read(step)
-        image = normalise(squares.to(device, non_blocking=True))
-        with autocast(device, params.precision):
-            vis = model.encode_image(image)
-            lan = model.encode_text(tokens[np.concatenate([text, drawn])].to(device))
-            everybody = torch.cat([distributed.gather(lan[: len(text)]), lan[len(text) :]])
-            response = model.respond(vis, everybody[columns.to(device)]).float()
-        own = response[torch.arange(len(text), device=device), positive.to(device)]
-        score = image_level_score(response, **params.mask_size.model_dump())
-        parts = {"cls": classification_loss(score, positive.to(device), counted.to(device))}
+    def describe(self, step: int) -> str:
+        return self._refs.describe(step, self._params.batch, self._params.seed)
+
+
+@dataclass(frozen=True)
+class Step1Objective:
+    """The losses of a batch: `cls` (Eq. 7), `pos` and `neg` (Eq. 8), and their weighted `total`."""
+
+    model: Step1
+    scorer: Scorer
+    sentences: SentenceFeatures
+    params: TrainStep1Params
+    device: torch.device
+
+    def __call__(self, batch: Step1Batch) -> Losses:
+        batch = batch.to(self.device)
+        image = normalise(batch.squares)
+        response_BNHW = self._respond(image, batch)
+        everyone = torch.arange(len(image), device=self.device)
+        own_BHW = response_BNHW[everyone, batch.positive]
+        score_BN = image_level_score(response_BNHW, **self.params.mask_size.model_dump())
+        losses = {"cls": classification_loss(score_BN, batch.positive, batch.counted)}
+        weights = self.params.loss
         if weights.pos or weights.neg:
-            with autocast(device, params.precision):
-                seen = scorer.encode_image(masked_image(image, own, size=scorer_size)).float()
-            seen = F.normalize(seen, dim=1)
-            parts["pos"] = positive_term((seen * sentences[text]).sum(1), eps=weights.eps)
-            similarity = torch.einsum("be,bke->bk", seen, sentences[fillers])
-            parts["neg"] = negative_term(
-                similarity, eps=weights.eps, reduction=weights.neg_reduction
-            )
-        total = sum(
-            (getattr(weights, name) * value for name, value in parts.items()),
-            torch.zeros((), device=device),
-        )
-        return {"total": total, **parts}
+            losses |= self._calibration(image, own_BHW, batch)
+        total = torch.zeros((), device=self.device)
+        for name, loss in losses.items():
+            total = total + getattr(weights, name) * loss
+        return {"total": total, **losses}
 
-    return losses
+    def _respond(self, image: Tensor, batch: Step1Batch) -> Tensor:
+        """Responses (B, N1, H, W) to the sentences in `batch.columns` (Eq. 1-5)."""
+        with autocast(self.device, self.params.precision):
+            vis = self.model.encode_image(image)
+            lan = self.model.encode_text(batch.tokens)
+            own, extra = lan.split([len(image), len(lan) - len(image)])
+            lan = torch.cat([distributed.gather(own), extra])
+            return self.model.respond(vis, lan[batch.columns]).float()
+
+    def _calibration(self, image: Tensor, own_BHW: Tensor, batch: Step1Batch) -> Losses:
+        """Both terms of Eq. 8, with the similarities S of Eq. 9."""
+        weights = self.params.loss
+        with autocast(self.device, self.params.precision):
+            seen = self.scorer.seen(image, own_BHW, "sigmoid")
+        positive = (seen * self.sentences[batch.own]).sum(1)
+        negative = torch.einsum("be,bke->bk", seen, self.sentences[batch.negatives])
+        return {
+            "pos": positive_term(positive, eps=weights.eps),
+            "neg": negative_term(negative, eps=weights.eps, reduction=weights.neg_reduction),
+        }

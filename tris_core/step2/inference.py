@@ -1,7 +1,8 @@
-"""Step-2's logits for many expressions, one pass of the image tower per image, and what is kept of them."""
+"""Step-2's masks of many expressions. The image tower runs once per image."""
 
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tris_core.data.grouping import RowsByImage
+from tris_core.data.grouping import Rows, RowsByImage
 from tris_core.data.maps import first_maxima, to_original
 from tris_core.data.packed import PackedImages
 from tris_core.data.rle import encode
@@ -19,7 +20,7 @@ from tris_core.runtime.device import autocast
 from tris_core.runtime.threads import side_by_side
 from tris_core.step2.network import Step2
 
-TURN = 16  # images that a process predicts between two meetings with the others
+TURN = 16  # images a rank predicts before the ranks exchange results
 R = TypeVar("R")
 
 
@@ -28,42 +29,90 @@ def predict_by_image(
     images: PackedImages,
     image_of: NDArray[np.int64],
     tokens: Tensor,
-    keep: Callable[[NDArray[np.int64], Tensor], R],
+    keep: Callable[[Rows, Tensor], R],
     *,
     device: torch.device,
     precision: str,
 ) -> Iterator[R]:
-    """What `keep` makes of the finest head's logits, image by image.
+    """Compute the logits of all expressions and reduce them with `keep`, image by image.
 
-    `image_of` (L,) is the image row of every expression, `tokens` (L, T) its token ids; the model is on `device`. `keep` gets
-    the rows (N,) of an image's expressions and their logits (N, S, S) float32 on `device`, in a thread of its own on a CPU; of
-    several processes each does its share, and rank 0 gets all results.
+    In a distributed run every rank predicts its share, and rank 0 gets all results.
+
+    Args:
+        model: The network, on `device`.
+        images: All images at training size, S pixels.
+        image_of: Image row of each expression, (L,).
+        tokens: Token ids, (L, T).
+        keep: Called with the rows (N,) of an image's expressions and the logits (N, S, S) float32
+            of the finest head, on `device`. On a CPU several threads call it.
+        device: Where to compute.
+        precision: `fp32` or `bf16`.
+
+    Yields:
+        What `keep` returned, for each image.
     """
     model.eval()
-
-    def predict(rows: NDArray[np.int64]) -> R:
-        with torch.inference_mode(), autocast(device, precision):
-            stages = model.encode_image(normalise(images[image_of[rows[:1]]].to(device)))
-            logits = model.segment(stages, tokens[rows].to(device), images.size)
-        return keep(rows, logits[:, 0].float())
-
+    predict = _Predict(model, images, image_of, tokens, keep, device, precision)
     by_image = RowsByImage(image_of)
+    turns = range(0, len(by_image), TURN)
+    for results in distributed.spread(turns, _PredictTurn(predict, by_image)):
+        yield from results
 
-    def predict_turn(first: int) -> list[R]:
-        turn = (by_image[number] for number in range(first, min(first + TURN, len(by_image))))
-        return list(side_by_side(predict, turn, device))
 
-    for made in distributed.spread(range(0, len(by_image), TURN), predict_turn):
-        yield from made
+@dataclass(frozen=True)
+class _Predict(Generic[R]):
+    """Predicts the expressions `rows`, all of one image."""
+
+    model: Step2
+    images: PackedImages
+    image_of: Rows
+    tokens: Tensor
+    keep: Callable[[Rows, Tensor], R]
+    device: torch.device
+    precision: str
+
+    def __call__(self, rows: Rows) -> R:
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            image = normalise(self.images[self.image_of[rows[:1]]].to(self.device))
+            stages = self.model.encode_image(image)
+            logits = self.model.segment(stages, self.tokens[rows].to(self.device), self.images.size)
+        return self.keep(rows, logits[:, 0].float())
+
+
+@dataclass(frozen=True)
+class _PredictTurn(Generic[R]):
+    """Predicts `TURN` images from the number `first` on, on a CPU each in a thread."""
+
+    predict: _Predict[R]
+    by_image: RowsByImage
+
+    def __call__(self, first: int) -> list[R]:
+        last = min(first + TURN, len(self.by_image))
+        turn = (self.by_image[number] for number in range(first, last))
+        return list(side_by_side(self.predict, turn, self.predict.device))
 
 
 def to_rows(
     expression_ids: NDArray[np.int64], logits: Tensor, *, height: int, width: int, threshold: float
 ) -> pd.DataFrame:
-    """What is kept of logits (N, S, S) of one image of `height` and `width`: one row per expression.
+    """The predictions table of one image, one row per expression.
 
-    Columns: expression_id; height, width, counts, the mask where the logit at the image's own size is over `threshold`
-    (D51); score, the highest probability; x, y, the pixel that has it. Raises ValueError for logits that hold NaN.
+    Logits are resized to the image's own size before they are compared with `threshold`, see
+    docs/paper_vs_code.md#evaluation-size.
+
+    Args:
+        expression_ids: Ids of the N expressions.
+        logits: Logits at training size, (N, S, S).
+        height: Height of the image.
+        width: Width of the image.
+        threshold: A pixel is in the mask if its logit is greater.
+
+    Returns:
+        expression_id; height, width and counts of the mask; score, the highest probability; x and
+        y, the first pixel that has it.
+
+    Raises:
+        ValueError: A logit is NaN.
     """
     full = to_original(logits, height=height, width=width)
     points = first_maxima(expression_ids, full.numpy())

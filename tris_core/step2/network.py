@@ -1,4 +1,4 @@
-"""Step-2 network (Sec. 3.4): the segmentation network that learns from pseudo-labels.
+"""Step-2 network (Sec. 3.4): segmentation, learnt from pseudo-labels.
 
 Shapes: B pairs of image and expression, T words, C channels, H W the map of an encoder stage.
 """
@@ -15,7 +15,7 @@ from tris_core.weights.configs import Step2Config
 
 
 class PixelAttention(nn.Module):
-    """Every pixel attends to the words of its expression; the result gates a projection of the pixel."""
+    """Every pixel attends to the words of the expression; the result gates the pixel."""
 
     def __init__(self, visual: int, text: int) -> None:
         super().__init__()
@@ -27,10 +27,14 @@ class PixelAttention(nn.Module):
         )
 
     def forward(self, vis_BCHW: Tensor, words_BCT: Tensor) -> Tensor:
-        """(B, C, H, W) language-aware pixels, of B images or of one (1, C, H, W). Padded words take part, as released."""
+        """Language-aware pixels (B, C, H, W).
+
+        One image (1, C, H, W) serves all B expressions. As in the release, padding is not masked.
+        """
         query = self.ins_q(self.Wq(vis_BCHW)).flatten(2).transpose(1, 2)
         attention = torch.softmax(query @ self.Wk(words_BCT) / math.sqrt(vis_BCHW.shape[1]), dim=2)
-        # A pixel's attention sums to 1, so Ww may come before the sum over words: they are far fewer than the pixels.
+        # A pixel's attention sums to 1, so Ww can be applied to words instead of pixels: there are
+        # far fewer of them.
         values = self.Ww(self.Wv(words_BCT)[..., None]).flatten(2).transpose(1, 2)
         gathered = (attention @ values).transpose(1, 2).unflatten(2, vis_BCHW.shape[2:])
         return F.relu(self.Wo(F.relu(self.Wm(vis_BCHW)) * self.ins_w(gathered)))
@@ -54,9 +58,10 @@ def head(inputs: int, hidden: int) -> nn.Sequential:
 
 
 class Step2(nn.Module):
-    """CLIP encoders, pixel attention on the last three stages, a decoder from coarse to fine with a head at every scale.
+    """CLIP encoders, pixel attention on the last three stages, and a decoder from coarse to fine.
 
-    `width` is the number of channels the decoder gives the finest stage (64 as released), doubled at every coarser one.
+    The decoder has `width` channels at the finest stage (64 in the release), twice as many at
+    every coarser one, and a head at every scale.
     """
 
     def __init__(
@@ -83,9 +88,12 @@ class Step2(nn.Module):
         return stage_features(self.backbone.visual, image)[1:]
 
     def decode(self, stages: list[Tensor], tokens: Tensor) -> list[Tensor]:
-        """The decoder's maps d1 .. d4 (B, C, H, W), finest first, for stage maps and token ids (B, T).
+        """The decoder's maps d1 .. d4 (B, C, H, W), finest first.
 
-        The stage maps of one image (1, C, H, W) do for all its expressions: what no text enters is then computed once.
+        Args:
+            stages: Maps of `encode_image`, of B images or of one that serves all expressions.
+                What does not depend on text is then computed once.
+            tokens: Token ids (B, T).
         """
         words = encode_words(self.backbone, tokens).transpose(1, 2)
         c1, c2, c3, c4 = stages
@@ -99,11 +107,11 @@ class Step2(nn.Module):
         return [d1, d2, d3, d4]
 
     def segment(self, stages: list[Tensor], tokens: Tensor, size: int) -> Tensor:
-        """Logits (B, 1, size, size) of the finest head, all that counts once trained: the object is where they are positive."""
+        """Logits (B, 1, size, size) of the finest head, the only one used after training."""
         return _upsample(self.final_seg1(self.decode(stages, tokens)[0]), (size, size))
 
     def forward(self, image: Tensor, tokens: Tensor) -> list[Tensor]:
-        """Logits (B, 1, S, S) of all four heads, finest first, for images (B, 3, S, S): what the network is trained by."""
+        """Logits (B, 1, S, S) of all four heads, finest first, for images (B, 3, S, S)."""
         maps = self.decode(self.encode_image(image), tokens)
         heads = (self.final_seg1, self.final_seg2, self.final_seg3, self.final_seg4)
         return [_upsample(logit(x), image.shape) for logit, x in zip(heads, maps, strict=True)]
@@ -114,7 +122,10 @@ def _upsample(x: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def deep_supervision_losses(logits: list[Tensor], target: Tensor) -> list[Tensor]:
-    """Binary cross-entropy of every head, in the order of `logits`, against pseudo-labels (B, 1, S, S) in {0, 1}."""
+    """Binary cross-entropy of every head against pseudo-labels (B, 1, S, S) in {0, 1}.
+
+    In the order of `logits`. See docs/paper_vs_code.md#step2-loss.
+    """
     return [F.binary_cross_entropy_with_logits(logit, target) for logit in logits]
 
 

@@ -1,4 +1,4 @@
-"""Step-2: the segmentation network."""
+"""Parameters of Step-2, the segmentation network."""
 
 from typing import ClassVar, Literal
 
@@ -9,9 +9,11 @@ from tris_core.training.params import Training
 
 
 class TrainStep2Params(Training):
-    """`width`: decoder channels at the finest stage; `head_weights`: loss weights of the four heads, finest first.
+    """Network and losses of Step-2.
 
-    `ema: mse` adds the release's consistency term: the squared distance to what a running average of the weights predicts.
+    `width`: decoder channels at the finest stage. `head_weights`: loss weights of the four heads,
+    finest first. `ema: mse` adds the release's consistency term: the squared distance between the
+    predictions and those of a running average of the weights.
     """
 
     key: ClassVar[str] = "train_step2"
@@ -22,9 +24,9 @@ class TrainStep2Params(Training):
 
 
 class PredictStep2Params(Section):
-    """A pixel belongs to the object where the logit at the image's own size is above `threshold`.
+    """A pixel is in the mask if its logit at the image's own size is above `threshold`.
 
-    The logits are not kept: every metric of Step-2 derives from the stored masks.
+    Only masks are stored, no logits: all metrics of Step-2 derive from masks.
     """
 
     key: ClassVar[str] = "predict_step2"

@@ -1,6 +1,9 @@
-"""Step-2 training (Sec. 3.4): pseudo-labels as targets, a random sentence of the object as text."""
+"""Step-2 training (Sec. 3.4): the batch of a step, and its losses.
 
-from collections.abc import Callable
+Shapes: B images, T tokens, S the side of an image.
+"""
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -15,78 +18,136 @@ from tris_core.data.packed import PackedImages
 from tris_core.data.rle import decode
 from tris_core.data.transforms import normalise
 from tris_core.runtime import distributed
-from tris_core.runtime.device import autocast, pin
-from tris_core.runtime.threads import ahead
+from tris_core.runtime.device import autocast
 from tris_core.step2.network import Step2, deep_supervision_losses
 from tris_core.step2.params import TrainStep2Params
-from tris_core.training.loop import Losses
-from tris_core.training.samples import Rows, TrainingRefs
+from tris_core.training.samples import TrainingRefs
+from tris_core.training.task import Batch, Losses
+
+FIRST_AVERAGE, AVERAGE_EVERY = 100, 10  # steps at which the running average is updated
 
 
-def target(label: "pd.Series", size: int) -> NDArray[np.float32]:
-    """A pseudo-label (counts, height, width) at training size, (size, size) of 0 and 1, nearest neighbour (D39)."""
+@dataclass(frozen=True)
+class Step2Batch(Batch):
+    """A rank's part of a step: B images, each with a sentence and a pseudo-label.
+
+    Attributes:
+        step: Number of the step.
+        squares: Images, (B, 3, S, S) uint8.
+        tokens: Token ids, (B, T).
+        labels: Pseudo-labels, (B, 1, S, S) float32 of 0 and 1.
+    """
+
+    step: int
+    squares: Tensor
+    tokens: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Step2Batches:
+    """Draws the batch of any step: refs, a random sentence of each, and their pseudo-labels.
+
+    Attributes:
+        images: All images at training size.
+        refs: The refs to train on.
+        labels: Pseudo-labels by ref_id: counts, height, width.
+        tokens: Token ids of all expressions, (L, T).
+        params: Batch size and random seed.
+        device: Where the batch will go.
+    """
+
+    images: PackedImages
+    refs: TrainingRefs
+    labels: pd.DataFrame
+    tokens: Tensor
+    params: TrainStep2Params
+    device: torch.device
+
+    def __call__(self, step: int) -> Step2Batch:
+        rng = np.random.default_rng([self.params.seed, 1, step])
+        batch = self.refs.batch(step, self.params.batch, self.params.seed)
+        part = distributed.part(len(batch))
+        text, batch = self.refs.draw_text(batch, rng)[part], batch[part]
+        labels = [
+            training_label(self.labels.loc[ref_id], self.images.size)
+            for ref_id in self.refs.ref_id[batch]
+        ]
+        made = Step2Batch(
+            step=step,
+            squares=self.images[self.refs.image[batch]],
+            tokens=self.tokens[text],
+            labels=torch.from_numpy(np.stack(labels)[:, None]),
+        )
+        return made.pin(self.device)
+
+    def describe(self, step: int) -> str:
+        return self.refs.describe(step, self.params.batch, self.params.seed)
+
+
+def training_label(label: "pd.Series", size: int) -> NDArray[np.float32]:
+    """A pseudo-label (counts, height, width) as (size, size) float32 of 0 and 1.
+
+    Resized with nearest neighbour, as in the release.
+    """
     mask = decode(label["counts"], label["height"], label["width"]).astype(np.float32)
     return np.asarray(cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST), np.float32)
 
 
-def running_average(model: Step2) -> AveragedModel:
-    """A running average of the model's weights: what is new weighs n^(-2/3) at the n-th update, and 1e-4 at least."""
-    return AveragedModel(
-        model,
-        avg_fn=lambda average, new, n: new + min(0.9999, 1 - (1 + n) ** (-2 / 3)) * (average - new),
-    )
+@dataclass(frozen=True)
+class Step2Objective:
+    """The losses of a batch: `head1` .. `head4`, finest first, and their weighted `total`.
 
-
-def step2_losses(
-    model: Step2,
-    average: AveragedModel | None,
-    images: PackedImages,
-    refs: TrainingRefs,
-    labels: pd.DataFrame,
-    tokens: Tensor,
-    params: TrainStep2Params,
-    device: torch.device,
-) -> Callable[[int], Losses]:
-    """The function that `fit` calls: step -> {total, head1 .. head4}, of this process's part. `labels` is indexed by ref_id.
-
-    With `average` also `ema`, the released consistency term (D46): the mean squared distance of all four heads' probabilities
-    to those of the running average, which is updated every ten steps from the hundredth on.
+    With `average` there is also `ema`, the consistency term of the release: the mean squared
+    distance between the probabilities of all four heads and those of the running average, which is
+    updated every ten steps from step 100 on. See docs/paper_vs_code.md#ema.
     """
 
-    @ahead
-    def read(step: int) -> tuple[Tensor, Rows, Tensor]:
-        rng = np.random.default_rng([params.seed, 1, step])
-        batch = refs.batch(step, params.batch, params.seed)
-        part = distributed.part(len(batch))
-        text, batch = refs.draw_text(batch, rng)[part], batch[part]
-        masks = np.stack(
-            [target(labels.loc[ref_id], images.size) for ref_id in refs.ref_id[batch]]
-        )[:, None]
-        return pin(images[refs.image[batch]], device), text, pin(torch.from_numpy(masks), device)
+    model: Step2
+    average: AveragedModel | None
+    params: TrainStep2Params
+    device: torch.device
 
-    def losses(step: int) -> Losses:
-        if average is not None and step >= 100 and step % 10 == 0:
-            average.update_parameters(model)
-        squares, text, masks = read(step)
-        image = normalise(squares.to(device, non_blocking=True))
-        with autocast(device, params.precision):
-            logits = model(image, tokens[text].to(device))
-            with torch.no_grad():
-                steady = [] if average is None else average(image, tokens[text].to(device))
-        heads = deep_supervision_losses(
-            [logit.float() for logit in logits], masks.to(device, non_blocking=True)
-        )
-        total = sum(
-            (w * loss for w, loss in zip(params.head_weights, heads, strict=True)),
-            torch.zeros((), device=device),
-        )
-        parts = {f"head{i}": loss for i, loss in enumerate(heads, start=1)}
-        if average is not None:
-            pairs = zip(logits, steady, strict=True)
-            parts["ema"] = torch.stack(
-                [F.mse_loss(a.float().sigmoid(), b.float().sigmoid()) for a, b in pairs]
-            ).sum()
-            total = total + parts["ema"]
-        return {"total": total, **parts}
+    def __call__(self, batch: Step2Batch) -> Losses:
+        batch = batch.to(self.device)
+        image = normalise(batch.squares)
+        if self.average is not None and _average_is_due(batch.step):
+            self.average.update_parameters(self.model)
+        with autocast(self.device, self.params.precision):
+            logits = self.model(image, batch.tokens)
+        heads = deep_supervision_losses([logit.float() for logit in logits], batch.labels)
+        total = torch.zeros((), device=self.device)
+        for weight, loss in zip(self.params.head_weights, heads, strict=True):
+            total = total + weight * loss
+        losses = {f"head{i}": loss for i, loss in enumerate(heads, start=1)}
+        if self.average is not None:
+            losses["ema"] = self._consistency(self.average, logits, image, batch)
+            total = total + losses["ema"]
+        return {"total": total, **losses}
 
-    return losses
+    def _consistency(
+        self, average: AveragedModel, logits: list[Tensor], image: Tensor, batch: Step2Batch
+    ) -> Tensor:
+        with torch.no_grad(), autocast(self.device, self.params.precision):
+            steady = average(image, batch.tokens)
+        distances = [
+            F.mse_loss(logit.float().sigmoid(), target.float().sigmoid())
+            for logit, target in zip(logits, steady, strict=True)
+        ]
+        return torch.stack(distances).sum()
+
+
+def _average_is_due(step: int) -> bool:
+    return step >= FIRST_AVERAGE and step % AVERAGE_EVERY == 0
+
+
+def running_average(model: Step2) -> AveragedModel:
+    """A running average of the weights.
+
+    At update n the new weights count n^(-2/3), and at least 1e-4.
+    """
+    return AveragedModel(model, avg_fn=_running_average)
+
+
+def _running_average(average: Tensor, new: Tensor, n: Tensor | int) -> Tensor:
+    return new + min(0.9999, 1 - (1 + n) ** (-2 / 3)) * (average - new)

@@ -1,4 +1,4 @@
-"""Where the losses of a training go while it runs, beside the curve it leaves in `metrics/curves`."""
+"""Loggers that follow the losses of a running training."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -17,16 +17,18 @@ Log = Callable[[int, dict[str, float]], None]
 
 @contextmanager
 def open_log(logger: Logger, training: str) -> Iterator[Log]:
-    """A function of step and losses; `csv` adds nothing to the curve, and but for rank 0 nothing is written.
+    """A function that logs the losses of a step. Only rank 0 writes.
 
-    TensorBoard and Weights & Biases write to `logs/<experiment>/<training>` of the scratch folder, the experiment's name being
-    DVC's. Weights & Biases is offline: `wandb sync` sends a run. Raises `InputError` where the package is missing.
+    `csv` logs nothing beyond the curve in `metrics/curves`. TensorBoard and Weights & Biases write
+    to `logs/<experiment>/<training>` in the scratch folder, where <experiment> is the name of the
+    DVC experiment. Weights & Biases runs offline; `wandb sync` uploads a run. Raises `InputError`
+    if the package is missing.
     """
     folder = scratch_root() / "logs" / os.environ.get("DVC_EXP_NAME", "workspace") / training
     if logger == "csv" or distributed.rank():
         yield lambda step, losses: None
         return
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # nothing is sent, not even crashes
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # send nothing, not even crash reports
     try:
         package = import_module("torch.utils.tensorboard" if logger == "tensorboard" else "wandb")
     except ModuleNotFoundError as error:

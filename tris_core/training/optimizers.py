@@ -1,4 +1,7 @@
-"""The optimizer of Step-1 and Step-2."""
+"""Optimizer and learning-rate schedule of Step-1 and Step-2."""
+
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -7,9 +10,9 @@ from tris_core.training.params import Training
 
 
 def adamw(model: nn.Module, params: Training, *, full_rate: str | None = None) -> torch.optim.AdamW:
-    """AdamW in two groups: the backbone at `backbone_lr_mult` times the learning rate, and the rest.
+    """AdamW in two groups: the backbone at `lr * backbone_lr_mult`, everything else at `lr`.
 
-    Parameters of the backbone whose name contains `full_rate` count as the rest.
+    Backbone parameters whose name contains `full_rate` belong to the second group.
     """
     backbone: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
@@ -21,3 +24,18 @@ def adamw(model: nn.Module, params: Training, *, full_rate: str | None = None) -
         {"params": rest, "lr": params.lr},
     ]
     return torch.optim.AdamW(groups, weight_decay=params.weight_decay)
+
+
+def poly(step: int, steps: int, power: float = 0.9) -> float:
+    """Factor of the learning rate: (1 - step/steps)^power."""
+    return max(0.0, 1 - step / steps) ** power
+
+
+def constant(step: int) -> float:
+    """Factor of the learning rate: 1 at every step."""
+    return 1.0
+
+
+def schedule(params: Training, steps: int) -> Callable[[int], float]:
+    """The schedule that `params.schedule` names."""
+    return partial(poly, steps=steps) if params.schedule == "poly" else constant

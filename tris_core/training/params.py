@@ -1,4 +1,4 @@
-"""Parameters that all trainings share."""
+"""Parameters that Step-1 and Step-2 share."""
 
 from typing import Literal
 
@@ -14,14 +14,17 @@ class Group(BaseModel):
 
 
 class Training(Section):
-    """AdamW over `steps` batches, or `epochs` over the refs: one of the two is null. `steps: 0` keeps the initial weights.
+    """AdamW for `steps` batches, or for `epochs` over the refs. One of the two is null.
 
-    The backbone (both CLIP towers) learns at `lr * backbone_lr_mult`. `schedule: poly` decays per step as
-    (1 - step/steps)^0.9; `constant` is what the released Step-2 amounts to. `selection: last` keeps the last weights;
-    `val_mIoU`, the release's way, the epoch that does best by the masks of the val split (the full metrics then say so).
+    `steps: 0` keeps the initial weights. The backbone (both CLIP towers) learns at
+    `lr * backbone_lr_mult`. `schedule: poly` decays the rate per step as (1 - step/steps)^0.9;
+    `constant` is what the released Step-2 amounts to. `selection: last` keeps the last weights;
+    `val_mIoU`, as in the release, those of the epoch with the best masks on the val split, which
+    the metrics then mention.
 
-    `weights`: a network trained elsewhere, taken instead of training one: a model folder, or a checkpoint file as the authors
-    released it (a path or hf://owner/repo/file). A file changed under the same name needs `dvc repro -f` with the stage's name.
+    `weights`: use a network trained elsewhere instead of training one. A model folder, or a
+    checkpoint file as the authors released it (a path or hf://owner/repo/file). If a file changed
+    under the same name, run `dvc repro -f` with the name of the stage.
     """
 
     weights: str | None = Field(min_length=1)
@@ -42,10 +45,12 @@ class Training(Section):
             raise ValueError("give either steps or epochs and set the other to null")
         return self
 
+    def steps_per_epoch(self, n_refs: int) -> int:
+        """Batches of an epoch: every ref once, without an incomplete last batch."""
+        return max(1, n_refs // self.batch)
+
     def total_steps(self, n_refs: int) -> int:
-        """Length of the training in batches; an epoch is every ref once, its incomplete last batch left out."""
-        return (
-            self.steps
-            if self.steps is not None
-            else (self.epochs or 0) * max(1, n_refs // self.batch)
-        )
+        """Length of the training in batches."""
+        if self.steps is not None:
+            return self.steps
+        return (self.epochs or 0) * self.steps_per_epoch(n_refs)

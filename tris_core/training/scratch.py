@@ -1,4 +1,4 @@
-"""Where a training keeps what it needs to go on after an interruption: outside every DVC output, gone when it is done."""
+"""Where a training keeps its checkpoints: outside every DVC output, removed when it is done."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from tris_core.runtime.scratch import scratch_root
 
 
 def training_digest(params: dict[str, Any], inputs: Iterable[Path]) -> str:
-    """Names one training: its parameters, the bytes of its inputs and all code of the package."""
+    """A name for one training: a hash of its parameters, its input files and the package's code."""
     code = sorted(Path(tris_core.__file__).parent.rglob("*.py"))
     parts = [json.dumps(params, sort_keys=True), sha256_of(inputs), sha256_of(code)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
@@ -24,9 +24,10 @@ def training_digest(params: dict[str, Any], inputs: Iterable[Path]) -> str:
 
 @contextmanager
 def scratch_folder(name: str, digest: str) -> Iterator[Path]:
-    """The folder of one training, locked while the block runs (a second run waits) and removed when it ends well.
+    """Lock the folder of one training for the block, and remove it if the block succeeds.
 
-    Of a run of several processes rank 0 has the lock, and the others read what lies there once it has.
+    A second run of the same training waits. In a distributed run rank 0 takes the lock, and the
+    other ranks read the folder after that.
     """
     folder = scratch_root() / "training" / f"{name}-{digest}"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,33 +1,33 @@
-"""Choosing an epoch by the masks of the val split, as the release does (D25): the only training code that opens the truth.
+"""Validation by true masks, to choose the best weights of a training as the release does.
 
-Off by default (`selection: last`): a method that learns from sentences alone has no masks to choose by.
+This is the only training code that opens the ground truth. It is off by default (`selection:
+last`): a method that learns from sentences alone has no masks to choose by. See
+docs/paper_vs_code.md#selection.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tris_core.data.maps import binarise, mask_iou, normalised_at, to_original
+from tris_core.data.index import Index
+from tris_core.data.maps import mask_iou
 from tris_core.data.packed import PackedImages
 from tris_core.data.truth import Truth
 from tris_core.runtime.errors import InputError
-from tris_core.runtime.threads import map_in_threads
-from tris_core.step1.inference import response_maps
-from tris_core.step1.network import Step1
-from tris_core.step2.inference import predict_by_image
-from tris_core.step2.network import Step2
 
 
 @dataclass(frozen=True)
-class Validation:
-    """The expressions to choose by: image row (L,), token ids (L, T) and ref_id (L,) of each.
+class ValidationSet:
+    """The L expressions of a split that have a true mask.
 
-    Thresholds are the released ones: any positive response, any positive logit.
+    Attributes:
+        images: All images at training size.
+        image_of: Image row of each expression, (L,).
+        tokens: Token ids, (L, T).
+        ref_ids: Ref of each expression, (L,).
+        truth: The true masks.
     """
 
     images: PackedImages
@@ -35,80 +35,37 @@ class Validation:
     tokens: Tensor
     ref_ids: NDArray[np.int64]
     truth: Truth
-    device: torch.device
-    precision: str
 
-    @staticmethod
-    def of_split(
-        split: str, table: pd.DataFrame, image_of: NDArray[np.int64], tokens: Tensor, truth: Truth,
-        images: PackedImages, device: torch.device, precision: str,
-    ) -> "Validation":  # fmt: skip
-        """From `table` (L rows: ref_id, split) of all expressions.
+    def iou(self, row: int, mask: NDArray[np.bool_]) -> float:
+        """IoU of a predicted `mask` (H, W) with the true one; 0 if both are empty."""
+        return mask_iou(mask, self.truth.mask(self.ref_ids[row]))
 
-        Raises `InputError` for a split without masks.
-        """
-        rows = np.flatnonzero((table["split"] == split) & truth.covers(table["ref_id"]))
-        if not len(rows):
-            raise InputError(
-                f"selection: val_mIoU needs true masks of split {split!r}, there are none; use selection: last"
-            )
-        ref_ids = table["ref_id"].to_numpy()[rows]
-        return Validation(images, image_of[rows], tokens[rows], ref_ids, truth, device, precision)
+    def size(self, row: int) -> tuple[int, int]:
+        """Height and width of the expression's image."""
+        sizes = self.truth.sizes
+        ref_id = self.ref_ids[row]
+        return int(sizes.at[ref_id, "height"]), int(sizes.at[ref_id, "width"])
 
-    def step1(self, model: Step1) -> float:
-        """mIoU, in [0, 1], of the response maps; NaN but on rank 0."""
-        made = response_maps(
-            model,
-            self.images,
-            self.image_of,
-            self.tokens,
-            device=self.device,
-            precision=self.precision,
+
+def validation_set(
+    images: PackedImages, index: Index, tokens: Tensor, truth: Truth
+) -> ValidationSet:
+    """The expressions of `val` among those of all splits.
+
+    Args:
+        images: All images at training size.
+        tokens: Token ids of every expression of the index, (all, T).
+
+    Raises:
+        InputError: `val` has no true masks.
+    """
+    table = index.joined()
+    chosen = table[(table["split"] == "val") & truth.covers(table["ref_id"])]
+    if chosen.empty:
+        raise InputError(
+            "selection: val_mIoU needs true masks of split 'val', there are none; "
+            "use selection: last"
         )
-
-        def judge(pair: tuple[int, NDArray[np.float32]]) -> float:
-            row, raw = pair
-            true = self._mask(row)
-            height, width = true.shape
-            maps = normalised_at(
-                torch.from_numpy(raw)[None], size=self.images.size, height=height, width=width
-            )
-            return mask_iou(binarise(maps)[0].numpy(), true)
-
-        return _mean(
-            [
-                iou
-                for rows, maps in made
-                for iou in map_in_threads(judge, zip(rows, maps, strict=True))
-            ]
-        )
-
-    def step2(self, model: Step2) -> float:
-        """mIoU, in [0, 1], of the predicted masks; NaN but on rank 0."""
-
-        def judge(pair: tuple[int, Tensor]) -> float:
-            row, logits = pair
-            true = self._mask(row)
-            predicted = to_original(logits[None], height=true.shape[0], width=true.shape[1])[0] > 0
-            return mask_iou(predicted.numpy(), true)
-
-        def judge_all(rows: NDArray[np.int64], logits: Tensor) -> list[float]:
-            return list(map_in_threads(judge, zip(rows, logits.cpu(), strict=True)))
-
-        made = predict_by_image(
-            model,
-            self.images,
-            self.image_of,
-            self.tokens,
-            judge_all,
-            device=self.device,
-            precision=self.precision,
-        )
-        return _mean([iou for ious in made for iou in ious])
-
-    def _mask(self, row: int) -> NDArray[np.bool_]:
-        return self.truth.mask(self.ref_ids[row])
-
-
-def _mean(ious: list[float]) -> float:
-    return float(np.mean(ious)) if ious else math.nan
+    rows = chosen.index.to_numpy()
+    image_of = index.image_rows(chosen["image_id"])
+    return ValidationSet(images, image_of, tokens[rows], chosen["ref_id"].to_numpy(), truth)
