@@ -125,12 +125,13 @@ def adopt_weights(run: Run, folder: Path, location: str, builders: Builders) -> 
     size = packed_size(PACKED)
     if config.size != size:
         raise InputError(
-            f"{location}: trained on squares of {config['size']} pixels, not {size}; "
+            f"{location}: trained on squares of {config.size} pixels, not {size}; "
             "set pack_images.size to that"
         )
     if not distributed.rank():
         save_model(folder, state, config)
     _write_curve(folder, NO_HISTORY)
+    assert config.source is not None  # open_weights names it
     digest = config.source.sha256[:12]
     run.say(f"{folder}: not trained, {len(state)} tensors of {location}, SHA-256 {digest}")
 

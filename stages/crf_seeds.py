@@ -22,7 +22,7 @@ from tris_core.runtime.distributed import rank, size, spread
 from tris_core.runtime.errors import counted
 from tris_core.runtime.parquet import read_table, write_table
 from tris_core.runtime.processes import map_in_processes
-from tris_core.runtime.progress import counted, progress
+from tris_core.runtime.progress import advance, progress
 
 app = stage_app()
 Seed = tuple[int, int, bytes]  # ref_id, image_id, label
@@ -84,7 +84,7 @@ class Share:
         groups = (self.maps[number] for number in range(first, len(self.maps), size()))
         images = chain.from_iterable(groups)
         parts = map_in_processes(self.work, images, workers=self.workers)
-        return list(chain.from_iterable(counted(parts, self.bar)))
+        return list(chain.from_iterable(advance(parts, self.bar)))
 
 
 def write_seeds(seeds: list[Seed]) -> None:

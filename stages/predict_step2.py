@@ -16,7 +16,7 @@ from tris_core.runtime.device import pick_device, place
 from tris_core.runtime.distributed import rank
 from tris_core.runtime.frames import concat, ready
 from tris_core.runtime.parquet import write_table
-from tris_core.runtime.progress import counted, progress
+from tris_core.runtime.progress import advance, progress
 from tris_core.step2.inference import predict_by_image, to_rows
 from tris_core.step2.network import build_step2
 from tris_core.step2.params import PredictStep2Params
@@ -57,7 +57,7 @@ def main() -> None:
             deque(parts, maxlen=0)  # compute this rank's share; rank 0 collects the rows
             return
         with progress(len(table), "predictions") as bar:
-            predictions = concat(counted(parts, bar))
+            predictions = concat(advance(parts, bar))
         made = table[["expression_id", "ref_id", "split"]].merge(
             predictions, on="expression_id", validate="1:1"
         )

@@ -25,9 +25,9 @@ from tris_core.prms.scores import cumulative_scores, similarities
 from tris_core.responses.file import ResponseFile, raw_maps
 from tris_core.runtime.device import pick_device
 from tris_core.runtime.distributed import rank, spread
-from tris_core.runtime.errors import counted as counted_noun
+from tris_core.runtime.errors import counted
 from tris_core.runtime.parquet import write_table
-from tris_core.runtime.progress import counted, progress
+from tris_core.runtime.progress import advance, progress
 from tris_core.step1.scorer import Mask, Scorer, SentenceFeatures
 
 app = stage_app()
@@ -59,14 +59,14 @@ def main() -> None:
         row_of = pd.Series(range(len(table)), index=table["expression_id"])
         score = ScoreMaps(scorer, sentences, packed, image_of, row_of, params.mask, device)
         with progress(len(table), "PRMS") as bar:
-            scores = list(counted(spread(ResponseFile(RESPONSES), score), bar))
+            scores = list(advance(spread(ResponseFile(RESPONSES), score), bar))
         if rank():
             return
         made = pd.concat(scores).sort_values("ref_id", kind="stable", ignore_index=True)
         best = made.groupby("ref_id")["score"].transform("idxmax")  # the first of equal scores
         made["selected"] = made.index == best
         write_table(PRMS, made)
-        refs = counted_noun(made["ref_id"].nunique(), "ref")
+        refs = counted(made["ref_id"].nunique(), "ref")
         run.say(f"{PRMS}: one map for each of {refs}, out of {len(table)}")
         run.say(sentences.describe())
 

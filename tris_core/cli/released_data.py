@@ -13,9 +13,11 @@ from torch import Tensor
 
 from tris_core.annotations.index import build_index
 from tris_core.clip.tokenizer import Tokenizer
+from tris_core.data.index import Index
 from tris_core.data.packed import PackedImages, pack_images
+from tris_core.data.truth import Truth
 from tris_core.evaluation.breakdowns import describe
-from tris_core.evaluation.records import report, score_responses, score_rows
+from tris_core.evaluation.records import full_metrics, score_responses, score_rows
 from tris_core.reports.paper import label
 from tris_core.responses.file import with_maps
 from tris_core.runtime.device import place
@@ -40,20 +42,20 @@ class ReleasedData:
     def __init__(
         self, root: Path, name: str, split_by: str, annotations: str, scratch: Path
     ) -> None:
-        index = build_index(root, name, split_by, annotations)
-        refs = index.refs.to_pandas()
-        self._refs = refs[refs["split"] != "train"]
-        if self._refs.empty:
+        built = build_index(root, name, split_by, annotations)
+        refs = built.refs.to_pandas()
+        refs = refs[refs["split"] != "train"]
+        if refs.empty:
             raise InputError(f"{root / annotations}: has a train split only, which is not measured")
-        expressions = index.expressions.to_pandas()
-        self._expressions = expressions[expressions["ref_id"].isin(self._refs["ref_id"])]
-        images = index.images.to_pandas()
-        used = images["image_id"].isin(self._refs["image_id"])
-        self._images = images[used].reset_index(drop=True)
-        self._truth = index.truth.to_pandas().set_index("ref_id")
-        self._table = self._expressions.merge(self._refs, on="ref_id", validate="many_to_one")
-        rows = pd.Series(np.arange(len(self._images)), index=self._images["image_id"])
-        self._image_of = rows.loc[self._table["image_id"]].to_numpy(np.int64)
+        expressions, images = built.expressions.to_pandas(), built.images.to_pandas()
+        self._index = Index.of(
+            images=images[images["image_id"].isin(refs["image_id"])].reset_index(drop=True),
+            refs=refs,
+            expressions=expressions[expressions["ref_id"].isin(refs["ref_id"])],
+        )
+        self._truth = Truth(built.truth.to_pandas())
+        self._table = self._index.joined()
+        self._image_of = self._index.image_rows(self._table["image_id"])
         self._root, self._scratch = root, scratch
         self._min_box_fraction = MIN_BOX_FRACTION if name == "referit" else 0.0
         self.label = label(name, split_by)
@@ -82,15 +84,15 @@ class ReleasedData:
             "data set": self.label,
             "source": config.source.content(),
         }
-        facts = describe(self._expressions, self._refs, self._truth, cut=None)
-        return report(records, facts, about, min_box_fraction=self._min_box_fraction)
+        facts = describe(self._index, self._truth, cut=None)
+        return full_metrics(records, facts, about, min_box_fraction=self._min_box_fraction)
 
     def _packed(self, size: int) -> PackedImages:
         with tempfile.TemporaryDirectory() as folder:
             manifest = Path(folder) / "packed.json"
-            shards = pack_images(self._images, self._root, size, self._scratch, workers=0)
+            shards = pack_images(self._index.images, self._root, size, self._scratch, workers=0)
             write_sealed_json(manifest, shards)
-            return PackedImages(manifest, self._images, self._root, self._scratch, workers=0)
+            return PackedImages(manifest, self._index.images, self._root, self._scratch, workers=0)
 
     def _step1(
         self, model: Any, packed: PackedImages, tokens: Tensor, device: torch.device
@@ -108,8 +110,8 @@ class ReleasedData:
     def _step2(
         self, model: Any, packed: PackedImages, tokens: Tensor, device: torch.device
     ) -> pd.DataFrame:
-        sizes = self._images.set_index("image_id")
-        ready(self._table, sizes, self._truth)
+        sizes = self._index.images.set_index("image_id")
+        ready(self._table, sizes)
         score = partial(_score_logits, table=self._table, sizes=sizes, truth=self._truth)
         return concat(
             predict_by_image(
@@ -124,7 +126,7 @@ def _score_logits(
     *,
     table: pd.DataFrame,
     sizes: pd.DataFrame,
-    truth: pd.DataFrame,
+    truth: Truth,
 ) -> pd.DataFrame:
     """Records of the expressions of one image, from Step-2's logits (N, h, w)."""
     found = table.iloc[rows]

@@ -25,7 +25,9 @@ from tris_core.runtime.device import place
 from tris_core.weights.configs import IrnConfig
 from tris_core.weights.model_folder import load_model
 
-Image, Maps, Masks = NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_]
+Image = NDArray[np.uint8]
+Maps = NDArray[np.float32]
+Masks = NDArray[np.bool_]
 Refiner = Callable[[Image, Maps], Masks]
 """From an image (H, W, 3) and R maps (R, H, W) to masks (R, H, W).
 

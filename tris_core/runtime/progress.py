@@ -23,7 +23,7 @@ def progress(total: int, what: str, *, done: int = 0) -> "tqdm[Any]":
     )
 
 
-def counted(parts: Iterable[Parts], bar: "tqdm[Any]") -> Iterator[Parts]:
+def advance(parts: Iterable[Parts], bar: "tqdm[Any]") -> Iterator[Parts]:
     """Yield `parts`, advancing the bar by the length of each."""
     for part in parts:
         bar.update(len(part))

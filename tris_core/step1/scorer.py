@@ -4,7 +4,7 @@ Training calibrates responses with it (Eq. 8), PRMS ranks them (Eq. 10).
 Shapes: B images, L sentences, E the joint embedding.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from tris_core.clip.sources import load_clip
 from tris_core.clip.towers import encode_words, sentence_feature
 from tris_core.runtime.device import place
+from tris_core.weights.clip_spec import ClipSpec
 
 Mask = Literal["sigmoid", "relu"]
 TABLE_BYTES = 4_000_000_000  # two million sentences of 512 float32
@@ -33,10 +34,9 @@ class Scorer:
         self.size = size
 
     @classmethod
-    def load(cls, described: dict[str, Any], device: torch.device) -> "Scorer":
+    def load(cls, clip: ClipSpec, device: torch.device) -> "Scorer":
         """Load a CLIP of models/clip.json to `device`."""
-        size = described["config"]["vision_cfg"]["image_size"]
-        return cls(place(load_clip(described), device), size)
+        return cls(place(load_clip(clip), device), clip.image_size)
 
     def seen(self, image: Tensor, response_BHW: Tensor, mask: Mask) -> Tensor:
         """Unit features (B, E) of images masked by their responses, see `masked_image`."""
