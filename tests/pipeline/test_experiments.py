@@ -1,4 +1,4 @@
-"""docs/experiments.md and the script that queues its tables: every line names parameters and stages that exist."""
+"""docs/results.md and the script that queues its tables: every line names parameters and stages that exist."""
 
 import os
 import re
@@ -56,7 +56,7 @@ def test_no_table_is_refused() -> None:
 
 
 def test_parameters_and_stages_exist(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "experiments.md").read_text()
+    text = (ROOT / "docs" / "results.md").read_text()
     single = [
         shlex.split(line) for line in re.findall(r"^uv run (?:dvc exp run .*)$", text, re.MULTILINE)
     ]
