@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Queue the runs of the paper's tables as docs/results.md gives them: bash docs/queue_tables.sh 1 3 4 5
+# Queue the runs of the paper's tables, with the commands of docs/results.md: bash docs/queue_tables.sh 1 3 4 5
 set -euo pipefail
 cd "$(dirname "$0")/.."
 for table in "${@:?which tables: 1, 3, 4, 5}"; do

@@ -1,4 +1,4 @@
-"""docs/results.md and the script that queues its tables: every line names parameters and stages that exist."""
+"""The commands of docs/results.md, and the script that queues its tables, name what exists."""
 
 import os
 import re
