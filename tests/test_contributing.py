@@ -26,7 +26,7 @@ def added(example: Path) -> dict[str, list[str]]:
     return lines
 
 
-def tests_of(example: Path) -> list[str]:
+def own_tests(example: Path) -> list[str]:
     return [path for path in added(example) if path.startswith("tests/")]
 
 
@@ -46,7 +46,7 @@ def test_the_page_links_every_example() -> None:
 def test_an_example_says_how_to_apply_and_test_it(example: Path) -> None:
     explained = example.read_text().split("diff --git")[0]
     assert f"git apply docs/examples/{example.name}" in explained
-    assert f"uv run pytest {' '.join(tests_of(example))}" in explained
+    assert f"uv run pytest {' '.join(own_tests(example))}" in explained
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stem)
@@ -64,8 +64,9 @@ def test_the_examples_work(tmp_path: Path) -> None:
             shutil.copy2(source, target)
     for example in EXAMPLES:
         check("git", "apply", str(example), folder=tmp_path)
-    tests = [path for example in EXAMPLES for path in tests_of(example)]
-    check(sys.executable, "-m", "ruff", "check", *tests, "tris_core", folder=tmp_path)
+    tests = [path for example in EXAMPLES for path in own_tests(example)]
+    python = [path for example in EXAMPLES for path in added(example) if path.endswith(".py")]
+    check(sys.executable, "-m", "ruff", "check", *python, folder=tmp_path)
     contract = ["tests/pipeline/test_contract.py", "-k", "deps or preset or not contract"]
     pytest_quietly = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
     check(*pytest_quietly, *tests, *contract, folder=tmp_path)

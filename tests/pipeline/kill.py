@@ -7,7 +7,7 @@ One clone runs undisturbed. Others, each with an empty cache, are started, kille
 so that kills meet what earlier ones left. After every kill no process may be left over; at the end of a run every output of
 dvc.lock must have the undisturbed run's bytes, no file may lie where the undisturbed run has none, and every object of DVC's
 cache must be what its name says. With --power all processes are killed at once, and what they had not fsynced is damaged
-(`tests.pipeline.power`); docs/mend_cache.sh then clears DVC's own cache, as the README says. Ends with exit code 1 at the
+(`tests.pipeline.power`); docs/mend_cache.sh then clears DVC's own cache, as docs/operations.md says. Ends with exit code 1 at the
 first run that is not so, and leaves its folder to look at.
 """
 
@@ -97,7 +97,7 @@ def strike(project: Project, blow: Blow, *arguments: str) -> bool:
 
 
 def mend_lock(project: Project) -> None:
-    """What README says: delete DVC's list of locks where a blow cut it off. DVC does nothing before that."""
+    """What docs/operations.md says: delete DVC's list of locks where a blow cut it off. DVC does nothing before that."""
     lock = project.folder / ".dvc/tmp/rwlock"
     if lock.exists():
         try:
