@@ -1,6 +1,6 @@
 """The paper's results, in percent, to print beside ours: what was measured there on COCO photographs with CLIP's RN50.
 
-Keys of a table are the names of experiment groups in docs/results.md.
+Keys of a table are the names of experiment groups in docs/experiments.md.
 """
 
 Row = dict[str, float]
