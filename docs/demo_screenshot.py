@@ -1,5 +1,8 @@
-"""Make docs/demo.png, the picture of `tris demo` in the README. Start `uv run tris demo --no-browser` in a folder without a
-run of its own, then `uv run python docs/demo_screenshot.py`. Needs Debian's chromium."""
+"""Make docs/demo.png, a picture of `tris demo`.
+
+Start `uv run tris demo --no-browser` in a folder without models of its own, then run
+`uv run python docs/demo_screenshot.py`. Needs Debian's chromium.
+"""
 
 import io
 

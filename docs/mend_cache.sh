@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# After a disk lost bytes, in the repository's root: delete from DVC's cache every object that is not what its name says, and have
-# DVC look at all outputs anew. It trusts objects that are write-protected, and hands out wrong bytes as they are. Then: dvc repro
+# Run in the repository's root after a disk corrupted files. Deletes from DVC's cache every object that no longer matches its
+# name, and makes DVC check all outputs again: it trusts write-protected objects as they are. Then run: dvc repro
 set -euo pipefail
 [ -f dvc.lock ]
 find .dvc/cache/files/md5 -type f | while read -r object; do

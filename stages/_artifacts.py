@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from stages._stage import Run
-from tris_core.runtime.files import read_sealed_json
 from tris_core.runtime.params import DatasetParams
 from tris_core.runtime.parquet import read_table
 from tris_core.runtime.scratch import scratch_root
@@ -15,7 +14,6 @@ if TYPE_CHECKING:  # imported on use, since some stages need none of them
     from tris_core.data.index import Index
     from tris_core.data.packed import PackedImages
     from tris_core.data.truth import Truth
-    from tris_core.weights.clip_spec import ClipPair
 
 SHAPES = Path("data/shapes")
 
@@ -86,14 +84,6 @@ def open_truth() -> "Truth":
     from tris_core.data.truth import Truth
 
     return Truth.open(TRUTH)
-
-
-def read_clip() -> "ClipPair":
-    """`models/clip.json`: backbone, scorer, text."""
-    from tris_core.weights.clip_spec import ClipPair, validated
-
-    fix = "make it again (`dvc repro -f prepare_clip`)"
-    return validated(ClipPair, read_sealed_json(CLIP, fix), str(CLIP), fix)
 
 
 def read_cut() -> "pd.Series[bool]":

@@ -10,13 +10,13 @@ import pandas as pd
 from torch import Tensor, nn
 
 from stages._artifacts import (
+    CLIP,
     CURVES,
     PACKED,
     TOKENS,
     open_index,
     open_packed,
     open_truth,
-    read_clip,
 )
 from stages._keys import check_keys
 from stages._stage import Run
@@ -61,7 +61,7 @@ class TrainingData:
         check_keys(TOKENS)
         index = open_index()
         refs = TrainingRefs.from_index(index, "train")
-        return TrainingData(index, open_packed(run, index), refs, read_clip())
+        return TrainingData(index, open_packed(run, index), refs, ClipPair.read(CLIP))
 
     def tokens(self, clip: ClipSpec) -> Tensor:
         """Token ids (L, T) of all expressions for a CLIP of models/clip.json."""

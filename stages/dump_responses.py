@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from stages._artifacts import (
+    CLIP,
     PACKED,
     RESPONSES,
     STEP1,
     TOKENS,
     open_index,
     open_packed,
-    read_clip,
 )
 from stages._keys import check_keys
 from stages._stage import Run, run_stage, stage_app
@@ -30,7 +30,7 @@ from tris_core.runtime.progress import progress
 from tris_core.step1.inference import GROUP, response_maps
 from tris_core.step1.network import build_step1
 from tris_core.step1.params import DumpResponsesParams
-from tris_core.weights.clip_spec import ClipSpec, Text
+from tris_core.weights.clip_spec import ClipPair, ClipSpec, Text
 from tris_core.weights.configs import Step1Config
 from tris_core.weights.model_folder import load_model
 
@@ -90,7 +90,7 @@ def responder(params: DumpResponsesParams) -> tuple[Any, ClipSpec, Text]:
     if params.method == "step1":
         model, config = load_model(STEP1, Step1Config, build_step1)
         return model, config.clip, config.text
-    clip = read_clip()
+    clip = ClipPair.read(CLIP)
     baseline = BASELINES[params.method](load_clip(clip.backbone), clip.backbone.name)
     return baseline, clip.backbone, clip.text
 

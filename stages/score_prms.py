@@ -7,12 +7,12 @@ import pandas as pd
 import torch
 
 from stages._artifacts import (
+    CLIP,
     PRMS,
     RESPONSES,
     TOKENS,
     open_index,
     open_packed,
-    read_clip,
 )
 from stages._keys import check_keys
 from stages._stage import run_stage, stage_app
@@ -29,6 +29,7 @@ from tris_core.runtime.errors import counted
 from tris_core.runtime.parquet import write_table
 from tris_core.runtime.progress import advance, progress
 from tris_core.step1.scorer import Mask, Scorer, SentenceFeatures
+from tris_core.weights.clip_spec import ClipPair
 
 app = stage_app()
 
@@ -52,7 +53,7 @@ def main() -> None:
         index = open_index()
         packed, table = open_packed(run, index), index.joined()
         image_of = index.image_rows(table["image_id"])
-        clip = read_clip()
+        clip = ClipPair.read(CLIP)
         scorer = Scorer.load(clip.scorer, device)
         tokens = read_tokens(TOKENS, table["text"], clip.scorer.vocabulary, clip.text)
         sentences = SentenceFeatures(scorer, tokens, device)

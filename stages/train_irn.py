@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages._artifacts import CLIP, CRF_SEEDS, IMAGES, IRN, checked_root, open_index, read_clip
+from stages._artifacts import CLIP, CRF_SEEDS, IMAGES, IRN, checked_root, open_index
 from stages._keys import check_keys
 from stages._stage import Run, run_stage, stage_app
 from stages._training import last_loss, open_training, save_training, skip_training
@@ -22,6 +22,7 @@ from tris_core.runtime.parquet import read_table
 from tris_core.training.loop import fit, seed_everything
 from tris_core.training.optimizers import poly
 from tris_core.training.task import Task
+from tris_core.weights.clip_spec import ClipPair
 from tris_core.weights.configs import IrnConfig, IrnModel
 
 app = stage_app()
@@ -55,7 +56,7 @@ def train(run: Run, params: TrainIrnParams) -> None:
     seed_everything(params.seed)
     root, seeds = open_seeds(run)
 
-    clip = read_clip().backbone
+    clip = ClipPair.read(CLIP).backbone
     config = IrnConfig(clip=clip, model=IrnModel(channels=list(pyramid_channels(clip))))
     visual = place(freeze_at_stride_16(load_clip(clip).visual), device)
     irn = place(build_irn(config).train(), device)

@@ -1,11 +1,6 @@
-"""The worked examples of CONTRIBUTING.md: applied to a copy of the project, they do what they say.
-
-A section is applied fence by fence: `python PATH` is a new file, `diff` is applied, `bash` is run; the files of its
-`uv run pytest` are run together at the end.
-"""
+"""The examples of CONTRIBUTING.md: applied to a copy of the project, they do what they say."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -16,42 +11,48 @@ import pytest
 from tests.support.closure import ROOT
 
 COPIED = ("stages", "tris_core", "presets", "tests", "dvc.yaml", "params.yaml", "pyproject.toml")
-LONGEST = 25  # lines of code that an example may add, its test apart
-EXAMPLES = (
-    (ROOT / "CONTRIBUTING.md").read_text().split("\n## Worked examples\n")[1].split("\n### ")[1:]
-)
-FENCE = re.compile(r"^```(python|diff|bash) ?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LONGEST = 35  # lines that an example may add, its test not counted
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.patch"))
 
 
-def fences(example: str) -> list[tuple[str, str, str]]:
-    """Kind, path and content of every fence."""
-    return FENCE.findall(example)
+def added(example: Path) -> dict[str, list[str]]:
+    """Non-blank lines that a patch adds, by file."""
+    lines: dict[str, list[str]] = {}
+    for line in example.read_text().splitlines():
+        if line.startswith("+++ "):
+            into = lines.setdefault(line.removeprefix("+++ b/"), [])
+        elif line.startswith("+") and line[1:].strip():
+            into.append(line[1:])
+    return lines
 
 
-def check(*command: str, folder: Path, given: str | None = None) -> None:
+def own_tests(example: Path) -> list[str]:
+    return [path for path in added(example) if path.startswith("tests/")]
+
+
+def check(*command: str, folder: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(folder)}
-    done = subprocess.run(
-        command, cwd=folder, env=env, input=given, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert not done.returncode, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
 
 
-def apply(example: str, folder: Path) -> list[str]:
-    """Do what an example says in the copy. Returns the files that it runs with pytest."""
-    tests: list[str] = []
-    for kind, path, content in fences(example):
-        if kind == "python":
-            assert not (folder / path).exists(), f"{path} is there already"
-            (folder / path).write_text(content)
-        elif kind == "diff":
-            check("git", "apply", "-", folder=folder, given=content)
-        else:
-            for line in content.splitlines():
-                if line.startswith("uv run pytest "):
-                    tests += line.split()[3:]
-                else:
-                    check("bash", "-c", line, folder=folder)
-    return tests
+def test_the_page_links_every_example() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    assert EXAMPLES
+    assert all(f"](docs/examples/{example.name})" in page for example in EXAMPLES)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stem)
+def test_an_example_says_how_to_apply_and_test_it(example: Path) -> None:
+    explained = example.read_text().split("diff --git")[0]
+    assert f"git apply docs/examples/{example.name}" in explained
+    assert f"uv run pytest {' '.join(own_tests(example))}" in explained
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stem)
+def test_an_example_is_short(example: Path) -> None:
+    counts = (len(lines) for path, lines in added(example).items() if path[:6] != "tests/")
+    assert 0 < sum(counts) <= LONGEST
 
 
 def test_the_examples_work(tmp_path: Path) -> None:
@@ -61,37 +62,11 @@ def test_the_examples_work(tmp_path: Path) -> None:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(source, target)
-    applied = [apply(example, tmp_path) for example in EXAMPLES]
-    assert all(applied), "an example runs its test"
-    files = [file for tests in applied for file in tests]
-    kept = (
-        "deps_are_the_modules_the_stage_reaches",
-        "params_are_the_shapes_preset",
-        "every_preset_is_complete_and_valid",
-    )
-    contract = [f"tests/pipeline/test_contract.py::test_{name}" for name in kept]
-    check(sys.executable, "-m", "ruff", "check", *files, "tris_core", folder=tmp_path)
-    check(
-        sys.executable,
-        "-m",
-        "pytest",
-        "-x",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        *files,
-        *contract,
-        folder=tmp_path,
-    )
-
-
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.splitlines()[0])
-def test_an_example_is_short(example: str) -> None:
-    added = 0
-    for kind, path, content in fences(example):
-        lines = [line for line in content.splitlines() if line.strip()]
-        if kind == "diff":
-            added += sum(line.startswith("+") and not line.startswith("+++") for line in lines)
-        elif kind == "python" and not path.startswith("tests/"):
-            added += len(lines)
-    assert 0 < added <= LONGEST
+    for example in EXAMPLES:
+        check("git", "apply", str(example), folder=tmp_path)
+    tests = [path for example in EXAMPLES for path in own_tests(example)]
+    python = [path for example in EXAMPLES for path in added(example) if path.endswith(".py")]
+    check(sys.executable, "-m", "ruff", "check", *python, folder=tmp_path)
+    contract = ["tests/pipeline/test_contract.py", "-k", "deps or preset or not contract"]
+    pytest_quietly = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+    check(*pytest_quietly, *tests, *contract, folder=tmp_path)

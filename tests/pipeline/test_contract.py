@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 import pytest
+from dvc.utils.serialize import modify_yaml
 from typer.testing import CliRunner
 
 from tests.support.closure import ROOT, closure, sections_read
@@ -129,3 +130,17 @@ def test_params_yaml_is_the_shapes_preset() -> None:
 @pytest.mark.parametrize("preset", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_preset_is_complete_and_valid(preset: Path) -> None:
     assert read_params(preset).keys() == sections().keys()
+
+
+def test_freezing_a_stage_changes_one_line(tmp_path: Path) -> None:
+    """dvc.yaml is formatted as DVC writes it, so that `dvc freeze` and `unfreeze` leave it as is."""
+    frozen = tmp_path / "dvc.yaml"
+    frozen.write_text((ROOT / "dvc.yaml").read_text())
+    with modify_yaml(str(frozen)) as content:
+        content["stages"]["refine"]["frozen"] = True
+    before, after = ((ROOT / "dvc.yaml").read_text(), frozen.read_text())
+    assert after.replace("    frozen: true\n", "") == before
+
+
+def test_dvc_yaml_is_short() -> None:
+    assert len((ROOT / "dvc.yaml").read_text().splitlines()) <= 200

@@ -1,4 +1,4 @@
-"""docs/experiments.md and its queue script name only parameters and stages that exist."""
+"""docs/results.md and its queue script name only parameters and stages that exist."""
 
 import os
 import re
@@ -55,7 +55,7 @@ def test_the_script_asks_for_a_table() -> None:
 
 
 def test_parameters_and_stages_exist(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "experiments.md").read_text()
+    text = (ROOT / "docs" / "results.md").read_text()
     lines = re.findall(r"^uv run (?:dvc exp run .*)$", text, re.MULTILINE)
     single = [shlex.split(line) for line in lines]
     for call in [*queued(list(NAMES), tmp_path), *(call[1:] for call in single)]:

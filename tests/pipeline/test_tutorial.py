@@ -1,12 +1,13 @@
-"""docs/tutorial.md from its first command to its last, on drawn pictures: every command and snippet does what it says.
+"""Run docs/tutorial.md from its first command to its last, on drawn pictures.
 
-Stages run in this process instead of under DVC, `tris fetch` talks to a hub on the loopback address, and the names of OpenAI's
-CLIPs mean small networks. Beyond that only sizes are changed.
+Stages run in this process instead of under DVC. `tris fetch` talks to a hub on the loopback
+address. The names of OpenAI's CLIPs mean small networks. Otherwise only sizes are changed.
 """
 
 import json
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from importlib import import_module
@@ -23,17 +24,17 @@ from ruamel.yaml import YAML
 from safetensors.torch import save
 from typer.testing import CliRunner
 
+from tests.support.artifacts import ARTIFACTS, columns
 from tests.support.closure import ROOT
 from tests.support.hub import MAIN, run_fetch, serve
 from tests.support.in_process import enter, run
+from tests.support.stages import STAGES
 from tests.support.tiny_clips import TEXT, TOWERS
-from tests.test_architecture import ARTIFACTS
 from tris_core.cli.main import app
 from tris_core.clip.towers import build_clip
 from tris_core.runtime.files import sha256_of_file
 from tris_core.weights.clip_spec import ClipConfig
 
-STAGES = list(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"])
 FENCES = re.findall(
     r"^```(\w+)\n(.*?)^```$", (ROOT / "docs" / "tutorial.md").read_text(), re.MULTILINE | re.DOTALL
 )
@@ -50,19 +51,17 @@ SMALL: dict[str, dict[str, Any]] = {
     "train_step2": {"width": 8, "batch": 4},
     "runtime": {"device": "cpu", "threads": 1},
 }
-SHORT = {
-    "train_step1": {"epochs": 2},
-    "train_step2": {"epochs": 2},
-}  # where the paper's fifteen epochs stand
+SHORT = {"train_step1": {"epochs": 2}, "train_step2": {"epochs": 2}}  # the paper's are fifteen
 
 
 class Reader:
-    """Somebody who does what the tutorial says, in a folder that is clone and home in one."""
+    """Does what the tutorial says, in a folder that is both clone and home."""
 
     def __init__(self, folder: Path, hub: str) -> None:
         self.folder, self.hub, self.predicted = folder, hub, 0
         (folder / "photos").mkdir()
         (folder / "presets").symlink_to(ROOT / "presets")
+        shutil.copy2(ROOT / "presets" / "shapes.yaml", folder / "params.yaml")
 
     def csv(self, content: str) -> None:
         (self.folder / "photos" / "list.csv").write_text(content)
@@ -71,20 +70,13 @@ class Reader:
             blocks = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
             blocks.resize((96, 72), Image.Resampling.NEAREST).save(self.folder / "photos" / name)
 
-    def yaml(self, content: str) -> None:
-        params = YAML().load(Path("params.yaml"))
-        for section, values in YAML(typ="safe").load(content).items():
-            assert values.keys() <= params[section].keys()
-            params[section].update(values)
-        YAML().dump(params, Path("params.yaml"))
-
     def bash(self, content: str) -> None:
         for line in content.splitlines():
             command = shlex.split(line)
             if command[:2] != ["uv", "run"]:
                 subprocess.run(["bash", "-c", line], check=True)
-            elif command[2:] == ["dvc", "repro"]:
-                self.repro()
+            elif command[2:5] == ["dvc", "exp", "run"]:
+                self.exp_run(command[5:])
             elif command[2:4] == ["tris", "fetch"]:
                 done = run_fetch(command[4], self.hub, self.folder / "hub")
                 assert not done.returncode, done.stderr
@@ -94,8 +86,14 @@ class Reader:
                 assert not result.exit_code, result.output
                 self.predicted += result.output.count("confidence")
 
-    def repro(self) -> None:
+    def exp_run(self, words: list[str]) -> None:
+        """Set the parameters of `-S section.name=value ...`, then run every stage."""
         params = YAML().load(Path("params.yaml"))
+        assert words[::2] == ["-S"] * (len(words) // 2)
+        for place, value in (word.split("=", 1) for word in words[1::2]):
+            section, name = place.split(".")
+            assert name in params[section]
+            params[section][name] = YAML(typ="safe").load(value)
         changes = [SMALL] if params["train_step1"]["epochs"] is None else [SMALL, SHORT]
         for section, values in ((s, v) for change in changes for s, v in change.items()):
             params[section].update(values)
@@ -128,7 +126,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
             files[f"/{repository}/resolve/main/open_clip_model.safetensors"] = (MAIN, weights)
         with serve(files) as endpoint:
             reader = Reader(folder, endpoint)
-            for kind, content in FENCES:
+            for kind, content in FENCES:  # csv, bash or python
                 getattr(reader, kind)(content.replace(HOME, str(folder)))
         yield reader
 
@@ -168,5 +166,5 @@ def test_predicting_wrote_its_pictures(followed: Reader) -> None:
 
 
 def test_the_tables_have_the_columns_of_the_architecture_page(followed: Reader) -> None:
-    for path, columns in ARTIFACTS.items():
-        assert pq.read_schema(followed.folder / path).names == columns, path
+    for path, (_, described) in ARTIFACTS.items():
+        assert columns(pq.read_schema(followed.folder / path).names) == described, path

@@ -1,6 +1,6 @@
 """The paper's results, in percent, measured on COCO photographs with CLIP's RN50.
 
-The keys of Tables 3 and 5 are the names of experiment groups in docs/experiments.md.
+The keys of Tables 3 and 5 are the names of experiment groups in docs/results.md.
 """
 
 Row = dict[str, float]

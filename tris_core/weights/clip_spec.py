@@ -10,11 +10,13 @@ number is bounded. The network is built on the meta device first and compared wi
 
 import re
 import reprlib
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tris_core.runtime.errors import InputError
+from tris_core.runtime.files import read_sealed_json
 
 MAX_LAYERS = 100  # of a tower; the deepest of open_clip's own have 56 and 64
 MAX_GRID = 128  # patches along a ViT's side: attention grows with its fourth power
@@ -192,6 +194,12 @@ class ClipPair(Part):
     backbone: ClipSpec
     scorer: ClipSpec
     text: Text
+
+    @classmethod
+    def read(cls, path: Path) -> "ClipPair":
+        """The pair that `prepare_clip` wrote. Raises `InputError` for a damaged or changed file."""
+        fix = "make it again (`dvc repro -f prepare_clip`)"
+        return validated(cls, read_sealed_json(path, fix), str(path), fix)
 
 
 def validated(kind: type[P], content: Any, where: str, fix: str) -> P:
