@@ -4,10 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from stages._stage import Run
+from stages._stage import Run, remake
+from tris_core.runtime.errors import InputError
 from tris_core.runtime.params import DatasetParams
-from tris_core.runtime.parquet import read_table
+from tris_core.runtime.parquet import open_table, read_table
 from tris_core.runtime.scratch import scratch_root
 
 if TYPE_CHECKING:  # imported on use, since some stages need none of them
@@ -89,3 +92,69 @@ def open_truth() -> "Truth":
 def read_cut() -> "pd.Series[bool]":
     """Whether the models read only the beginning of a sentence, by expression_id."""
     return read_table(TOKENS, ["expression_id", "cut"]).set_index("expression_id")["cut"]
+
+
+# Tables of earlier stages must be of the present index. DVC sees to that; someone who runs stages
+# by hand may have rebuilt the index in between.
+KEYS = {
+    TOKENS: ("expression_id",),
+    RESPONSES: ("expression_id", "ref_id", "image_id", "split"),
+    PRMS: ("expression_id", "ref_id"),
+    STEP1_RECORDS: ("expression_id", "split"),
+    CRF_SEEDS: ("ref_id", "image_id"),
+    PSEUDO_LABELS: ("ref_id", "height", "width"),
+    PREDICTIONS: ("expression_id", "ref_id", "split"),
+}
+
+
+def check_keys(*paths: Path) -> None:
+    """Raise `InputError` unless each table has the keys (`KEYS`) that the index asks for."""
+    for path in paths:
+        found, expected = _columns(path, KEYS[path]), _expected(path)
+        found = found.cast(expected.schema).sort_by(KEYS[path][0])
+        if not found.equals(expected):
+            source = EXPRESSIONS if "expression_id" in KEYS[path] else REFS
+            raise InputError(
+                f"{path}: not of {source}, {_difference(found, expected)}; run {remake(path)}"
+            )
+
+
+def _expected(path: Path) -> pa.Table:
+    """The keys of a table as the index has them, sorted by the first."""
+    keys = KEYS[path]
+    table = _columns(REFS, ("ref_id", "image_id", "split"))
+    if path in (CRF_SEEDS, PSEUDO_LABELS):
+        table = table.filter(pc.field("split") == "train")
+    if path == STEP1_RECORDS:
+        table = table.filter(
+            pc.field("ref_id").isin(_columns(TRUTH, ("ref_id",))["ref_id"].combine_chunks())
+        )
+    if "expression_id" in keys:
+        table = _columns(EXPRESSIONS, ("expression_id", "ref_id")).join(
+            table, "ref_id", join_type="inner"
+        )
+    if "height" in keys:
+        table = table.join(
+            _columns(IMAGES, ("image_id", "height", "width")), "image_id", join_type="inner"
+        )
+    return table.select(list(keys)).sort_by(keys[0])
+
+
+def _columns(path: Path, names: tuple[str, ...]) -> pa.Table:
+    with open_table(path) as file:
+        return file.read(list(names))
+
+
+def _difference(found: pa.Table, expected: pa.Table) -> str:
+    """The first difference of two tables, in words."""
+    if found.num_rows != expected.num_rows:
+        return f"which asks for {expected.num_rows} rows where it has {found.num_rows}"
+    differs = [
+        pc.not_equal(found[name], expected[name]).fill_null(True) for name in found.column_names
+    ]
+    row = min(at for at in (pc.index(column, True).as_py() for column in differs) if at >= 0)
+    return f"which says {_shown(expected, row)} where it says {_shown(found, row)}"
+
+
+def _shown(table: pa.Table, row: int) -> str:
+    return " ".join(f"{name} {table[name][row]}" for name in table.column_names)

@@ -14,11 +14,11 @@ from stages._artifacts import (
     CURVES,
     PACKED,
     TOKENS,
+    check_keys,
     open_index,
     open_packed,
     open_truth,
 )
-from stages._keys import check_keys
 from stages._stage import Run
 from tris_core.clip.tokens import read_tokens
 from tris_core.data.index import Index

@@ -10,8 +10,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from stages._artifacts import CRF_SEEDS, PRMS, RESPONSES, checked_root, open_index
-from stages._keys import check_keys
+from stages._artifacts import CRF_SEEDS, PRMS, RESPONSES, check_keys, checked_root, open_index
 from stages._stage import run_stage, stage_app
 from tris_core.crf.params import CrfSeedsParams
 from tris_core.crf.seeds import crf_labels, encode_label

@@ -14,11 +14,11 @@ from stages._artifacts import (
     PSEUDO_LABELS,
     RESPONSES,
     SHEETS,
+    check_keys,
     checked_root,
     open_index,
     open_truth,
 )
-from stages._keys import check_keys
 from stages._stage import run_stage, stage_app
 from tris_core.data.images import read_image
 from tris_core.data.truth import Truth

@@ -10,10 +10,10 @@ from stages._artifacts import (
     RESPONSES,
     STEP1,
     TOKENS,
+    check_keys,
     open_index,
     open_packed,
 )
-from stages._keys import check_keys
 from stages._stage import Run, run_stage, stage_app
 from tris_core.baselines import BASELINES
 from tris_core.clip.sources import load_clip

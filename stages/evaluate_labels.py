@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from stages._artifacts import METRICS, PRMS, PSEUDO_LABELS, RESPONSES, open_truth
-from stages._keys import check_keys
+from stages._artifacts import METRICS, PRMS, PSEUDO_LABELS, RESPONSES, check_keys, open_truth
 from stages._stage import run_stage, stage_app
 from tris_core.evaluation.outputs import unmeasured
 from tris_core.evaluation.records import mask_ious, threshold_curve
@@ -20,7 +19,7 @@ def main() -> None:
     """Measure what refinement gains on the training refs.
 
     Inputs: data/prms.parquet, data/responses.parquet, data/pseudo_labels.parquet,
-    data/truth.parquet. Output: metrics/pseudo_labels.json, the mIoU on train of the selected maps
+    data/truth.parquet, data/index (to check them against). Output: metrics/pseudo_labels.json, the mIoU on train of the selected maps
     at their best single threshold, and of the pseudo-labels.
 
     1. Sweep the threshold over the selected maps. 2. Compare the pseudo-labels with the true

@@ -1,7 +1,6 @@
 """Evaluate the selection of PRMS."""
 
-from stages._artifacts import METRICS, PRMS, STEP1_RECORDS
-from stages._keys import check_keys
+from stages._artifacts import METRICS, PRMS, STEP1_RECORDS, check_keys
 from stages._stage import run_stage, stage_app
 from tris_core.evaluation.metrics import ious
 from tris_core.evaluation.outputs import unmeasured
@@ -16,8 +15,8 @@ app = stage_app()
 def main() -> None:
     """Measure what PRMS gains on every split (Table 4).
 
-    Inputs: data/evaluation/step1 (IoU of every response map), data/prms.parquet. Output:
-    metrics/prms.json, the mIoU of all maps, and with each object's maps replaced by the selected
+    Inputs: data/evaluation/step1 (IoU of every response map), data/prms.parquet, data/index and
+    data/truth.parquet (to check both against). Output: metrics/prms.json, the mIoU of all maps, and with each object's maps replaced by the selected
     one.
 
     1. Look up the IoU of every selected map. 2. Average per split. Refs without a true mask are

@@ -9,11 +9,11 @@ from stages._artifacts import (
     RESPONSES,
     TOKENS,
     TRUTH,
+    check_keys,
     open_index,
     open_truth,
     read_cut,
 )
-from stages._keys import check_keys
 from stages._stage import run_stage, stage_app
 from tris_core.evaluation.breakdowns import describe
 from tris_core.evaluation.outputs import unmeasured, write_evaluation, write_headlines

@@ -8,8 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages._artifacts import PREDICTIONS, STEP2, TOKENS, open_index, open_packed
-from stages._keys import check_keys
+from stages._artifacts import PREDICTIONS, STEP2, TOKENS, check_keys, open_index, open_packed
 from stages._stage import run_stage, stage_app
 from tris_core.clip.tokens import read_tokens
 from tris_core.runtime.device import pick_device, place

@@ -10,10 +10,10 @@ from stages._artifacts import (
     PRMS,
     PSEUDO_LABELS,
     RESPONSES,
+    check_keys,
     checked_root,
     open_index,
 )
-from stages._keys import check_keys
 from stages._stage import run_stage, stage_app
 from tris_core.data.images import read_image
 from tris_core.data.rle import encode

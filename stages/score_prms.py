@@ -6,15 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages._artifacts import (
-    CLIP,
-    PRMS,
-    RESPONSES,
-    TOKENS,
-    open_index,
-    open_packed,
-)
-from stages._keys import check_keys
+from stages._artifacts import CLIP, PRMS, RESPONSES, TOKENS, check_keys, open_index, open_packed
 from stages._stage import run_stage, stage_app
 from tris_core.clip.tokens import read_tokens
 from tris_core.data.grouping import Rows

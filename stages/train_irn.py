@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages._artifacts import CLIP, CRF_SEEDS, IMAGES, IRN, checked_root, open_index
-from stages._keys import check_keys
+from stages._artifacts import CLIP, CRF_SEEDS, IMAGES, IRN, check_keys, checked_root, open_index
 from stages._stage import Run, run_stage, stage_app
 from stages._training import last_loss, open_training, save_training, skip_training
 from tris_core.clip.sources import load_clip

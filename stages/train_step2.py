@@ -4,8 +4,16 @@ from functools import partial
 
 from torch import nn
 
-from stages._artifacts import CLIP, EXPRESSIONS, IMAGES, PACKED, PSEUDO_LABELS, REFS, STEP2
-from stages._keys import check_keys
+from stages._artifacts import (
+    CLIP,
+    EXPRESSIONS,
+    IMAGES,
+    PACKED,
+    PSEUDO_LABELS,
+    REFS,
+    STEP2,
+    check_keys,
+)
 from stages._stage import Run, run_stage, stage_app
 from stages._training import (
     TrainingData,
