@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import stages.evaluate_step1
 import stages.index
+import stages.predict_step2
 from stages._artifacts import (
     CRF_SEEDS,
     PREDICTIONS,
@@ -25,6 +26,7 @@ from stages._artifacts import (
 from tests.support.closure import ROOT
 from tests.support.in_process import run
 from tests.support.unevaluated import make_unevaluated
+from tris_core.responses.file import write_responses
 from tris_core.runtime.parquet import write_table
 from tris_core.shapes.dataset import write_shapes
 
@@ -84,6 +86,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_unevaluated(patch, folder)
         shutil.copy(ROOT / "dvc.yaml", folder)
         run(stages.evaluate_step1)
+        run(stages.predict_step2)
         refs = pd.read_parquet(REFS)
         train = refs.loc[refs["split"] == "train", ["ref_id", "image_id"]]
         write_table(CRF_SEEDS, train.assign(label=b""))
@@ -119,7 +122,9 @@ def test_a_table_of_another_index_is_refused(
 
 def test_the_order_of_rows_does_not_matter(place: Path) -> None:
     table = pd.read_parquet(RESPONSES)
-    write_table(RESPONSES, table.iloc[::-1])
+    with write_responses(RESPONSES, 64) as write:
+        maps = np.stack(table["map"].to_list()).reshape(len(table), 2, 2)
+        write(table.iloc[::-1].drop(columns=["map", "height", "width"]), maps[::-1].copy())
     assert "val: mIoU" in run(stages.evaluate_step1)
 
 

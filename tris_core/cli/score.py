@@ -113,6 +113,7 @@ def controls(
     with exit_on_input_error():
         import json
 
+        from tris_core.data.truth import Truth
         from tris_core.evaluation.controls import controls as measure
         from tris_core.evaluation.records import digests
         from tris_core.responses.file import ResponseFile
@@ -126,9 +127,9 @@ def controls(
                     f"{path}: not found; "
                     "run the pipeline (`dvc repro evaluate_step1`) or name the file"
                 )
-        truth = read_table(truth_file).set_index("ref_id")
+        truth = Truth.open(truth_file)
         of = read_table(responses, ["expression_id", "ref_id"])
-        maps = ResponseFile(responses, of.loc[of["ref_id"].isin(truth.index), "expression_id"])
+        maps = ResponseFile(responses, of.loc[truth.covers(of["ref_id"]), "expression_id"])
         table = measure(maps, truth, size=maps.size, threshold=threshold)
         typer.echo(table.to_string(index=False, float_format="{:.4g}".format, na_rep=""))
         if out is not None:
@@ -147,18 +148,21 @@ def oracle_labels(
     with boxes: an upper bound, not learning from sentences alone.
     """
     with exit_on_input_error():
+        from tris_core.data.index import Index
+        from tris_core.data.truth import Truth
         from tris_core.evaluation.controls import oracle_labels as make
-        from tris_core.runtime.parquet import read_table, write_table
+        from tris_core.runtime.errors import counted
+        from tris_core.runtime.parquet import write_table
 
-        truth = read_table(index.with_name("truth.parquet")).set_index("ref_id")
-        refs = read_table(index / "refs.parquet")
-        blank = ~refs["ref_id"].isin(truth.index) & (refs["split"] == "train")
-        if blank.any():
+        truth = Truth.open(index.with_name("truth.parquet"))
+        train = Index.open(index).ref_ids("train")
+        blank = train[~truth.covers(train)]
+        if len(blank):
             raise InputError(
-                f"{index}: {blank.sum()} train refs have no true mask "
-                f"(first: ref {refs['ref_id'][blank].iloc[0]}); an index with masks is needed"
+                f"{index}: {counted(len(blank), 'train ref')} without a true mask "
+                f"(first: ref {blank.iloc[0]}); an index with masks is needed"
             )
-        labels = make(truth, refs, shape.value)
+        labels = make(truth, train, shape.value)
         write_table(out, labels)
         kind = "masks" if shape is Shape.mask else "boxes, filled"
         typer.echo(f"{out}: {len(labels)} true {kind}, for refine.from")

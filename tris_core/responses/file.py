@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tris_core.runtime.parquet import open_table, table_writer
+from tris_core.runtime.errors import InputError
+from tris_core.runtime.parquet import FIX, open_table, table_writer
 
 SCHEMA = pa.schema(
     {
@@ -68,7 +69,10 @@ class ResponseFile(Sequence[pd.DataFrame]):
 
     def __init__(self, path: Path, expression_ids: "pd.Series[int] | None" = None) -> None:
         self._file = open_table(path)
-        self.size = int(self._file.metadata.metadata[SIZE.encode()])
+        stored = self._file.metadata.metadata.get(SIZE.encode())
+        if stored is None:
+            raise InputError(f"{path}: does not say the size of its images; {FIX}")
+        self.size = int(stored)
         self._wanted = None if expression_ids is None else pd.Index(expression_ids)
 
     def __len__(self) -> int:
