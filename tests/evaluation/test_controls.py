@@ -129,5 +129,5 @@ def test_oracle_labels_need_the_truth(tmp_path: Path) -> None:
     command = ["oracle-labels", "box", "--out", str(out), "--index", str(index)]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 1
-    assert "1 train refs have no true mask (first: ref 13)" in result.output
+    assert "1 train ref without a true mask (first: ref 13)" in result.output
     assert not out.exists()
