@@ -21,7 +21,7 @@ from tris_core.crf.seeds import crf_labels, encode_label
 from tris_core.data.images import read_image
 from tris_core.refinement.params import RefineParams
 from tris_core.responses.selected import Selected, SelectedMaps
-from tris_core.runtime.distributed import rank, size, spread
+from tris_core.runtime.distributed import map_over_ranks, rank, world_size
 from tris_core.runtime.parquet import read_table, write_table
 from tris_core.runtime.processes import map_in_processes
 from tris_core.runtime.progress import progress
@@ -62,7 +62,7 @@ def main() -> None:
         maps = SelectedMaps(RESPONSES, read_table(PRMS), train, images)
         work = partial(seed, folder=checked_root(run, images), crf=params.model_dump())
         parts: Iterable[list[dict[str, object]]]
-        if size() > 1:
+        if world_size() > 1:
 
             def seeds(group: list[Selected]) -> list[dict[str, object]]:
                 return [
@@ -71,7 +71,7 @@ def main() -> None:
                     for row in rows
                 ]
 
-            parts = spread(maps, seeds)
+            parts = map_over_ranks(maps, seeds)
         else:
             parts = map_in_processes(
                 work, (selected for group in maps for selected in group), workers=runtime.workers

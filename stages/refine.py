@@ -21,7 +21,7 @@ from tris_core.refinement.refiners import REFINERS
 from tris_core.responses.selected import Selected, SelectedMaps
 from tris_core.responses.supplied import supplied_labels
 from tris_core.runtime.device import pick_device
-from tris_core.runtime.distributed import rank, spread
+from tris_core.runtime.distributed import map_over_ranks, rank
 from tris_core.runtime.parquet import read_table, write_table
 from tris_core.runtime.progress import progress
 
@@ -65,7 +65,7 @@ def main() -> None:
 
         rows: list[Label] = []
         with progress(len(train), "pseudo-labels") as bar:
-            for labels in spread(maps, refine):
+            for labels in map_over_ranks(maps, refine):
                 rows += labels
                 bar.update(len(labels))
         write_labels(pd.DataFrame(rows, columns=["ref_id", "height", "width", "counts"]))

@@ -20,7 +20,7 @@ from tris_core.prms.params import ScorePrmsParams
 from tris_core.prms.scores import cumulative_scores, masked_by_responses, similarities
 from tris_core.responses.file import ResponseFile, raw_maps
 from tris_core.runtime.device import pick_device, place
-from tris_core.runtime.distributed import rank, spread
+from tris_core.runtime.distributed import map_over_ranks, rank
 from tris_core.runtime.parquet import write_table
 from tris_core.runtime.progress import progress
 from tris_core.step1.scorer import SentenceFeatures
@@ -65,7 +65,7 @@ def main() -> None:
 
         scores = []
         with progress(len(table), "PRMS") as bar:
-            for part in spread(ResponseFile(RESPONSES), score):
+            for part in map_over_ranks(ResponseFile(RESPONSES), score):
                 scores.append(part)
                 bar.update(len(part))
         if rank():

@@ -8,16 +8,16 @@ import pytest
 from PIL import Image
 
 from tests.support.tiny_refer import TinyRefer, annotation, ref, square
-from tris_core.annotations.index import SCHEMAS, Index, build_index, drop_summary, write_index
+from tris_core.annotations.index import SCHEMAS, Annotations, build_index, drop_summary, write_index
 from tris_core.data import rle
 from tris_core.runtime.errors import InputError
 
 
-def build(tiny: TinyRefer, root: Path, **options: object) -> Index:
+def build(tiny: TinyRefer, root: Path, **options: object) -> Annotations:
     return build_index(tiny.write(root), "refcocog", "umd", "refer/refcocog", **options)  # type: ignore[arg-type]
 
 
-def drops_of(index: Index) -> list[tuple[str, int, str]]:
+def drops_of(index: Annotations) -> list[tuple[str, int, str]]:
     return [tuple(row.values()) for row in index.drops.to_pylist()]
 
 

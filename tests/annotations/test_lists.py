@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tris_core.annotations.index import Index, build_index, drop_summary
+from tris_core.annotations.index import Annotations, build_index, drop_summary
 from tris_core.data import rle
 from tris_core.runtime.errors import InputError
 
@@ -69,7 +69,7 @@ def write(root: Path, rows: list[Row], name: str = "my.csv") -> Path:
     return root
 
 
-def build(root: Path, rows: list[Row], name: str = "my.csv", **options: Any) -> Index:
+def build(root: Path, rows: list[Row], name: str = "my.csv", **options: Any) -> Annotations:
     return build_index(write(root, rows, name), "list", "none", name, **options)
 
 
@@ -215,7 +215,7 @@ FAULTS: dict[str, tuple[list[Row], str]] = {
     "semicolons": ([{"image;sentence": "b.png;a, b"}], "the cells are separated by semicolons; separate them by commas"),
     "tabs": ([{"image\tsentence": "b.png\tx"}], "the cells are separated by tabs; separate them by commas"),
     "training": ([{**OBJECT, "split": "training"}], "no ref of the split train; found 'training'"),
-    "all val": ([{**OBJECT, "split": "val"}], "no ref of the split train; found 'val'; name what is to be learnt from train"),
+    "all val": ([{**OBJECT, "split": "val"}], "no ref of the split train; found 'val'; call the split to train on 'train'"),
     "two splits": (
         [{**OBJECT, "split": "val"}, OBJECT], "row 2: split is 'train', but row 1 says 'val' of the same object; correct",
     ),

@@ -110,7 +110,7 @@ FAULTS: dict[str, tuple[Callable[[Tiny], object], str]] = {
     "no list": (lambda t: t.train["40"].pop("annotations"), "train.pickle: image '40': is {}, expected a dict with a list"),
     "no query": (lambda t: t.train["40"]["annotations"][0].pop("query"), FIRST + "query is missing, expected str"),
     "other image": (
-        lambda t: t.train["40"]["annotations"][0].update(image_id="7"), FIRST + "image_id is '7', but it stands under '40'",
+        lambda t: t.train["40"]["annotations"][0].update(image_id="7"), FIRST + "image_id is '7', but it is listed under '40'",
     ),
     "flat box": (
         lambda t: t.train["40"]["annotations"][0].update(bbox=[1, 2, 3, 4]), FIRST + "bbox is [1, 2, 3, 4], expected a list",

@@ -38,9 +38,8 @@ class Data:
         self.root.mkdir()
         for number in range(12):
             Image.new("RGB", (9, 5), colour(number)).save(self.root / f"{number}.png")
-            os.utime(
-                self.root / f"{number}.png", (1e9, 1e9)
-            )  # a stamp of what was written just now is not trusted
+            # a stamp of what was written just now is not trusted
+            os.utime(self.root / f"{number}.png", (1e9, 1e9))
 
     def table(self, numbers: list[int]) -> pd.DataFrame:
         return pd.DataFrame(

@@ -57,9 +57,8 @@ def test_code_is_refused_and_not_run(tmp_path: Path, protocol: int) -> None:
     ):
         load_plain_pickle(path)
     assert not marker.exists()
-    pickle.loads(
-        path.read_bytes()
-    )  # the counter-check: the same bytes do run when read without care
+    # the counter-check: the same bytes do run when read without care
+    pickle.loads(path.read_bytes())
     assert marker.exists()
 
 

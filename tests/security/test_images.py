@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.support.png import png
 from tests.support.tiny_refer import TinyRefer
-from tris_core.annotations.index import Index, build_index
+from tris_core.annotations.index import Annotations, build_index
 from tris_core.annotations.tables import image_size
 from tris_core.data.image_files import MOST_PIXELS, MOST_SIDE, STORES
 from tris_core.data.images import read_image
@@ -82,12 +82,12 @@ def test_masks_and_annotations_of_a_size_that_no_image_has_are_not_made(
     tiny = TinyRefer()
     tiny.images[0].update(height=height, width=width)
     with pytest.raises(
-        InputError, match=f"image 70: annotated at {width} x {height} .* no size of an image"
+        InputError, match=f"image 70: annotated at {width} x {height} .* which no image can have"
     ):
         build(tiny.write(tmp_path / "root"))
 
 
-def build(root: Path) -> Index:
+def build(root: Path) -> Annotations:
     return build_index(root, "refcocog", "umd", "refer/refcocog")
 
 

@@ -46,9 +46,8 @@ def open_image(path: Path, content: bytes | None = None) -> Image.Image:
     if content is None and path.exists() and not path.is_file():
         raise OSError("no regular file")
     image = Image.open(path if content is None else BytesIO(content), formats=readable_formats())
-    image.filename = (
-        ""  # else PIL maps some files into memory, and scrambles those that are turned by a quarter
-    )
+    # else PIL maps some files into memory, and scrambles those that are turned by a quarter
+    image.filename = ""
     if image.width * image.height > MOST_PIXELS or max(image.size) > MOST_SIDE:
         image.close()
         most = f"{MOST_PIXELS:,} or {MOST_SIDE:,} on a side"

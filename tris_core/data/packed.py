@@ -22,7 +22,7 @@ from tris_core.data.file_hashes import Hashed, file_hashes, keep_hashes, read_ha
 from tris_core.data.images import read_image
 from tris_core.data.transforms import resize_square, to_tensor
 from tris_core.runtime.errors import InputError
-from tris_core.runtime.files import plain_when_full, read_sealed_json, replacing, temporary_folder
+from tris_core.runtime.files import disk_full_as_input_error, read_sealed_json, replacing, temporary_folder
 from tris_core.runtime.locks import hold
 from tris_core.runtime.processes import map_in_processes
 from tris_core.runtime.progress import progress
@@ -115,7 +115,7 @@ def _write_shards(
             shape = (len(paths), size, size, 3)
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             with (
-                plain_when_full(target),
+                disk_full_as_input_error(target),
                 target.open("wb") as file,
             ):  # a memory map would die of SIGBUS on a full disk
                 written = _Written(file)

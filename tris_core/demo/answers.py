@@ -13,9 +13,8 @@ from PIL import Image
 from tris_core.drawing.overlays import COLOURS, fade, heat, tint
 from tris_core.predict.predictor import Prediction, mask_of
 
-SIDE = (
-    800  # pixels: the longer side of what is shown; the mask to download has the picture's own size
-)
+# pixels: the longer side of what is shown; the mask to download has the picture's own size
+SIDE = 800
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),

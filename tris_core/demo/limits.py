@@ -19,10 +19,8 @@ class Limits:
     disk_bytes: int = 512 * 1024**2
     pictures: int = 4  # per session: its latest uploads
     kept_s: float = 3600  # uploads and answers
-    grace_s: float = (
-        120  # uploads and answers after their page was closed; uploads that no page uses
-    )
-    idle_s: float = (
-        15  # a connection between requests, the header of a request, a client that stops reading
-    )
+    # uploads and answers after their page was closed; uploads that no page uses
+    grace_s: float = 120
+    # a connection between requests, the header of a request, a client that stops reading
+    idle_s: float = 15
     body_s: float = 120  # the body of a request

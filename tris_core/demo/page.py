@@ -154,9 +154,8 @@ def build(
         )
     page.queue(max_size=limits.questions)
     page.state_session_capacity = limits.sessions
-    page.has_launched = (
-        True  # else Gradio, mounted in another app, does not check that a path is an upload
-    )
+    # else Gradio, mounted in another app, does not check that a path is an upload
+    page.has_launched = True
     return page
 
 

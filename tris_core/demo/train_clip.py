@@ -66,9 +66,8 @@ class CaptionedScenes(IterableDataset[tuple[Tensor, Tensor]]):
                     captions.append(draw_caption(rng, scene))
             tokens = self.tokenizer(captions, CONTEXT)
             word = (tokens > UNKNOWN) & (tokens < self.tokenizer.start)
-            tokens[word & torch.from_numpy(rng.random(tokens.shape) < 0.02)] = (
-                UNKNOWN  # trains the row of unknown words
-            )
+            # trains the row of unknown words
+            tokens[word & torch.from_numpy(rng.random(tokens.shape) < 0.02)] = UNKNOWN
             yield torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2), tokens
 
 

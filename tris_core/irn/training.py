@@ -120,5 +120,5 @@ def mean_displacement(
         image = normalise(to_tensor(read_image(path))[None].to(device))[0]
         return displacements(visual, irn, image).mean((1, 2)).cpu()
 
-    means = list(distributed.spread(paths, of_one))
+    means = list(distributed.map_over_ranks(paths, of_one))
     return torch.stack(means).mean(0) if means else torch.zeros(2)

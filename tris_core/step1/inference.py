@@ -51,4 +51,4 @@ def response_maps(
             maps = model.respond_pairs(vis[torch.from_numpy(local).to(device)], lan)
         return rows, maps.float().cpu().numpy()
 
-    return distributed.spread(RowsByImage(image_of, GROUP), respond)
+    return distributed.map_over_ranks(RowsByImage(image_of, GROUP), respond)

@@ -53,7 +53,7 @@ def predict_by_image(
         turn = (by_image[number] for number in range(first, min(first + TURN, len(by_image))))
         return list(side_by_side(predict, turn, device))
 
-    for made in distributed.spread(range(0, len(by_image), TURN), predict_turn):
+    for made in distributed.map_over_ranks(range(0, len(by_image), TURN), predict_turn):
         yield from made
 
 
