@@ -38,7 +38,6 @@ STEP2 = Path("models/step2")
 PREDICTIONS = Path("data/predictions.parquet")
 EVALUATION = Path("data/evaluation")
 STEP1_RECORDS = EVALUATION / "step1" / "records.parquet"
-STEP1_RECORDS = EVALUATION / "step1" / "records.parquet"
 
 METRICS = Path("metrics")
 CURVES = METRICS / "curves"

@@ -1,8 +1,8 @@
-"""Train the demo CLIP: a small ResNet-tower CLIP, from generated scenes and captions alone (contrastive loss).
+"""Trains the demo CLIP, a small ResNet-tower CLIP, on generated scenes and captions.
 
-No box and no mask is near it: a sample is a picture and a sentence about it. Scenes come in groups that share a small
-palette of shapes, colours and patterns, so that a batch cannot be solved by colours alone and the loss has to bind
-attributes to each other.
+The loss is contrastive and uses no boxes or masks: a sample is a picture and a sentence about it.
+Scenes come in groups that share a small palette of shapes, colours and patterns. So a batch cannot
+be solved by colours alone, and the loss has to bind attributes to each other.
 """
 
 import json
@@ -40,13 +40,16 @@ CONFIG = {
 
 
 def demo_vocabulary() -> list[int]:
-    """BPE ids that the captions use, ascending."""
+    """BPE ids that the captions use, in ascending order."""
     whole = Tokenizer()
     return sorted({i for word in WORDS for i in whole.words(word)})
 
 
 class CaptionedScenes(IterableDataset[tuple[Tensor, Tensor]]):
-    """Batches of pictures (N, 3, 96, 96) uint8 and token ids (N, 32), batch k a function of (seed, k) alone."""
+    """Batches of pictures (N, 3, 96, 96) uint8 and token ids (N, 32).
+
+    Batch k is a function of (seed, k) alone.
+    """
 
     def __init__(self, batch: int, steps: range, seed: int) -> None:
         self.batch, self.steps, self.seed = batch, steps, seed
@@ -74,7 +77,7 @@ class CaptionedScenes(IterableDataset[tuple[Tensor, Tensor]]):
 def draw_palette(
     rng: np.random.Generator,
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Shapes, colours and patterns that one group of scenes is drawn from: mostly a few of each, sometimes all."""
+    """Draw the shapes, colours and patterns of a group of scenes: mostly a few, sometimes all."""
     if rng.random() < 0.25:
         return SHAPES, tuple(COLORS), PATTERNS
     return tuple(  # type: ignore[return-value]
@@ -93,7 +96,11 @@ def encode(clip: CLIP, pictures: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor
 
 @torch.inference_mode()
 def retrieval(clip: CLIP, seed: int, batches: int = 4, batch: int = 256) -> dict[str, float]:
-    """Held-out accuracy: share of pictures whose own caption scores highest, among `batch` and among the group of four."""
+    """Held-out retrieval accuracy.
+
+    This is the share of pictures whose own caption scores highest, among `batch` captions and among
+    those of its group.
+    """
     clip.eval()
     top1, in_group = [], []
     for pictures, tokens in CaptionedScenes(batch, range(batches), seed):
@@ -116,7 +123,10 @@ def retrieval(clip: CLIP, seed: int, batches: int = 4, batch: int = 256) -> dict
 def train(
     out: Path, *, steps: int, batch: int = 256, lr: float = 1.5e-3, seed: int = 0
 ) -> dict[str, float]:
-    """Train for `steps` batches and write the CLIP folder `out` (float16). Returns the held-out retrieval accuracy."""
+    """Train for `steps` batches and write the CLIP folder `out` in float16.
+
+    Returns the held-out retrieval accuracy.
+    """
     torch.manual_seed(seed)
     vocabulary = demo_vocabulary()
     config = {**CONFIG, "text_cfg": {**CONFIG["text_cfg"], "vocab_size": len(vocabulary) + 4}}  # type: ignore[dict-item]
@@ -153,9 +163,8 @@ def train(
         schedule.step()
         if step % 50 == 0 or step == steps - 1:
             accuracy = (scores.argmax(1) == own).float().mean().item()
-            tqdm.write(
-                f"step {step}: loss {loss.item():.3f}, top-1 in the batch {accuracy:.3f}, {time.monotonic() - started:.0f} s"
-            )
+            quality = f"loss {loss.item():.3f}, top-1 in the batch {accuracy:.3f}"
+            tqdm.write(f"step {step}: {quality}, {time.monotonic() - started:.0f} s")
         if step % 200 == 199:
             save(clip, config, vocabulary, out)
     save(clip, config, vocabulary, out)
