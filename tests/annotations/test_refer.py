@@ -119,7 +119,7 @@ FAULTS: dict[str, tuple[Callable[[TinyRefer], object], str]] = {
     ),
     "sentence twice": (
         lambda tiny: tiny.refs[3]["sentences"][0].update(sent_id=4),
-        "sentences (counted over all refs) row 5 (id 4): repeats the id of row 1; remove one of the two",
+        "refs(umd).p: sentences (counted over all refs) row 5 (id 4): repeats the id of row 1; re",
     ),
     "ref to no image": (
         lambda tiny: tiny.refs[1].update(image_id=99),
@@ -135,15 +135,15 @@ FAULTS: dict[str, tuple[Callable[[TinyRefer], object], str]] = {
     ),
     "annotation of another image": (
         lambda tiny: tiny.annotations[2].update(image_id=70),
-        "refs row 0 (id 12): image_id is 7, but its annotation 3 belongs to image 70; correct whichever",
+        "refs(umd).p: refs row 0 (id 12): image_id is 7, but its annotation 3 belongs to image 70",
     ),
     "no segmentation": (
         lambda tiny: tiny.annotations[0].pop("segmentation"),
-        "instances.json: annotations row 0 (id 1): a ref uses it, but it has no segmentation; correct",
+        "instances.json: annotations row 0 (id 1): a ref uses it, but it has no segmentation",
     ),
     "no bbox": (
         lambda tiny: tiny.annotations[0].pop("bbox"),
-        "annotations row 0 (id 1): bbox is None, expected x, y, width, height in pixels; correct",
+        "instances.json: annotations row 0 (id 1): bbox is None, expected x, y, width, height",
     ),
     "bbox without numbers": (
         lambda tiny: tiny.annotations[0].update(bbox=[1, 2, float("nan"), 4]),
