@@ -134,7 +134,7 @@ LISTS: dict[str, tuple[list[Row], str]] = {
         f"no ref of the split train; found 'training'; {TRAIN}",
     ),
     "all val": ([{**OBJECT, "split": "val"}], f"no ref of the split train; found 'val'; {TRAIN}"),
-    "box alone": (
+    "lone box": (
         [ROWS[0], {**OBJECT, "box": "0 0 3 3"}],
         "row 2: has a box but no mask; add the mask",
     ),
