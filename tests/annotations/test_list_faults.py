@@ -85,7 +85,7 @@ MASKS: dict[str, tuple[Row, str]] = {
     "no ASCII": ({"mask": cell("é")}, "run lengths do not add up to 10 x 14"),
     "no pixel": (
         {"mask": cell(rle.encode(MASK & False).decode())},
-        "has no pixel; leave it empty",
+        "has no pixel; leave the cell empty",
     ),
     "no size": ({"mask": BARE}, 'does not say its size; write it as {"size": [height, width]'),
     "half a size": ({"mask": BARE, "height": "10"}, "does not say its size; write it as"),

@@ -57,7 +57,7 @@ def test_what_would_start_another_program_or_wait_for_one_is_no_image(
         READERS[reader](path)
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(InputError, match="no regular file"):
+    with pytest.raises(InputError, match="not a regular file"):
         READERS[reader](path)
 
 

@@ -121,7 +121,7 @@ def _meant(column: str) -> str:
 
 
 def _chunk(path: Path, start: int, batch: pa.RecordBatch) -> dict[str, Any]:
-    """Check the columns of a batch whose first row is number `start` (from 0).
+    """Check the columns of a batch that begins with row `start` (from 0).
 
     Returns:
         `CODED` as dictionary arrays, the hashes, and the other columns plain.

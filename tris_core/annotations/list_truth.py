@@ -95,7 +95,7 @@ class ListTruth(Mapping[int, Annotation]):
         """Check that every mask fits its picture, and that every box is inside and has a mask."""
         lone = np.setdiff1d(self._heads("box"), self._heads("mask"))
         if len(lone):
-            fix = "add the mask, which is what is measured, or leave both out"
+            fix = "add the mask, which evaluation needs, or leave both out"
             row = self._first["box"][1][np.searchsorted(self._heads("box"), lone[0])]
             raise InputError(f"{self._path}: row {row + 1}: has a box but no mask; {fix}")
         for ann_id in self:
@@ -104,7 +104,7 @@ class ListTruth(Mapping[int, Annotation]):
             try:
                 counts, _ = rle.from_segmentation(annotation.segmentation, height, width, "union")
                 if not rle.area(counts, height, width):
-                    raise ValueError("has no pixel; leave it empty where there is no truth")
+                    raise ValueError("has no pixel; leave the cell empty if there is no true mask")
             except ValueError as error:
                 shown = reprlib.repr(annotation.segmentation["counts"])
                 fix = "" if ";" in str(error) else "; give COCO's compressed run lengths"

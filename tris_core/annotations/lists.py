@@ -9,7 +9,7 @@ mask           optional: {"size": [height, width], "counts": "..."} as JSON text
                a struct. `counts` is COCO's compressed run-length code at the size of the picture
                as displayed
 height, width  optional: size in pixels of masks that are counts alone
-box            optional, with a mask, whose own box it replaces: x0, y0, x1, y1 in pixels. A list
+box            optional, with a mask; replaces the mask's own: x0, y0, x1, y1 in pixels. A list
                in Parquet, "x0 y0 x1 y1" in CSV
 
 Training reads neither masks nor boxes; evaluation uses both. The id of a sentence is the number of

@@ -11,7 +11,7 @@ class IndexParams(Section):
     `mask_overlap`: where polygons of one object overlap, `drop` leaves a hole, as released, and
     `union` fills it. ReferIt's masks are always united (docs/paper_vs_code.md#masks).
 
-    `exclude_images_of`: splits whose images lose their train refs; [] as released. RefCOCOg's
+    `exclude_images_of`: no train ref is on an image of these splits; [] as released. RefCOCOg's
     google partition divides objects, not images, so there [val] keeps its images out of training.
 
     `strict`: empty sentences, degenerate polygons and refs without sentences are errors.

@@ -34,12 +34,12 @@ def open_image(path: Path, content: bytes | None = None) -> Image.Image:
         content: its bytes, if they have already been read.
 
     Raises:
-        FileNotFoundError: there is no file. UNREADABLE: another format, not a regular file (a pipe
-        would block), or a header that declares
-            more than `MOST_PIXELS` or `MOST_SIDE`. Decoding may raise one of these too.
+        FileNotFoundError: there is no file.
+        UNREADABLE: another format, not a regular file (a pipe would block), or a header that
+            declares more than `MOST_PIXELS` or `MOST_SIDE`. Decoding may raise these too.
     """
     if content is None and path.exists() and not path.is_file():
-        raise OSError("no regular file")
+        raise OSError("not a regular file")
     image = Image.open(path if content is None else BytesIO(content), formats=readable_formats())
     # otherwise PIL memory-maps some files, and garbles those turned by 90 degrees
     image.filename = ""

@@ -89,8 +89,7 @@ def from_segmentation(
 
     Args:
         segmentation: a list of polygons [x0, y0, x1, y1, ...] in pixels, a run-length dict, or a
-        list
-            of such dicts, which are united.
+            list of such dicts, which are united.
         height, width: size of the image in pixels.
         overlap: where polygons overlap, "drop" leaves a hole, as released, and "union" fills it
             (docs/paper_vs_code.md#masks).

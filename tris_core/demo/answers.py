@@ -26,7 +26,7 @@ _TEMPLATES = jinja2.Environment(
 
 @dataclass(frozen=True)
 class Answer:
-    """A `Prediction` whose response has been drawn. `logits` (h, w) give the mask at any threshold.
+    """A `Prediction` with its response drawn. `logits` (h, w) give the mask at any threshold.
 
     `read` and `unread` are the words that the models read and those that were cut off. `response`
     is a picture as a data URL, `name` the file name of the mask.

@@ -140,7 +140,7 @@ class Guard:
 
 
 class TimedBody:
-    """The `receive` of a request whose body has to arrive within `seconds`."""
+    """The `receive` of a request; its body has to arrive within `seconds`."""
 
     def __init__(self, receive: Receive, seconds: float) -> None:
         self._receive = receive
@@ -216,7 +216,7 @@ def content_length(headers: Headers, most: int, words: str) -> int:
 
 
 def _length(headers: Headers) -> int | None:
-    """Content-Length, or None for a chunked body, whose length is not known."""
+    """Content-Length, or None for a chunked body, which has no known length."""
     length = headers.get("content-length", "")
     return int(length) if length.isdecimal() and "transfer-encoding" not in headers else None
 

@@ -98,8 +98,8 @@ def encode(clip: CLIP, pictures: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor
 def retrieval(clip: CLIP, seed: int, batches: int = 4, batch: int = 256) -> dict[str, float]:
     """Held-out retrieval accuracy.
 
-    This is the share of pictures whose own caption scores highest, among `batch` captions and among
-    those of its group.
+    This is the share of pictures that score highest with their own caption, among `batch` captions
+    and among those of their group.
     """
     clip.eval()
     top1, in_group = [], []

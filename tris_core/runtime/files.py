@@ -33,7 +33,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     It may be a file or a folder. Its bytes are on the disk before it is renamed, so a power cut
     leaves either the old output or the new one. A folder is swapped with the old one in one step.
-    Where the file system cannot do that, the old one is moved aside first. The sibling's name is
+    Where the file system cannot do that, the old one is renamed first. The sibling's name is
     unique to this process, so writers of one path do not disturb each other, and the last one wins.
 
     Raises `InputError` if `path` cannot be created or the disk is full.
@@ -160,7 +160,7 @@ def disk_full_as_input_error(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        fix = "free some or raise the limit, then run it again: what is finished stays"
+        fix = "free some or raise the limit, then run it again; finished work is kept"
         raise InputError(
             f"{path}: no space to write it ({os.strerror(error.errno)}); {fix}"
         ) from error
@@ -197,7 +197,7 @@ def read_sealed_json(path: Path, fix: str = "copy it again") -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not JSON ({error}); {fix}") from error
     if not isinstance(content, dict) or content.pop("seal", None) is None:
-        raise InputError(f"{path}: is no object with a seal; {fix}")
+        raise InputError(f"{path}: is not an object with a seal; {fix}")
     return content
 
 

@@ -19,7 +19,7 @@ def set_threads(runtime: RuntimeParams) -> None:
 
 
 def map_in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """`map` in order over as many threads as torch has, each of which uses one core.
+    """`map` in order over as many threads as torch has, one core each.
 
     For work items that are too small to be parallelised themselves.
     """
