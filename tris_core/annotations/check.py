@@ -53,7 +53,7 @@ LEGEND = (
 
 
 @dataclass(frozen=True)
-class Report:
+class DataCheck:
     """The result of `check_data`.
 
     Attributes:
@@ -84,7 +84,7 @@ class _Found:
         }
 
 
-def check_data(root: Path, *, subset: bool) -> Report:
+def check_data(root: Path, *, subset: bool) -> DataCheck:
     """Read every data set under `root` at the paths of its download.
 
     These are refer/*/refs(*).p and referit/annotations. Unreadable annotations, missing images and
@@ -97,9 +97,8 @@ def check_data(root: Path, *, subset: bool) -> Report:
     places, notes = data_sets(root)
     for name, split_by, annotations in places:
         try:
-            found.append(
-                _Found(name, split_by, read_annotations(root, name, split_by, annotations))
-            )
+            tables = read_annotations(root, name, split_by, annotations)
+            found.append(_Found(name, split_by, tables))
         except InputError as error:
             faults.append(str(error))
     if not found and not faults:
@@ -113,7 +112,7 @@ def check_data(root: Path, *, subset: bool) -> Report:
     notes += _shared(found)
     if any(row["source"] for row in rows):
         notes.append(LEGEND)
-    return Report(pd.DataFrame(rows), faults, notes)
+    return DataCheck(pd.DataFrame(rows), faults, notes)
 
 
 def data_sets(root: Path) -> tuple[list[tuple[str, str, str]], list[str]]:
@@ -145,11 +144,8 @@ def _rows(data: _Found) -> Iterator[dict[str, object]]:
     refs = data.tables.refs
     split_of = refs[["ref_id", "split"]]
     sentences = data.tables.sentences.merge(split_of, on="ref_id")["split"].value_counts()
-    listed = [
-        split
-        for name, split_by, split in EXPECTED
-        if (name, split_by) == (data.name, data.split_by)
-    ]
+    known = (data.name, data.split_by)
+    listed = [split for name, split_by, split in EXPECTED if (name, split_by) == known]
     for split in dict.fromkeys([*listed, *refs["split"]]):
         part = refs[refs["split"] == split]
         counts = (len(part), int(sentences.get(split, 0)), part["image_id"].nunique())
