@@ -116,7 +116,7 @@ def _checked(row: Any, image: str, where: str) -> str:
 
 def _size(runs: Any, where: str) -> tuple[int, int]:
     """Height and width of a run-length dict."""
-    size = runs.get("size") if isinstance(runs, dict) else None
+    size: Any = runs.get("size") if isinstance(runs, dict) else None
     is_pair = isinstance(size, list) and len(size) == 2
     if not is_pair or not all(type(side) is int and side > 0 for side in size):
         problem = f"segmentation holds {reprlib.repr(runs)}, expected a dict of size and counts"
