@@ -6,8 +6,8 @@ import sys
 from tris_core.runtime.errors import InputError
 from tris_core.runtime.installation import check_torch_pair
 
-# Imports allocate about a million long-lived objects. With the default thresholds the garbage
-# collector rescans them during a sixth of a stage's start-up. `run_stage` freezes them afterwards.
+# Importing torch and pandas allocates about a million long-lived objects; the default thresholds
+# rescan them repeatedly, for a sixth of a stage's start-up.
 gc.set_threshold(100_000, 50, 100)
 
 try:

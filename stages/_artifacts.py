@@ -40,7 +40,6 @@ STEP2 = Path("models/step2")
 PREDICTIONS = Path("data/predictions.parquet")
 EVALUATION = Path("data/evaluation")
 STEP1_RECORDS = EVALUATION / "step1" / "records.parquet"
-STEP1_RECORDS = EVALUATION / "step1" / "records.parquet"
 
 METRICS = Path("metrics")
 CURVES = METRICS / "curves"
@@ -94,8 +93,8 @@ def read_cut() -> "pd.Series[bool]":
     return read_table(TOKENS, ["expression_id", "cut"]).set_index("expression_id")["cut"]
 
 
-# Tables of earlier stages must be of the present index. DVC sees to that; someone who runs stages
-# by hand may have rebuilt the index in between.
+# Tables of earlier stages must belong to the current index. DVC guarantees this, but someone who
+# runs stages by hand may have rebuilt the index in between.
 KEYS = {
     TOKENS: ("expression_id",),
     RESPONSES: ("expression_id", "ref_id", "image_id", "split"),
@@ -108,35 +107,31 @@ KEYS = {
 
 
 def check_keys(*paths: Path) -> None:
-    """Raise `InputError` unless each table has the keys (`KEYS`) that the index asks for."""
+    """Raise `InputError` unless each table has the keys (`KEYS`) that the index requires."""
     for path in paths:
         found, expected = _columns(path, KEYS[path]), _expected(path)
         found = found.cast(expected.schema).sort_by(KEYS[path][0])
         if not found.equals(expected):
             source = EXPRESSIONS if "expression_id" in KEYS[path] else REFS
-            raise InputError(
-                f"{path}: not of {source}, {_difference(found, expected)}; run {remake(path)}"
-            )
+            problem = f"not of {source}, {_difference(found, expected)}"
+            raise InputError(f"{path}: {problem}; run {remake(path)}")
 
 
 def _expected(path: Path) -> pa.Table:
-    """The keys of a table as the index has them, sorted by the first."""
+    """The keys of a table according to the index, sorted by the first."""
     keys = KEYS[path]
     table = _columns(REFS, ("ref_id", "image_id", "split"))
     if path in (CRF_SEEDS, PSEUDO_LABELS):
         table = table.filter(pc.field("split") == "train")
     if path == STEP1_RECORDS:
-        table = table.filter(
-            pc.field("ref_id").isin(_columns(TRUTH, ("ref_id",))["ref_id"].combine_chunks())
-        )
+        true = _columns(TRUTH, ("ref_id",))["ref_id"].combine_chunks()
+        table = table.filter(pc.field("ref_id").isin(true))
     if "expression_id" in keys:
-        table = _columns(EXPRESSIONS, ("expression_id", "ref_id")).join(
-            table, "ref_id", join_type="inner"
-        )
+        expressions = _columns(EXPRESSIONS, ("expression_id", "ref_id"))
+        table = expressions.join(table, "ref_id", join_type="inner")
     if "height" in keys:
-        table = table.join(
-            _columns(IMAGES, ("image_id", "height", "width")), "image_id", join_type="inner"
-        )
+        sizes = _columns(IMAGES, ("image_id", "height", "width"))
+        table = table.join(sizes, "image_id", join_type="inner")
     return table.select(list(keys)).sort_by(keys[0])
 
 

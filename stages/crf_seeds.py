@@ -17,7 +17,7 @@ from tris_core.crf.seeds import crf_labels, encode_label
 from tris_core.data.images import read_image
 from tris_core.refinement.params import RefineParams
 from tris_core.responses.selected import Selected, SelectedMaps
-from tris_core.runtime.distributed import rank, size, spread
+from tris_core.runtime.distributed import map_over_ranks, rank, world_size
 from tris_core.runtime.errors import counted
 from tris_core.runtime.parquet import read_table, write_table
 from tris_core.runtime.processes import map_in_processes
@@ -53,9 +53,9 @@ def main() -> None:
         maps = SelectedMaps(RESPONSES, read_table(PRMS), train, index.images)
         folder = checked_root(run, index.images)
         work = partial(seeds_of_image, folder=folder, crf=params.model_dump())
-        with progress(len(train) // size(), "CRF seeds") as bar:
+        with progress(len(train) // world_size(), "CRF seeds") as bar:
             share = Share(maps, work, run.runtime.workers, bar)
-            seeds = list(chain.from_iterable(spread(range(size()), share)))
+            seeds = list(chain.from_iterable(map_over_ranks(range(world_size()), share)))
         write_seeds(seeds)
         run.say(f"{CRF_SEEDS}: seeds for {counted(len(seeds), 'ref')}")
 
@@ -80,7 +80,7 @@ class Share:
     bar: "tqdm[Any]"
 
     def __call__(self, first: int) -> list[Seed]:
-        groups = (self.maps[number] for number in range(first, len(self.maps), size()))
+        groups = (self.maps[number] for number in range(first, len(self.maps), world_size()))
         images = chain.from_iterable(groups)
         parts = map_in_processes(self.work, images, workers=self.workers)
         return list(chain.from_iterable(advance(parts, self.bar)))

@@ -22,7 +22,7 @@ from tris_core.refinement.refiners import REFINERS, Refiner
 from tris_core.responses.selected import Selected, SelectedMaps
 from tris_core.responses.supplied import supplied_labels
 from tris_core.runtime.device import pick_device
-from tris_core.runtime.distributed import rank, spread
+from tris_core.runtime.distributed import map_over_ranks, rank
 from tris_core.runtime.errors import counted
 from tris_core.runtime.parquet import read_table, write_table
 from tris_core.runtime.progress import progress
@@ -56,7 +56,7 @@ def main() -> None:
         refine = RefineImages(refiner, checked_root(run, index.images))
         rows: list[Label] = []
         with progress(len(train), "pseudo-labels") as bar:
-            for labels in spread(maps, refine):
+            for labels in map_over_ranks(maps, refine):
                 rows += labels
                 bar.update(len(labels))
         write_labels(pd.DataFrame(rows, columns=["ref_id", "height", "width", "counts"]))

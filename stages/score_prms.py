@@ -16,7 +16,7 @@ from tris_core.prms.params import ScorePrmsParams
 from tris_core.prms.scores import cumulative_scores, similarities
 from tris_core.responses.file import ResponseFile, raw_maps
 from tris_core.runtime.device import pick_device
-from tris_core.runtime.distributed import rank, spread
+from tris_core.runtime.distributed import map_over_ranks, rank
 from tris_core.runtime.errors import counted
 from tris_core.runtime.parquet import write_table
 from tris_core.runtime.progress import advance, progress
@@ -52,7 +52,7 @@ def main() -> None:
         row_of = pd.Series(range(len(table)), index=table["expression_id"])
         score = ScoreMaps(scorer, sentences, packed, image_of, row_of, params.mask, device)
         with progress(len(table), "PRMS") as bar:
-            scores = list(advance(spread(ResponseFile(RESPONSES), score), bar))
+            scores = list(advance(map_over_ranks(ResponseFile(RESPONSES), score), bar))
         if rank():
             return
         made = pd.concat(scores).sort_values("ref_id", kind="stable", ignore_index=True)

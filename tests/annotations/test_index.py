@@ -1,3 +1,5 @@
+"""The index: its tables and files, what is dropped or repaired, and unusable images."""
+
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -27,14 +29,14 @@ def test_the_tables_hold_what_was_written(tmp_path: Path) -> None:
     assert index.images.to_pylist() == [
         {
             "image_id": 7,
-            "path": "grey.jpg",
+            "path": "train2014/grey.jpg",
             "height": 50,
             "width": 30,
             "bytes": (folder / "grey.jpg").stat().st_size,
         },
         {
             "image_id": 70,
-            "path": "b.jpg",
+            "path": "train2014/b.jpg",
             "height": 40,
             "width": 60,
             "bytes": (folder / "b.jpg").stat().st_size,
@@ -59,14 +61,9 @@ def test_the_tables_hold_what_was_written(tmp_path: Path) -> None:
     truth = index.truth.to_pylist()
     assert [row["ref_id"] for row in truth] == [10, 11, 12, 13]
     assert [row["area"] for row in truth] == [100, 200, 100, 25]
-    assert [truth[2][key] for key in ("x0", "y0", "x1", "y1", "height", "width")] == [
-        4.5,
-        6.0,
-        14.75,
-        18.0,
-        50,
-        30,
-    ]
+    corners = [truth[2][corner] for corner in ("x0", "y0", "x1", "y1")]
+    assert corners == [4.5, 6.0, 14.75, 18.0]
+    assert (truth[2]["height"], truth[2]["width"]) == (50, 30)
     expected = np.zeros((40, 60), bool)
     expected[6:16, 20:30] = expected[20:30, 40:50] = True
     np.testing.assert_array_equal(rle.decode(truth[1]["counts"], 40, 60), expected)
@@ -77,18 +74,22 @@ def test_files_have_the_schema_and_repeat_to_the_byte(tmp_path: Path) -> None:
     shuffled = TinyRefer()
     for rows in (shuffled.images, shuffled.annotations, shuffled.refs):
         rows.reverse()
-    write_index(index, tmp_path / "deep" / "once")
-    write_index(build(shuffled, tmp_path / "b"), tmp_path / "again")
-    written = sorted(path.name for path in (tmp_path / "again").iterdir())
-    assert written == sorted(f"{table}.parquet" for table in SCHEMAS)
-    for name in written:
-        assert (tmp_path / "deep" / "once" / name).read_bytes() == (
-            tmp_path / "again" / name
-        ).read_bytes()
-    for table, schema in SCHEMAS.items():
-        assert getattr(index, table).schema.equals(schema, check_metadata=True)
-        frame = pd.read_parquet(tmp_path / "again" / f"{table}.parquet")
-        assert frame.to_dict("records") == getattr(index, table).to_pylist()
+    write_index(index, tmp_path / "a" / "data" / "index")
+    write_index(build(shuffled, tmp_path / "b"), tmp_path / "b" / "data" / "index")
+    once, again = (tmp_path / root / "data" for root in ("a", "b"))
+    written = sorted(path.relative_to(again) for path in again.rglob("*.parquet"))
+    assert [str(path) for path in written] == [
+        "drops.parquet",
+        "index/expressions.parquet",
+        "index/images.parquet",
+        "index/refs.parquet",
+        "truth.parquet",
+    ]
+    for path in written:
+        assert (once / path).read_bytes() == (again / path).read_bytes()
+        table = getattr(index, path.stem)
+        assert table.schema.equals(SCHEMAS[path.stem], check_metadata=True)
+        assert pd.read_parquet(again / path).to_dict("records") == table.to_pylist()
 
 
 def test_columns_and_types(tmp_path: Path) -> None:
@@ -99,9 +100,11 @@ def test_columns_and_types(tmp_path: Path) -> None:
     }
     assert found == {
         "images": "image_id:int64 path:string height:int32 width:int32 bytes:int64",
-        "refs": "ref_id:int64 image_id:int64 ann_id:int64 category_id:int64 category:string split:string",
+        "refs": "ref_id:int64 image_id:int64 ann_id:int64 category_id:int64 "
+        "category:string split:string",
         "expressions": "expression_id:int64 ref_id:int64 text:string",
-        "truth": "ref_id:int64 x0:double y0:double x1:double y1:double area:int64 height:int32 width:int32 counts:binary",
+        "truth": "ref_id:int64 x0:double y0:double x1:double y1:double "
+        "area:int64 height:int32 width:int32 counts:binary",
         "drops": "kind:string id:int64 reason:string",
     }
 
@@ -120,7 +123,7 @@ def test_several_refs_share_one_annotation(tmp_path: Path, monkeypatch: pytest.M
 
 
 def second_polygon(polygon: list[float]) -> Callable[[TinyRefer], object]:
-    """Put another polygon beside the 10 x 10 square at (20, 6) of annotation 2, which ref 11 uses."""
+    """Add a polygon to the 10 x 10 square at (20, 6) of annotation 2, which ref 11 uses."""
     return lambda tiny: tiny.annotations[1].update(segmentation=[square(20, 6), polygon])
 
 
@@ -131,39 +134,58 @@ GONE = [
 GONE_SUMMARY = "1 ref without a mask pixel, 2 sentences of a ref without a mask pixel"
 CLIPPED = ("annotation", 2, "polygon clipped to the image")
 
-# what is broken: how, the rows of drops, mask area of ref 11, the summary
+# by what is broken: how, the rows of `drops`, the mask area of ref 11, the summary
 DIRT: dict[str, tuple[Callable[[TinyRefer], object], list[tuple[str, int, str]], int, str]] = {
     "blank sentence": (
         lambda tiny: tiny.refs[0]["sentences"][1].update(sent=" \t"),
-        [("sentence", 4, "empty")], 200, "1 sentence empty",
+        [("sentence", 4, "empty")],
+        200,
+        "1 sentence empty",
     ),
     "blank only sentence": (
         lambda tiny: tiny.refs[1]["sentences"][0].update(sent=""),
-        [("sentence", 0, "empty"), ("ref", 10, "without sentences")], 200, "1 ref without sentences, 1 sentence empty",
+        [("sentence", 0, "empty"), ("ref", 10, "without sentences")],
+        200,
+        "1 ref without sentences, 1 sentence empty",
     ),
     "no sentences": (
         lambda tiny: tiny.refs[1].update(sentences=[]),
-        [("ref", 10, "without sentences")], 200, "1 ref without sentences",
+        [("ref", 10, "without sentences")],
+        200,
+        "1 ref without sentences",
     ),
     "two points": (
         second_polygon([1, 1, 9, 9]),
-        [("annotation", 2, "polygon with fewer than 3 points")], 100, "1 annotation: polygon with fewer than 3 points",
+        [("annotation", 2, "polygon with fewer than 3 points")],
+        100,
+        "1 annotation: polygon with fewer than 3 points",
     ),
     "flat polygon": (
         second_polygon([1, 1, 5, 5, 9, 9]),
-        [("annotation", 2, "polygon without area")], 100, "1 annotation: polygon without area",
+        [("annotation", 2, "polygon without area")],
+        100,
+        "1 annotation: polygon without area",
     ),
-    "half outside": (second_polygon(square(55, 20)), [CLIPPED], 150, "1 annotation: polygon clipped to the image"),
+    "half outside": (
+        second_polygon(square(55, 20)),
+        [CLIPPED],
+        150,
+        "1 annotation: polygon clipped to the image",
+    ),
     "overlap": (
         second_polygon(square(25, 6)),
-        [("annotation", 2, "polygons overlap")], 100, "1 annotation: polygons overlap",
+        [("annotation", 2, "polygons overlap")],
+        100,
+        "1 annotation: polygons overlap",
     ),
     "all outside": (
         lambda tiny: tiny.annotations[1].update(segmentation=[square(200, 200)]),
-        [CLIPPED, *GONE], 0, f"1 annotation: polygon clipped to the image, {GONE_SUMMARY}",
+        [CLIPPED, *GONE],
+        0,
+        f"1 annotation: polygon clipped to the image, {GONE_SUMMARY}",
     ),
     "no polygon": (lambda tiny: tiny.annotations[1].update(segmentation=[]), GONE, 0, GONE_SUMMARY),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("dirt", DIRT)
@@ -190,7 +212,8 @@ def test_strict_stops_at_the_first_dirt(tmp_path: Path, dirt: str) -> None:
     break_it(tiny)
     kind, row_id, reason = drops[0]
     file = "instances.json" if kind == "annotation" else "refs(umd).p"
-    message = f"{tmp_path / 'refer' / 'refcocog' / file}: {kind} {row_id}: {reason}; correct it, or turn strict off"
+    path = tmp_path / "refer" / "refcocog" / file
+    message = f"{path}: {kind} {row_id}: {reason}; correct it, or turn strict off"
     with pytest.raises(InputError, match=re.escape(message)):
         build(tiny, tmp_path, strict=True)
 
@@ -225,9 +248,8 @@ def test_images_of_dropped_refs_are_not_read(tmp_path: Path) -> None:
     root = tiny.write(tmp_path)
     (root / "train2014" / "grey.jpg").unlink()
     (root / "train2014" / "unused.jpg").unlink()
-    assert build_index(root, "refcocog", "umd", "refer/refcocog").images[
-        "image_id"
-    ].to_pylist() == [70]
+    index = build_index(root, "refcocog", "umd", "refer/refcocog")
+    assert index.images["image_id"].to_pylist() == [70]
 
 
 def test_a_missing_image_is_named(tmp_path: Path) -> None:
@@ -273,7 +295,8 @@ def test_an_unreadable_image_is_named(tmp_path: Path, kind: str) -> None:
 def test_an_image_of_another_size_is_named(tmp_path: Path) -> None:
     root = TinyRefer().write(tmp_path)
     Image.new("RGB", (50, 30)).save(root / "train2014" / "grey.jpg")
-    message = r"instances\.json: image 7: annotated at 30 x 50 \(width x height\), but .*grey\.jpg is 50 x 30; use the image that"
+    found = r"annotated at 30 x 50 \(width x height\), but .*grey\.jpg is 50 x 30; use the image"
+    message = rf"instances\.json: image 7: {found}"
     with pytest.raises(InputError, match=message):
         build_index(root, "refcocog", "umd", "refer/refcocog")
 
@@ -294,6 +317,7 @@ def test_a_file_name_does_not_leave_the_image_folder(tmp_path: Path, name: str) 
 def test_a_nonsense_segmentation_is_named(tmp_path: Path) -> None:
     tiny = TinyRefer()
     tiny.annotations[2] = annotation(3, 7, {"size": [30, 50], "counts": [1500]})
-    message = r"instances\.json: annotation 3: run-length size is \[30, 50\], but .*\[50, 30\].*; correct the segmentation"
+    found = r"run-length size is \[30, 50\], but .*\[50, 30\].*; correct the segmentation"
+    message = rf"instances\.json: annotation 3: {found}"
     with pytest.raises(InputError, match=message):
         build(tiny, tmp_path)

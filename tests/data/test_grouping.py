@@ -1,4 +1,4 @@
-"""Rows grouped by picture are those of a scan per picture."""
+"""Rows grouped by picture equal those of a scan per picture."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tris_core.data.grouping import RowsByImage
 
 @settings(deadline=None)
 @given(image_of=st.lists(st.integers(0, 9), max_size=40), images=st.integers(1, 5))
-def test_groups_are_those_of_a_scan_per_picture(image_of: list[int], images: int) -> None:
+def test_groups_equal_a_scan_per_picture(image_of: list[int], images: int) -> None:
     groups = RowsByImage(np.array(image_of, np.int64), images)
     distinct = sorted(set(image_of))
     parts = [distinct[first : first + images] for first in range(0, len(distinct), images)]
@@ -21,7 +21,7 @@ def test_groups_are_those_of_a_scan_per_picture(image_of: list[int], images: int
     assert len(groups) == len(scans)
 
 
-def test_there_is_nothing_beyond_the_last_group() -> None:
+def test_a_number_out_of_range_is_an_index_error() -> None:
     groups = RowsByImage(np.array([3, 3, 1]))
     for number in (2, -1):
         with pytest.raises(IndexError):

@@ -1,4 +1,4 @@
-"""What a network sees of a picture."""
+"""The networks' input."""
 
 import numpy as np
 
@@ -6,13 +6,13 @@ from tests.golden.reference import close, golden
 from tris_core.data.transforms import normalise, resize_square, to_tensor
 
 
-def test_network_input_is_the_released_one() -> None:
+def test_network_input_equals_the_released_code() -> None:
     g = golden("photo_to_tensor")
     seen = normalise(to_tensor(resize_square(g["array"], 320))[None])[0]
     close(seen[:, ::16, ::16], g["array_strided16"])
 
 
-def test_rows_and_columns_of_a_square_stay_apart() -> None:
+def test_a_square_keeps_rows_and_columns_apart() -> None:
     image = np.zeros((40, 80, 3), np.uint8)
     image[:20] = 255
     square = resize_square(image, 32)

@@ -18,25 +18,31 @@ from tris_core.data.transforms import resize_square
 from tris_core.runtime.errors import InputError
 from tris_core.runtime.files import write_sealed_json
 
-TURNED = {1: lambda p: p, 2: np.fliplr, 3: lambda p: np.rot90(p, 2), 4: np.flipud, 5: lambda p: p.swapaxes(0, 1),
-          6: lambda p: np.rot90(p, 3), 7: lambda p: np.rot90(p, 2).swapaxes(0, 1), 8: lambda p: np.rot90(p, 1)}  # fmt: skip
+TURNED = {
+    1: lambda p: p,
+    2: np.fliplr,
+    3: lambda p: np.rot90(p, 2),
+    4: np.flipud,
+    5: lambda p: p.swapaxes(0, 1),
+    6: lambda p: np.rot90(p, 3),
+    7: lambda p: np.rot90(p, 2).swapaxes(0, 1),
+    8: lambda p: np.rot90(p, 1),
+}
 
 
 def photo() -> Image.Image:
-    """30 x 20 (width x height), every quarter another grey, so that eight orientations give eight pictures."""
-    return Image.fromarray(
-        np.array([[0, 80], [160, 240]], np.uint8).repeat(10, 0).repeat(15, 1)
-    ).convert("RGB")
+    """30 x 20 (width x height), each quarter a different grey: all orientations look different."""
+    quarters = np.array([[0, 80], [160, 240]], np.uint8)
+    return Image.fromarray(quarters.repeat(10, 0).repeat(15, 1)).convert("RGB")
 
 
 def save(path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     late = path.stem == "late"
-    photo().save(
-        path, exif=None if late else exif, **({"lossless": True} if path.suffix == ".webp" else {})
-    )
-    if late:  # as exiftool adds it
+    options = {"lossless": True} if path.suffix == ".webp" else {}
+    photo().save(path, exif=None if late else exif, **options)
+    if late:  # after the pixels, where exiftool adds it
         data, content = exif.tobytes().removeprefix(b"Exif\0\0"), path.read_bytes()
         body = b"eXIf" + data
         chunk = struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
@@ -45,7 +51,7 @@ def save(path: Path, orientation: int) -> None:
 
 @pytest.mark.parametrize("name", ["early.png", "late.png", "a.jpg", "a.tif", "a.webp"])
 @pytest.mark.parametrize("orientation", TURNED)
-def test_the_header_tells_the_size_of_what_is_read(
+def test_the_header_gives_the_size_of_the_pixels(
     name: str, orientation: int, tmp_path: Path
 ) -> None:
     save(tmp_path / name, orientation)
@@ -73,7 +79,7 @@ def test_turned_tiffs_of_every_mode_are_read_upright(
 
 
 @pytest.mark.parametrize("content", [b"Exif\0\0 nonsense", b"Exif\0\0MM\0*\xff\xff\xff\xff", b""])
-def test_damaged_exif_data_turn_nothing(content: bytes, tmp_path: Path) -> None:
+def test_damaged_exif_data_are_ignored(content: bytes, tmp_path: Path) -> None:
     photo().save(tmp_path / "a.png", exif=content)
     assert np.array_equal(read_image(tmp_path / "a.png"), np.asarray(photo()))
     assert read_header(tmp_path / "a.png") == (20, 30, 1)
@@ -96,13 +102,11 @@ def kinds() -> dict[str, Image.Image]:
 
 
 def at_once(image: Image.Image) -> np.ndarray:
-    """What `as_displayed` is to give, computed on the whole picture."""
+    """The expected result of `as_displayed`, computed on the whole picture."""
     pixels = np.asarray(image)
     if image.mode in ("RGBA", "LA"):
-        colour, alpha = (
-            np.asarray(image.convert("RGBA").convert("RGB")),
-            np.asarray(image)[..., -1:] / 255,
-        )
+        colour = np.asarray(image.convert("RGBA").convert("RGB"))
+        alpha = pixels[..., -1:] / 255
         return colour * alpha + 255 * (1 - alpha)
     if image.mode.startswith("I"):
         return np.repeat((pixels // 256)[..., None], 3, -1)
@@ -113,7 +117,7 @@ def at_once(image: Image.Image) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", kinds())
-def test_bands_of_a_large_picture_fit_together(kind: str) -> None:
+def test_a_large_picture_read_in_bands_has_no_seams(kind: str) -> None:
     image = kinds()[kind]
     found, expected = np.asarray(as_displayed(image)), at_once(image)
     assert found.shape == (900, 1300, 3)
@@ -139,19 +143,15 @@ def test_training_sees_what_predict_sees(tmp_path: Path) -> None:
         assert np.array_equal(square, resize_square(displayed, 16))
 
 
-def test_annotations_of_the_stored_size_are_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_annotations_of_the_stored_size_are_refused_with_a_fix(tmp_path: Path) -> None:
     tiny = TinyRefer()
     root = tiny.write(tmp_path / "root")
     exif = Image.Exif()
     exif[0x0112] = 8
     Image.new("RGB", (60, 40)).save(root / "train2014" / "b.jpg", exif=exif)
-    with pytest.raises(
-        InputError,
-        match=r"b\.jpg is 40 x 60 when displayed: its EXIF orientation \(8\) turns it; annotate",
-    ):
+    message = r"b\.jpg is 40 x 60 when displayed: its EXIF orientation \(8\) turns it; annotate"
+    with pytest.raises(InputError, match=message):
         build_index(root, "refcocog", "umd", "refer/refcocog")
     Image.new("RGB", (40, 60)).save(root / "train2014" / "b.jpg", exif=exif)
-    assert (
-        "1 image turned as the EXIF orientation says"
-        in build_index(root, "refcocog", "umd", "refer/refcocog").remarks
-    )
+    index = build_index(root, "refcocog", "umd", "refer/refcocog")
+    assert "1 image turned as the EXIF orientation says" in index.remarks

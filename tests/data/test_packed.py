@@ -1,4 +1,4 @@
-"""Packed pictures are those of the list that is asked for, whatever became of the scratch folder in between."""
+"""Packed pictures are those of the given list, whatever happened to the scratch folder."""
 
 import os
 import shutil
@@ -31,16 +31,15 @@ def colour(number: int) -> tuple[int, int, int]:
 
 
 class Data:
-    """Pictures of one colour each, told apart by their numbers."""
+    """Pictures, each of a colour that depends on its number."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.root, self.scratch = folder, folder / "root", folder / "scratch"
         self.root.mkdir()
         for number in range(12):
             Image.new("RGB", (9, 5), colour(number)).save(self.root / f"{number}.png")
-            os.utime(
-                self.root / f"{number}.png", (1e9, 1e9)
-            )  # a stamp of what was written just now is not trusted
+            # the stamp of a file written just now is not trusted
+            os.utime(self.root / f"{number}.png", (1e9, 1e9))
 
     def table(self, numbers: list[int]) -> pd.DataFrame:
         return pd.DataFrame(
@@ -54,12 +53,10 @@ class Data:
         )
 
     def pack(self, numbers: list[int]) -> Path:
-        """The path of the manifest of a list, as the stage writes it."""
+        """Pack a list as the stage does, and return the path of its manifest."""
         path = self.folder / f"{'-'.join(map(str, numbers))}.json"
-        write_sealed_json(
-            path,
-            pack_images(self.table(numbers), self.root, SIZE, self.scratch, workers=1, shard=SHARD),
-        )
+        table, options = self.table(numbers), {"workers": 1, "shard": SHARD}
+        write_sealed_json(path, pack_images(table, self.root, SIZE, self.scratch, **options))
         return path
 
     def open(self, manifest: Path, numbers: list[int]) -> PackedImages:
@@ -92,7 +89,7 @@ LISTS = {
 
 
 @pytest.mark.parametrize("case", LISTS)
-def test_lists_that_share_pictures_do_not_share_shards_of_others(case: str, data: Data) -> None:
+def test_lists_that_share_pictures_keep_their_own_shards(case: str, data: Data) -> None:
     manifests = [data.pack(numbers) for numbers in LISTS[case]]
     for manifest, numbers in zip(manifests * 2, LISTS[case] * 2, strict=True):
         assert data.right(manifest, numbers)
@@ -152,15 +149,17 @@ def test_a_damaged_shard_is_made_again(
     )
 
 
-def test_a_picture_that_changed_under_its_name_is_named(data: Data) -> None:
+def test_a_changed_picture_is_named(data: Data) -> None:
     numbers = [0, 1, 2, 3]
     manifest = data.pack(numbers)
     path = data.root / "2.png"
     original, table, size = path.read_bytes(), data.table(numbers), path.stat().st_size
     other = (data.root / "5.png").read_bytes()
-    assert len(other) == size  # what is seen is the content
-    same_size = r"2-3\.json: was packed from another index: its image 2 is not .*root/2\.png; .* if another one of its size"
-    another_size = r"root/2\.png: is not the image that was packed .*; put that back, or run `dvc repro -f pack_images`"
+    assert len(other) == size  # only the content differs
+    other_index = r"was packed from another index: its image 2 is not .*root/2\.png"
+    same_size = rf"2-3\.json: {other_index}; .* if another one of its size"
+    fix = "put that back, or run `dvc repro -f pack_images`"
+    another_size = rf"root/2\.png: is not the image that was packed .*; {fix}"
     for content, message in ((other, same_size), (other + b"x", another_size)):
         path.write_bytes(content)
         with pytest.raises(InputError, match=message):
@@ -176,13 +175,11 @@ def test_a_picture_that_changed_under_its_name_is_named(data: Data) -> None:
         data.open(manifest, numbers[:3])
 
 
-def test_an_index_that_changed_is_named_not_the_picture(data: Data) -> None:
+def test_a_changed_index_is_named_instead_of_the_picture(data: Data) -> None:
     manifest = data.pack([0, 1, 2, 3])
     for numbers in ([0, 2, 1, 3], [0, 1, 2, 4]):
-        with pytest.raises(
-            InputError,
-            match=r"0-1-2-3\.json: was packed from another index: its image [13] is not .*\.png;",
-        ):
+        message = r"0-1-2-3\.json: was packed from another index: its image [13] is not .*\.png;"
+        with pytest.raises(InputError, match=message):
             data.open(manifest, numbers)
 
 
@@ -201,7 +198,7 @@ def test_the_manifest_is_read_once(data: Data, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_pixels_and_hash_are_of_the_same_bytes(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A picture that is exchanged while it is packed, and put back: its hash never goes with the other one's pixels."""
+    """A picture is replaced while it is packed, then restored. Its hash never gets other pixels."""
     path, decode = data.root / "1.png", tris_core.data.packed.read_image
     original, other = path.read_bytes(), (data.root / "5.png").read_bytes()
 
@@ -217,7 +214,9 @@ def test_pixels_and_hash_are_of_the_same_bytes(data: Data, monkeypatch: pytest.M
     assert data.right(manifest, [1])
 
 
-def test_what_has_its_stamp_is_not_read_again(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_with_the_same_stamp_is_not_read_again(
+    data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
     numbers, read, honest = [0, 1, 2, 3], [], tris_core.data.file_hashes.sha256_of_file
     manifest = data.pack(numbers)
     for shard in data.shards(manifest):
@@ -238,9 +237,8 @@ def test_what_has_its_stamp_is_not_read_again(data: Data, monkeypatch: pytest.Mo
     os.utime(data.root / "1.png", (2e9, 1e9 + 5))
     assert reads() == ["1.png"]
     assert reads() == []
-    data.root = shutil.copytree(
-        data.root, data.folder / "elsewhere"
-    )  # another mount: other inodes and times
+    # another mount: other inodes and times
+    data.root = shutil.copytree(data.root, data.folder / "elsewhere")
     assert reads() == [f"{n}.png" for n in numbers]
     assert reads() == []
 
@@ -256,15 +254,12 @@ def test_a_file_written_just_now_is_read_again(data: Data) -> None:
     assert data.right(manifest, [0, 1, 2, 3])
 
 
-def test_damaged_stamps_cost_a_reading_and_nothing_else(data: Data) -> None:
+def test_damaged_stamps_only_cost_another_reading(data: Data) -> None:
     numbers = [0, 1, 2, 3]
     manifest = data.pack(numbers)
     data.open(manifest, numbers)
-    kept = [
-        path
-        for path in (data.scratch / "images").iterdir()
-        if path.suffix in (".shards", ".pictures")
-    ]
+    stored = (data.scratch / "images").iterdir()
+    kept = [path for path in stored if path.suffix in (".shards", ".pictures")]
     assert len(kept) == 2
     for path in kept:
         whole = path.read_text()
@@ -273,7 +268,7 @@ def test_damaged_stamps_cost_a_reading_and_nothing_else(data: Data) -> None:
             assert data.right(manifest, numbers)
 
 
-def test_a_picture_of_another_size_than_indexed_is_refused_when_it_is_packed(data: Data) -> None:
+def test_packing_refuses_a_picture_of_another_size_than_indexed(data: Data) -> None:
     Image.new("RGB", (5, 9)).save(data.root / "1.png")
     with pytest.raises(
         InputError, match=r"1\.png: is 5 x 9 \(width x height\), 9 x 5 when it was indexed"
@@ -281,7 +276,7 @@ def test_a_picture_of_another_size_than_indexed_is_refused_when_it_is_packed(dat
         data.pack([0, 1])
 
 
-def test_shards_that_differ_when_made_again_are_an_error(data: Data) -> None:
+def test_new_shards_that_differ_are_an_error(data: Data) -> None:
     manifest = data.pack([0, 1, 2, 3])
     content = read_sealed_json(manifest)
     content["shards"][1]["sha256"] = "0" * 64
@@ -292,15 +287,12 @@ def test_shards_that_differ_when_made_again_are_an_error(data: Data) -> None:
 
 def open_it(folder: Path, numbers: list[int]) -> bool:
     data = Data.__new__(Data)
-    data.folder, data.root, data.scratch = (
-        folder / str(os.getpid()),
-        folder / "root",
-        folder / "scratch",
-    )
+    data.folder, data.root, data.scratch = folder, folder / "root", folder / "scratch"
+    data.folder /= str(os.getpid())
     return data.right(data.pack(numbers), numbers)
 
 
-def test_processes_that_pack_and_repair_at_once_all_get_their_pictures(data: Data) -> None:
+def test_concurrent_packing_and_repairing_gives_the_right_pictures(data: Data) -> None:
     lists = [[0, 1, 2, 3, 4], [0, 1, 2, 4, 5], [0, 1, 2, 3, 4]]
     for shard in data.shards(data.pack(lists[0])):
         shard.write_bytes(b"")
@@ -308,10 +300,10 @@ def test_processes_that_pack_and_repair_at_once_all_get_their_pictures(data: Dat
         assert list(pool.map(open_it, [data.folder] * 6, lists * 2)) == [True] * 6
 
 
-def test_shards_that_another_process_replaces_are_not_taken_for_its_own(
+def test_shards_replaced_by_another_process_are_noticed(
     data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after somebody deleted the scratch folder, and its locks with it: a second run packs where the first one does."""
+    """Someone deleted the scratch folder with its locks, so a second run packs there too."""
     real = tris_core.data.packed.map_in_processes
 
     def meddled(*args: Any, **kwargs: Any) -> Iterator[Any]:
@@ -329,7 +321,7 @@ def test_shards_that_another_process_replaces_are_not_taken_for_its_own(
 
 
 @pytest.mark.parametrize("meanwhile", ["nothing", "another run"])
-def test_packing_ends_in_words_when_the_scratch_folder_is_deleted(
+def test_a_scratch_folder_deleted_during_packing_is_an_input_error(
     meanwhile: str, data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = tris_core.data.packed.map_in_processes
@@ -352,7 +344,7 @@ def test_packing_ends_in_words_when_the_scratch_folder_is_deleted(
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_no_process_of_packing_outlives_it(broken: bool, data: Data) -> None:
+def test_packing_leaves_no_process_behind(broken: bool, data: Data) -> None:
     before = {child.pid for child in psutil.Process().children()}
     if broken:
         (data.root / "1.png").write_bytes(b"no image")
@@ -360,62 +352,42 @@ def test_no_process_of_packing_outlives_it(broken: bool, data: Data) -> None:
             data.pack(list(range(12)))
     else:
         data.pack(list(range(12)))
-    assert {
-        child.pid for child in psutil.Process().children()
-    } <= before  # a zombie would be among them
+    # a zombie would be among them
+    assert {child.pid for child in psutil.Process().children()} <= before
     assert not list((data.scratch / "images").glob("packing/*"))
 
 
-def test_damage_at_random() -> None:
+def test_random_damage() -> None:
     assert attack.main(times=12, seed=0)
 
 
-def test_data_sets_in_one_scratch_folder_keep_to_their_own_pictures(tmp_path: Path) -> None:
-    """As `tris verify` has them: the first picture is the same, a later one is not; and what excluding images leaves."""
+def test_data_sets_in_one_scratch_folder_get_their_own_pictures(tmp_path: Path) -> None:
+    """As in `tris verify`: only the first picture is shared. Another index excludes some images."""
     first = TinyRefer()
     root = first.write(tmp_path / "root")
     other = TinyRefer(
         refs=[ref(1, 3, 7, "train", {0: "grey"}), ref(2, 6, 700, "val", {1: "noise"})]
     )
     other.annotations.append(annotation(6, 700, [square(1, 1)]))
-    shutil.copytree(
-        root / "train2014",
-        other.write(tmp_path / "other", "refcoco", "unc") / "train2014",
-        dirs_exist_ok=True,
-    )
+    place = other.write(tmp_path / "other", "refcoco", "unc")
+    shutil.copytree(root / "train2014", place / "train2014", dirs_exist_ok=True)
+    google = (root, "refcocog", "umd", "refer/refcocog")
     indexes = {
-        "all": (root, build_index(root, "refcocog", "umd", "refer/refcocog")),
-        "another data set": (
-            tmp_path / "other",
-            build_index(tmp_path / "other", "refcoco", "unc", "refer/refcoco"),
-        ),
-        "excluded": (
-            root,
-            build_index(root, "refcocog", "umd", "refer/refcocog", exclude_images_of=["val"]),
-        ),
+        "all": (root, build_index(*google)),
+        "another data set": (place, build_index(place, "refcoco", "unc", "refer/refcoco")),
+        "excluded": (root, build_index(*google, exclude_images_of=["val"])),
     }
-    manifests = {}
-    for name, (place, index) in indexes.items():
-        manifest = pack_images(
-            index.images.to_pandas(),
-            place / "train2014",
-            64,
-            tmp_path / "scratch",
-            workers=1,
-            shard=1,
-        )
-        write_sealed_json(manifests.setdefault(name, tmp_path / f"{name}.json"), manifest)
+    manifests = {name: tmp_path / f"{name}.json" for name in indexes}
+    scratch = tmp_path / "scratch"
     for name, (place, index) in indexes.items():
         images = index.images.to_pandas()
-        packed = PackedImages(
-            manifests[name], images, place / "train2014", tmp_path / "scratch", workers=1
-        )
+        manifest = pack_images(images, place, 64, scratch, workers=1, shard=1)
+        write_sealed_json(manifests[name], manifest)
+    for name, (place, index) in indexes.items():
+        images = index.images.to_pandas()
+        packed = PackedImages(manifests[name], images, place, scratch, workers=1)
         for row, path in enumerate(images["path"]):
-            with Image.open(place / "train2014" / path) as image:
-                expected = np.asarray(
-                    image.convert("RGB").resize((64, 64), Image.Resampling.BILINEAR)
-                )
-            assert np.array_equal(packed[np.array([row])][0].permute(1, 2, 0).numpy(), expected), (
-                name,
-                path,
-            )
+            with Image.open(place / path) as image:
+                resized = image.convert("RGB").resize((64, 64), Image.Resampling.BILINEAR)
+            found = packed[np.array([row])][0].permute(1, 2, 0).numpy()
+            assert np.array_equal(found, np.asarray(resized)), (name, path)

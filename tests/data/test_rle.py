@@ -1,3 +1,5 @@
+"""Run-length codes, compared with COCO's loop, numpy masks and pycocotools."""
+
 import re
 
 import numpy as np
@@ -15,7 +17,7 @@ MASKS = arrays.arrays(bool, SIZES)
 
 
 def column_runs(mask: np.ndarray) -> list[int]:
-    """Runs down the columns, starting with background: written from COCO's description."""
+    """Runs down the columns, starting with background, after COCO's description."""
     runs, value = [0], False
     for pixel in mask.T.ravel():
         if pixel != value:
@@ -72,7 +74,7 @@ def runs_one_by_one(counts: bytes) -> list[int]:
 
 
 @given(st.lists(st.integers(48, 111), max_size=30).map(bytes))
-def test_runs_are_those_of_the_loop(counts: bytes) -> None:
+def test_runs_equal_those_of_coco_s_loop(counts: bytes) -> None:
     ended = bool(counts) and (counts[-1] - 48) & 32 == 0
     longest = max((len(part) for part in re.split(rb"(?<=[0-O])", counts)), default=0)
     expected = runs_one_by_one(counts) if ended and longest <= rle.MOST_CHARACTERS else []
@@ -142,7 +144,7 @@ def test_polygons_are_summed_as_released(corners: list[list[tuple[int, int]]]) -
         assert (rle.NO_AREA in remarks) == (len(usable) < len(corners))
 
 
-def test_a_triangle_covers_the_pixels_whose_centre_it_holds() -> None:
+def test_a_triangle_covers_the_pixels_with_their_centre_inside() -> None:
     corners = np.array([(30.0, 20.0), (270.0, 90.0), (150.0, 310.0)])
     counts, _ = rle.from_segmentation([corners.ravel().tolist()], 400, 330, "drop")
     y, x = np.mgrid[:400, :330] + 0.5
@@ -154,15 +156,14 @@ def test_a_triangle_covers_the_pixels_whose_centre_it_holds() -> None:
     assert (mask & inside).sum() / (mask | inside).sum() > 0.99
 
 
-def test_a_polygon_outside_is_clipped_and_said_so() -> None:
+def test_a_polygon_outside_is_clipped_with_a_remark() -> None:
     counts, remarks = rle.from_segmentation([[-20, -5, 6, -5, 6, 4, -20, 4]], 12, 30, "drop")
     expected = np.zeros((12, 30), bool)
     expected[:4, :6] = True
     np.testing.assert_array_equal(rle.decode(counts, 12, 30), expected)
     assert remarks == [rle.CLIPPED]
-    assert (
-        rle.from_segmentation([[0, 0, 30, 0, 30, 12, 0, 12]], 12, 30, "drop")[1] == []
-    )  # the border itself is inside
+    # the border itself is inside
+    assert rle.from_segmentation([[0, 0, 30, 0, 30, 12, 0, 12]], 12, 30, "drop")[1] == []
 
 
 @pytest.mark.parametrize(
@@ -208,14 +209,14 @@ def test_compressed_runs_are_read(as_text: bool) -> None:
         ({"size": [10, 9]}, "counts are NoneType"),
     ],
 )
-def test_nonsense_is_refused(segmentation: object, problem: str) -> None:
+def test_invalid_segmentations_are_refused(segmentation: object, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         rle.from_segmentation(segmentation, 10, 9, "drop")
 
 
 @pytest.mark.parametrize("number", [1, 2, 255, 256, 257, 600])
 def test_any_number_of_polygons_is_merged(number: int) -> None:
-    """pycocotools counts areas in 8 bits where there are 256 and more."""
+    """pycocotools adds masks in 8 bits, which overflow at 256."""
     for overlap, expected in (("drop", 100 if number == 1 else 0), ("union", 100)):
         counts, remarks = rle.from_segmentation([square(2, 2)] * number, 40, 60, overlap)
         assert rle.area(counts, 40, 60) == expected

@@ -1,6 +1,7 @@
-"""`tris demo` in a real browser: what one uploads and types is marked as `tris predict` marks it, or refused in words.
+"""`tris demo` in a real browser: masks equal those of `tris predict`, or the page says why not.
 
-The server is the real command, in a process of its own that writes down every address it connects to or looks up.
+The server is the real command, in its own process, which logs every address that it looks up or
+connects to.
 """
 
 import json
@@ -34,14 +35,18 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 CHROMIUM = Path("/usr/bin/chromium")
-QUIET = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync --disable-component-update"
+QUIET = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
+    "--disable-component-update"
+)
 MODELS = ["--step1", str(DEMO[0]), "--step2", str(DEMO[1])]
 WATCHED = """
 import json, socket, sys
 log = open(sys.argv.pop(1), "a", buffering=1)
 def watch(event, arguments):
     if event == "socket.connect":
-        log.write(json.dumps(list(arguments[1]) if isinstance(arguments[1], tuple) else [str(arguments[1])]) + "\\n")
+        to = arguments[1]
+        log.write(json.dumps(list(to) if isinstance(to, tuple) else [str(to)]) + "\\n")
     elif event == "socket.getaddrinfo":
         log.write(json.dumps([str(arguments[0])]) + "\\n")
 sys.addaudithook(watch)
@@ -52,7 +57,7 @@ app()
 
 @dataclass
 class Opened:
-    """The page in the browser, with every address it has asked for and every error on its console."""
+    """The page in the browser, with all addresses it requested and all errors on its console."""
 
     page: "Page"
     requests: list[str] = field(default_factory=list)
@@ -68,7 +73,7 @@ class Opened:
         self.page.locator("#mark").click()
 
     def answers(self, *sentences: str) -> list[NDArray[np.uint8]]:
-        """The masks as downloaded, once the page shows these sentences."""
+        """The downloaded masks, once the page shows these sentences."""
         articles = self.page.locator("#answers article")
         heading = self.page.locator("#answers article h2")
         for number, sentence in enumerate(sentences):
@@ -82,7 +87,7 @@ class Opened:
         return waiting.value.suggested_filename, np.asarray(Image.open(waiting.value.path()))
 
     def notice(self, pattern: str) -> None:
-        """The page says this, calmly: no traceback, no answers, and nothing on the console."""
+        """Wait until the page says this, and check that it shows no answers."""
         said = self.page.locator("#notice [role=alert]").filter(has_text=re.compile(pattern))
         said.wait_for()
         assert said.is_visible()
@@ -91,24 +96,13 @@ class Opened:
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """Address of a running `tris demo`, and the file in which its connections are written down."""
+    """Address of a running `tris demo`, and the log of its connections."""
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is not installed (Debian: apt-get install chromium)")
-    log, temporary = (
-        tmp_path_factory.mktemp("log") / "connections",
-        tmp_path_factory.mktemp("temporary"),
-    )
-    command = [
-        sys.executable,
-        "-c",
-        WATCHED,
-        str(log),
-        "demo",
-        "--port",
-        "0",
-        "--no-browser",
-        *MODELS,
-    ]
+    log = tmp_path_factory.mktemp("log") / "connections"
+    temporary = tmp_path_factory.mktemp("temporary")
+    command = [sys.executable, "-c", WATCHED, str(log)]
+    command += ["demo", "--port", "0", "--no-browser", *MODELS]
     environment = {**os.environ, "PYTHONPATH": os.getcwd(), "TMPDIR": str(temporary)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
         try:
@@ -148,7 +142,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, list[
 
 @pytest.fixture(scope="module")
 def photo(examples: list[tuple[Path, list[str]]], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A JPEG on its side, as a phone writes it."""
+    """A JPEG on its side, as phones write them."""
     path, exif = tmp_path_factory.mktemp("photo") / "my photo.jpg", Image.Exif()
     exif[0x0112] = 6
     Image.open(examples[1][0]).rotate(90, expand=True).save(path, exif=exif)
@@ -167,7 +161,7 @@ def predicted(
     return {path.name: np.asarray(Image.open(path)) for path in sorted(out.glob("*_mask.png"))}
 
 
-def test_masks_are_those_of_predict_and_follow_the_slider(
+def test_masks_equal_predict_and_follow_the_slider(
     opened: Opened, examples: list[tuple[Path, list[str]]], photo: Path, tmp_path: Path
 ) -> None:
     texts = examples[1][1]
@@ -177,9 +171,8 @@ def test_masks_are_those_of_predict_and_follow_the_slider(
     expected = predicted(photo, texts, tmp_path / "half")
     for number, (mask, (name, other)) in enumerate(zip(masks, expected.items(), strict=True)):
         assert opened.download(number)[0] == name
-        assert (
-            mask.shape == Image.open(photo).size
-        )  # turned by its EXIF data: height and width change places
+        # turned by its EXIF data: height and width are swapped
+        assert mask.shape == Image.open(photo).size
         assert 0.01 < (mask > 0).mean() < 0.9
         assert np.array_equal(mask, other)
     assert not np.array_equal(*masks)
@@ -204,13 +197,9 @@ def test_masks_are_those_of_predict_and_follow_the_slider(
         assert np.array_equal(mask, other)
         assert (mask <= looser).all()
         assert (mask < looser).any()
-    assert (
-        page.locator("#answers article").first.locator("img").nth(1).get_attribute("src") != overlay
-    )
-    assert (
-        page.locator("#answers article").first.locator("img").nth(0).get_attribute("src")
-        == response
-    )
+    pictures = page.locator("#answers article").first.locator("img")
+    assert pictures.nth(1).get_attribute("src") != overlay
+    assert pictures.nth(0).get_attribute("src") == response
     page.locator("#threshold button").click()
     page.locator("#answers article").nth(1).get_by_text("probability over 0.50").wait_for()
 
@@ -228,7 +217,7 @@ def test_an_example_is_one_click(
     assert opened.page.locator("#sentences textarea").input_value().split("\n") == texts
 
 
-def test_a_sentence_of_300_words_is_cut_in_sight_and_sent_from_the_keyboard(
+def test_a_long_sentence_is_cut_visibly_and_sent_by_keyboard(
     opened: Opened, photo: Path, examples: list[tuple[Path, list[str]]], tmp_path: Path
 ) -> None:
     words = [*examples[1][1][0].split(), "<b>unheard</b>", *["heart"] * 300][:300]
@@ -237,14 +226,14 @@ def test_a_sentence_of_300_words_is_cut_in_sight_and_sent_from_the_keyboard(
     box = opened.page.locator("#sentences textarea")
     box.fill(" ".join(words))
     box.press("Shift+Enter")
-    article = opened.page.locator("#answers article").filter(has_text="longer than the models read")
+    article = opened.page.locator("#answers article").filter(
+        has_text="The models read only the first"
+    )
     article.wait_for()
     said = article.inner_text()
     read = article.locator("h2").evaluate("heading => heading.firstChild.textContent").split()
-    assert (
-        f"only its first {len(read)} words counted, the other {300 - len(read)} did not"
-        in " ".join(said.split())
-    )
+    remark = f"read only the first {len(read)} words. The other {300 - len(read)} were ignored."
+    assert remark in " ".join(said.split())
     assert words[: len(read)] == read
     assert "do not know: <b>unheard</b>" in said
     mask = opened.download(0)[1]
@@ -253,7 +242,7 @@ def test_a_sentence_of_300_words_is_cut_in_sight_and_sent_from_the_keyboard(
     assert opened.page.locator("#answers b").filter(has_text="unheard").count() == 0
 
 
-def test_what_cannot_be_used_is_refused_in_words(
+def test_unusable_input_is_refused_with_a_notice(
     opened: Opened, photo: Path, tmp_path: Path
 ) -> None:
     page = opened.page
@@ -283,10 +272,10 @@ def test_what_cannot_be_used_is_refused_in_words(
     opened.answers("red star")
 
 
-def test_a_file_too_large_is_not_even_sent(
+def test_a_file_that_is_too_large_is_not_sent(
     opened: Opened, address: tuple[str, Path], photo: Path, tmp_path: Path
 ) -> None:
-    """Chromium reports the refusal on the console, hence a page of its own."""
+    """On a separate page, because Chromium logs the refusal on the console."""
     context = opened.page.context.browser.new_context()
     page = context.new_page()
     page.goto(address[0])
@@ -303,20 +292,15 @@ def huge_png(width: int, height: int) -> bytes:
     """A PNG of a few bytes that claims to be large."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
+        check = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + check
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(bytes(100)))
-        + chunk(b"IEND", b"")
-    )
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, data) for kind, data in chunks)
 
 
-def test_a_phone_shows_all_without_scrolling_sideways(
+def test_a_phone_needs_no_sideways_scrolling(
     opened: Opened, examples: list[tuple[Path, list[str]]]
 ) -> None:
     opened.page.set_viewport_size({"width": 390, "height": 844})
@@ -327,7 +311,7 @@ def test_a_phone_shows_all_without_scrolling_sideways(
 
 
 def test_every_control_has_a_name(opened: Opened) -> None:
-    """As assistive technology computes it."""
+    """Names as assistive technology computes them."""
     for role in ("textbox", "slider", "button", "link"):
         for control in opened.page.get_by_role(role).all():
             assert re.search(rf'{role} "[^"]', control.aria_snapshot()), control.evaluate(
@@ -338,24 +322,20 @@ def test_every_control_has_a_name(opened: Opened) -> None:
     assert all(picture.get_attribute("alt") for picture in pictures)
 
 
-def test_nothing_is_asked_of_anyone_else(opened: Opened, address: tuple[str, Path]) -> None:
-    """After all of the above: requests of the page, connections and look-ups of the server, and the console."""
+def test_no_other_server_is_contacted(opened: Opened, address: tuple[str, Path]) -> None:
+    """Checks, after all tests above, the page's requests, the server's log and the console."""
     server, log = address
     assert len(opened.requests) > 20
-    assert {
-        url
-        for url in opened.requests
-        if not url.startswith((f"{server}/", "data:", f"blob:{server}/"))
-    } == set()
+    allowed = (f"{server}/", "data:", f"blob:{server}/")
+    assert [url for url in opened.requests if not url.startswith(allowed)] == []
     assert opened.errors == []
-    asked = (
-        {json.loads(line)[0] for line in log.read_text().splitlines()} if log.exists() else set()
-    )
+    lines = log.read_text().splitlines() if log.exists() else []
+    asked = {json.loads(line)[0] for line in lines}
     assert asked <= {"127.0.0.1", "localhost"}
 
 
-def test_a_name_of_somebody_elses_is_not_answered(address: tuple[str, Path]) -> None:
-    """A page from elsewhere cannot have its own domain name lead here."""
+def test_a_foreign_host_name_is_refused(address: tuple[str, Path]) -> None:
+    """Another site cannot point its own domain name at this server."""
     host, _, port = address[0].removeprefix("http://").partition(":")
     for name, status in (("localhost", b"200"), ("example.org", b"400")):
         with socket.create_connection((host, int(port))) as connection:
@@ -365,7 +345,7 @@ def test_a_name_of_somebody_elses_is_not_answered(address: tuple[str, Path]) -> 
             assert connection.recv(12).split()[1] == status
 
 
-def test_command_refuses_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_refuses_with_a_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         result = CliRunner().invoke(app, ["demo", "--port", str(taken.getsockname()[1])])
     assert result.exit_code == 1
@@ -383,7 +363,7 @@ def test_command_refuses_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_limits(tmp_path: Path) -> None:
+def test_pictures_and_sentences_have_limits(tmp_path: Path) -> None:
     Image.new("1", (5000, 5000)).save(tmp_path / "most.png")
     check_picture(tmp_path / "most.png", "most.png")
     Image.new("1", (5001, 5000)).save(tmp_path / "more.png")

@@ -1,4 +1,4 @@
-"""Outputs are whole or absent; a process ends with its parent; scratch is never shared."""
+"""Outputs are whole or absent, processes end with their parent, scratch is never shared."""
 
 import os
 import random
@@ -34,7 +34,7 @@ class Failed(Exception):
     pass
 
 
-def test_what_fails_leaves_the_old_output(tmp_path: Path) -> None:
+def test_a_failure_leaves_the_old_output(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "out.txt"
     with replacing(path) as temporary:
         temporary.write_text("old")
@@ -45,7 +45,7 @@ def test_what_fails_leaves_the_old_output(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_folder_takes_the_place_of_a_folder(tmp_path: Path) -> None:
+def test_a_folder_replaces_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     for name in ("a", "b"):
         with replacing(folder) as temporary:
@@ -59,7 +59,7 @@ def test_a_folder_is_never_absent_while_it_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "model"
-    test_a_folder_takes_the_place_of_a_folder(tmp_path)
+    test_a_folder_replaces_a_folder(tmp_path)
     there: list[bool] = []
     for name in ("rename", "replace"):
         move = getattr(os, name)
@@ -78,15 +78,19 @@ def test_a_folder_is_replaced_where_names_cannot_be_swapped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tris_core.runtime.files._exchange", lambda one, other: False)
-    test_a_folder_takes_the_place_of_a_folder(tmp_path)
+    test_a_folder_replaces_a_folder(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     die = (
-        "import os, signal, sys; from pathlib import Path; from tris_core.runtime.files import replacing\n"
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from tris_core.runtime.files import replacing\n"
         "with replacing(Path(sys.argv[1])) as temporary:\n"
-        "    temporary.mkdir(); (temporary / 'half').write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+        "    temporary.mkdir()\n"
+        "    (temporary / 'half').write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
     )
     out = tmp_path / "o[u]t"
     subprocess.run([sys.executable, "-c", die, str(out)], check=False)
@@ -98,7 +102,7 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     assert [p.name for p in out.iterdir()] == ["whole"]
 
 
-def test_writers_of_one_file_leave_each_others_drafts_alone(tmp_path: Path) -> None:
+def test_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
     path = tmp_path / "out"
     with replacing(path) as first:
         first.write_text("first")
@@ -153,7 +157,7 @@ def test_an_output_that_cannot_be_created_is_refused(tmp_path: Path) -> None:
         temporary.write_text("")
 
 
-def test_an_error_of_something_else_in_the_block_stays_what_it_is(tmp_path: Path) -> None:
+def test_other_errors_in_the_block_are_not_changed(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "out"):
         (tmp_path / "elsewhere").read_text()
 
@@ -194,7 +198,7 @@ def test_sealed_files_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert torch.load(checkpoint, weights_only=True)["done"] == 3
 
 
-def test_what_could_steer_a_terminal_is_printed_as_text() -> None:
+def test_control_characters_are_escaped() -> None:
     hostile = "a\x1b]0;owned\x07\x1b[2J\nindex: fine\u202e.jpg"
     assert (
         str(InputError(f"{hostile}: missing"))
@@ -203,11 +207,11 @@ def test_what_could_steer_a_terminal_is_printed_as_text() -> None:
     assert str(InputError("one", "two é 中")) == "one\ntwo é 中"
 
 
-def test_one_thing_is_counted_in_the_singular() -> None:
+def test_one_item_is_counted_in_the_singular() -> None:
     assert [counted(number, "ref") for number in (0, 1, 2)] == ["0 refs", "1 ref", "2 refs"]
 
 
-def test_digest_names_the_training(tmp_path: Path) -> None:
+def test_the_digest_depends_on_parameters_and_data(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.write_text("1")
     first = training_digest({"lr": 1.0}, [data])
@@ -236,7 +240,7 @@ def test_two_trainings_never_share_a_scratch_folder() -> None:
     assert overlaps == [1, 1, 1]
 
 
-def test_scratch_stays_after_a_failure_and_goes_after_success() -> None:
+def test_scratch_is_kept_after_a_failure_and_removed_after_success() -> None:
     with pytest.raises(Failed), scratch_folder("toy", "digest") as folder:
         (folder / "checkpoint").write_text("state")
         raise Failed
@@ -245,13 +249,13 @@ def test_scratch_stays_after_a_failure_and_goes_after_success() -> None:
     assert not folder.exists()
 
 
-def test_scratch_deleted_during_a_training_is_no_error() -> None:
+def test_deleting_scratch_during_a_training_is_not_an_error() -> None:
     with scratch_folder("toy", "digest") as folder:
         shutil.rmtree(folder)
     assert not folder.exists()
 
 
-def test_who_waits_for_a_lock_says_for_whom(
+def test_a_process_that_waits_for_a_lock_names_the_holder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("tris_core.runtime.locks.FIRST_WORD", 0.2)
@@ -292,7 +296,7 @@ def interrupted(number: int) -> int:
     return number
 
 
-def test_ctrl_c_is_for_the_process_that_waits_not_for_its_workers() -> None:
+def test_workers_ignore_ctrl_c() -> None:
     assert list(map_in_processes(interrupted, range(6), workers=2)) == list(range(6))
 
 
@@ -302,35 +306,30 @@ def killed(number: int) -> int:
     return number
 
 
-def test_a_killed_worker_is_said_plainly() -> None:
-    with pytest.raises(
-        InputError, match=r"one of 2 worker processes was killed, .* lower runtime\.workers"
-    ):
+def test_a_killed_worker_is_an_input_error() -> None:
+    message = r"one of 2 worker processes was killed, .* lower runtime\.workers"
+    with pytest.raises(InputError, match=message):
         list(map_in_processes(killed, range(6), workers=2))
 
 
 @pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux tells a process of its parent's end"
 )
-def test_a_stage_and_its_workers_end_with_the_process_that_started_it() -> None:
+def test_a_stage_and_its_workers_end_with_their_parent() -> None:
     stage = "\n".join(
         [
-            "import os, sys, time",
+            "import os, time",
             "from tris_core.runtime.processes import end_with_parent, map_in_processes",
             "end_with_parent()",
+            "def nap(_):",
+            "    os.write(1, b'%d\\n' % os.getpid())",
+            "    time.sleep(60)",
             "print(os.getpid(), flush=True)",
-            "for pid in map_in_processes(lambda_, [0, 1], workers=2): print(pid, flush=True)",
+            "for _ in map_in_processes(nap, [0, 1], workers=2): pass",
         ]
-    ).replace("lambda_", "nap")
-    stage = stage.replace(
-        "end_with_parent()\n",
-        "end_with_parent()\ndef nap(_):\n    os.write(1, b'%d\\n' % os.getpid())\n    time.sleep(60)\n",
-        1,
     )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {stage!r}])"],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    start = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {stage!r}])"
+    parent = subprocess.Popen([sys.executable, "-c", start], stdout=subprocess.PIPE, text=True)
     assert parent.stdout
     pids = [int(parent.stdout.readline()) for _ in range(3)]
     parent.kill()
@@ -349,8 +348,8 @@ def _alive(pid: int) -> bool:
     return state != "Z" and os.path.exists(f"/proc/{pid}")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it is Linux' allocator that is asked")
-def test_freed_memory_is_kept_where_asked_for() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="sets an option of Linux's allocator")
+def test_keep_freed_memory_keeps_it() -> None:
     program = "\n".join(
         [
             "import numpy as np, psutil",
@@ -371,9 +370,16 @@ def test_freed_memory_is_kept_where_asked_for() -> None:
     assert int(kept) > 150
 
 
-def test_a_stage_that_starts_sets_its_imports_apart_from_what_may_be_garbage() -> None:
-    program = "import gc, stages.index; print(gc.get_freeze_count())"
+def test_a_stage_freezes_its_imports_for_the_garbage_collector() -> None:
+    program = "\n".join(
+        [
+            "import gc, stages.index",
+            "from stages._stage import run_stage",
+            "with run_stage('index'):",
+            "    print(gc.get_freeze_count())",
+        ]
+    )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert int(done.stdout) > 100_000
+    assert int(done.stdout.splitlines()[0]) > 100_000

@@ -1,4 +1,4 @@
-"""Joining tables in blocks changes nothing but what is kept meanwhile."""
+"""Joining tables in blocks gives the same table and takes less memory."""
 
 import weakref
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tris_core.runtime.frames import concat
 
 @settings(deadline=None)
 @given(lengths=st.lists(st.integers(0, 3), min_size=1, max_size=20), block=st.integers(1, 25))
-def test_blocks_give_what_one_concatenation_gives(lengths: list[int], block: int) -> None:
+def test_blocks_equal_one_concatenation(lengths: list[int], block: int) -> None:
     frames = [
         pd.DataFrame({"a": range(n), "b": [f"{n} {i}" for i in range(n)]}).astype(
             {"a": "int32", "b": "str"}
@@ -40,6 +40,6 @@ def test_frames_are_not_kept() -> None:
     assert most <= 20
 
 
-def test_nothing_to_join_is_an_error() -> None:
+def test_joining_nothing_is_an_error() -> None:
     with pytest.raises(ValueError, match="No objects"):
         concat([])

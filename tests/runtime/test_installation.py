@@ -1,4 +1,4 @@
-"""A torch beside another torch's torchvision is told in words before either is imported."""
+"""A torchvision of another torch is named before either is imported."""
 
 import subprocess
 import sys
@@ -21,9 +21,7 @@ from tris_core.runtime.installation import _version, check_torch_pair
         ("3.0.0", "1.0.0"),
     ],
 )
-def test_pairs_of_one_release_pass(
-    torch: str, vision: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_matching_pairs_pass(torch: str, vision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setattr(
         "tris_core.runtime.installation._version",
@@ -54,7 +52,7 @@ def test_pairs_of_one_release_pass(
         ),
     ],
 )
-def test_others_are_named_with_what_to_install(
+def test_other_pairs_are_named_with_a_fix(
     torch: str, vision: str, fix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
@@ -67,13 +65,13 @@ def test_others_are_named_with_what_to_install(
     assert f"torch {torch} and torchvision {vision} do not belong together" in str(error.value)
 
 
-def test_versions_are_pythons_own() -> None:
+def test_versions_equal_those_of_importlib() -> None:
     assert [_version(name) for name in ("torch", "torchvision")] == [
         version(name) for name in ("torch", "torchvision")
     ]
 
 
-def test_a_package_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(name: str) -> str:
         raise PackageNotFoundError(name)
 
@@ -83,6 +81,7 @@ def test_a_package_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_installed_pair_passes_and_neither_is_imported() -> None:
-    code = "import sys; from tris_core.runtime.installation import check_torch_pair as c; c(); print('torch' in sys.modules)"
+    check = "from tris_core.runtime.installation import check_torch_pair as check; check()"
+    code = f"import sys; {check}; print('torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout == "False\n"

@@ -1,4 +1,4 @@
-"""Parameter files: what is wrong is named, all of it, before anything starts."""
+"""Parameter files: all faults are named before anything starts."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def test_a_fault_is_named_with_file_parameter_and_value(
     assert message in str(error.value)
 
 
-def test_all_faults_come_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_listed_at_once(tmp_path: Path) -> None:
     path = written(tmp_path, "seed: 0", "seed: -1")
     with pytest.raises(InputError) as error:
         read_params(path)
@@ -61,12 +61,12 @@ def test_a_missing_file_says_what_to_copy(tmp_path: Path) -> None:
         read_params(tmp_path / "params.yaml")
 
 
-def test_numbers_as_dvc_writes_them_are_numbers(tmp_path: Path) -> None:
+def test_numbers_may_be_written_as_dvc_writes_them(tmp_path: Path) -> None:
     path = written(tmp_path, "eps: 1.0e-4", "eps: 1e-05")
     assert read_params(path)[TrainStep1Params].loss.eps == 1e-5
 
 
-def test_length_in_epochs_leaves_out_the_last_short_batch(tmp_path: Path) -> None:
+def test_epochs_do_not_count_the_last_short_batch(tmp_path: Path) -> None:
     steps = read_params(written(tmp_path, "seed: 0", "seed: 1"))[TrainStep1Params]
     epochs = steps.model_copy(update={"steps": None, "epochs": 3})
     assert epochs.total_steps(5 * steps.batch + 1) == 15

@@ -1,4 +1,4 @@
-"""JSON that carries its own hash. That flipped bits are found is in `tests.runtime.test_files`."""
+"""JSON that contains its own hash. `tests.runtime.test_files` tests flipped bits."""
 
 import hashlib
 import json

@@ -1,3 +1,5 @@
+"""Plain pickles are read, code is refused and never run."""
+
 import datetime
 import os
 import pickle
@@ -38,7 +40,8 @@ def test_plain_values_come_back_from_every_protocol(tmp_path: Path, protocol: in
     "written_by_python_2",
     [
         b"(lp0\n(dp1\nS'sent'\np2\nS'caf\\xe9'\np3\nsS'id'\np4\nL12L\nsa.",  # protocol 0
-        b"\x80\x02]q\x00}q\x01(U\x04sentq\x02U\x04caf\xe9q\x03U\x02idq\x04\x8a\x01\x0cua.",  # protocol 2
+        # protocol 2
+        b"\x80\x02]q\x00}q\x01(U\x04sentq\x02U\x04caf\xe9q\x03U\x02idq\x04\x8a\x01\x0cua.",
     ],
 )
 def test_python_2_strings_are_read_as_latin_1(tmp_path: Path, written_by_python_2: bytes) -> None:
@@ -57,9 +60,8 @@ def test_code_is_refused_and_not_run(tmp_path: Path, protocol: int) -> None:
     ):
         load_plain_pickle(path)
     assert not marker.exists()
-    pickle.loads(
-        path.read_bytes()
-    )  # the counter-check: the same bytes do run when read without care
+    # the counter-check: Python's own reader does run the same bytes
+    pickle.loads(path.read_bytes())
     assert marker.exists()
 
 

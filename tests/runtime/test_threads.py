@@ -1,4 +1,4 @@
-"""Work spread over threads: in order, a few items at a time, torch's threads left as they were."""
+"""Work over threads keeps its order, takes few items at a time and restores torch's threads."""
 
 import sys
 import threading
@@ -24,7 +24,7 @@ def three_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def test_results_come_in_order_from_as_many_threads_as_torch_has_each_with_one() -> None:
+def test_map_in_threads_uses_torchs_threads_with_one_core_each() -> None:
     together = threading.Barrier(3, timeout=20)
 
     def work(item: int) -> tuple[int, int]:
@@ -45,7 +45,7 @@ def test_a_cpu_works_side_by_side_and_a_gpu_in_one_thread() -> None:
     assert threads["cuda"] == {here}
 
 
-def test_items_are_taken_as_they_are_needed() -> None:
+def test_items_are_taken_when_needed() -> None:
     taken = []
 
     def items() -> Iterator[int]:
@@ -59,7 +59,7 @@ def test_items_are_taken_as_they_are_needed() -> None:
     assert list(results) == list(range(1, 100))
 
 
-def test_an_error_is_raised_here_and_the_threads_are_set_back() -> None:
+def test_an_error_is_raised_and_the_threads_are_restored() -> None:
     with pytest.raises(ZeroDivisionError):
         list(map_in_threads(lambda item: 1 // item, [1, 0, 2]))
     assert torch.get_num_threads() == 3
@@ -97,7 +97,7 @@ def test_prefetch_raises_an_error_at_the_item_it_belongs_to() -> None:
     sys.platform != "linux", reason="only Linux tells which cores a process may run on"
 )
 @pytest.mark.parametrize(("usable", "processes", "share"), [(8, "1", 8), (8, "3", 2), (2, "4", 1)])
-def test_the_cores_a_process_may_run_on_are_divided_among_those_of_torchrun(
+def test_cores_are_divided_among_torchruns_processes(
     usable: int, processes: str, share: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(usable)))
@@ -106,7 +106,7 @@ def test_the_cores_a_process_may_run_on_are_divided_among_those_of_torchrun(
 
 
 def test_threads_find_every_row_of_a_table_made_ready() -> None:
-    """Without `ready`, threads that look up while pandas builds its hash table miss rows now and then."""
+    """Without `ready`, threads may miss rows while pandas builds its hash table."""
     for _ in range(20):
         table = pd.DataFrame(
             {"value": range(200_000)}, index=np.random.default_rng(0).permutation(200_000)

@@ -67,18 +67,18 @@ REFUSED = {
         b"\x80\x04" + stack_global("_codecs", "encode.__globals__") + b".",
         "encode.__globals__",
     ),
-    "the extension registry": (b"\x80\x02\x82\x01.", "is none that plain data need"),
-    "a persistent id": (b"\x80\x02K\x01Q.", "is none that plain data need"),
+    "the extension registry": (b"\x80\x02\x82\x01.", "is not needed by plain data"),
+    "a persistent id": (b"\x80\x02K\x01Q.", "is not needed by plain data"),
     "BUILD on a stand-in": (
         b"\x80\x02c_codecs\nencode\n}U\x01aK\x01sb.",
-        "is none that plain data need",
+        "is not needed by plain data",
     ),
     "a call of no function": (b"\x80\x02})R.", "not callable"),
     "encode of numbers": (b"\x80\x02c_codecs\nencode\nK\x01K\x02\x86R.", "not a readable pickle"),
     "encode without arguments": (b"\x80\x02c_codecs\nencode\n)R.", "not a readable pickle"),
     "a set of a number": (b"\x80\x02c__builtin__\nset\nK\x01\x85R.", "not a readable pickle"),
     "a set of lists": (b"\x80\x02c__builtin__\nset\n](]e\x85R.", "not a plain key"),
-    "a long integer": (pickle.dumps(1 << 20_000, protocol=2), "is none that plain data need"),
+    "a long integer": (pickle.dumps(1 << 20_000, protocol=2), "is not needed by plain data"),
 }
 LETTERS = b"X" + struct.pack("<I", 10**5) + b"a" * 10**5
 ENCODED = b"h\x00h\x01U\x06latin1\x86R" * 10**5  # the same letters encoded 10^5 times
@@ -92,7 +92,7 @@ BOMBS = {
     "a frame of 2^60 bytes": (b"\x80\x04\x95" + struct.pack("<Q", 1 << 60) + b"K\x01.", None),
     "a bytearray of 2^33 bytes": (
         b"\x80\x05\x96" + struct.pack("<Q", 1 << 33) + b"a.",
-        "is none that plain data need",
+        "is not needed by plain data",
     ),
     "a key of 2^60 parts": (doubled(b"}K\x01", 60, b"K\x01s."), "not a plain key"),
     "a set of 2^60 parts": (

@@ -1,4 +1,4 @@
-"""What lies under a data root: how much of each data set, whether it is all of it, and which images splits share."""
+"""Checks of the data sets under a root: sizes, completeness, and images shared between splits."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,16 +10,18 @@ import pandas as pd
 from tris_core.annotations.index import read_annotations
 from tris_core.annotations.layout import PARTITIONS
 from tris_core.annotations.tables import Tables
-from tris_core.runtime.errors import InputError
+from tris_core.runtime.errors import InputError, counted
 
 Counts = tuple[int | None, int | None, int | None]
-SHOWN = 3  # missing images are named up to this many
+SHOWN = 3  # number of missing images named in a message
 
 # Refs, expressions and images of every split of refer's downloads.
-# Refs and images: the catalogue page of TensorFlow Datasets, https://www.tensorflow.org/datasets/catalog/ref_coco.
-# Expressions of RefCOCO: the dataset page of FlagEval. The other expressions per split are as they are usually quoted, not
-# verified one by one; they add up to the published totals: 141,564 for RefCOCO+, 95,010 for both partitions of RefCOCOg.
-# RefCOCO in Google's partition: no count of expressions was found. ReferIt: nothing that is sure of these pickles.
+# Refs and images: the catalogue page of TensorFlow Datasets,
+# https://www.tensorflow.org/datasets/catalog/ref_coco.
+# Expressions of RefCOCO: the dataset page of FlagEval. The other expressions per split are the
+# numbers usually quoted. They were not verified one by one, but add up to the published totals:
+# 141,564 for RefCOCO+ and 95,010 for both partitions of RefCOCOg. No count of expressions was found
+# for RefCOCO in Google's partition, and no reliable counts for ReferIt's pickles.
 EXPECTED: dict[tuple[str, str, str], Counts] = {
     ("refcoco", "unc", "train"): (42404, 120624, 16994),
     ("refcoco", "unc", "val"): (3811, 10834, 1500),
@@ -44,14 +46,21 @@ SOURCES = {
     "refcocog": "TFDS; expressions: as quoted",
 }
 LEGEND = (
-    "expected numbers: TFDS is the ref_coco page of TensorFlow Datasets, FlagEval its RefCOCO page; 'as quoted' are numbers "
-    "usually quoted, of which only the sums over splits were compared with a publication"
+    "expected numbers: TFDS is the ref_coco page of TensorFlow Datasets, FlagEval its RefCOCO "
+    "page; 'as quoted' are numbers usually quoted, of which only the sums over splits were "
+    "compared with a publication"
 )
 
 
 @dataclass(frozen=True)
-class Report:
-    """`table`: one row per data set, partition and split. `faults` are what is wrong, `notes` what to know, as lines."""
+class DataCheck:
+    """The result of `check_data`.
+
+    Attributes:
+        table: one row per data set, partition and split.
+        faults: what is wrong, as lines.
+        notes: what is worth knowing, as lines.
+    """
 
     table: pd.DataFrame
     faults: list[str]
@@ -68,53 +77,50 @@ class _Found:
         return f"{self.name} ({self.split_by})"
 
     def files(self) -> dict[str, set[str]]:
-        """Image files of every split."""
+        """Image files by split."""
         named = self.tables.refs.merge(self.tables.images, on="image_id")
         return {
             str(split): set(part) for split, part in named.groupby("split", sort=False)["file_name"]
         }
 
 
-def check_data(root: Path, *, subset: bool) -> Report:
-    """Read every data set under `root` that lies where its download puts it (refer/*/refs(*).p, referit/annotations).
+def check_data(root: Path, *, subset: bool) -> DataCheck:
+    """Read every data set under `root` at the paths of its download.
 
-    Annotations that cannot be read, images that are missing and counts that are not the expected ones are faults; with
-    `subset` any count will do. Raises `InputError` if there is no data set.
+    These are refer/*/refs(*).p and referit/annotations. Unreadable annotations, missing images and
+    unexpected counts are faults; with `subset`, any count is accepted.
+
+    Raises `InputError` if there is no data set.
     """
     faults: list[str] = []
     found: list[_Found] = []
     places, notes = data_sets(root)
     for name, split_by, annotations in places:
         try:
-            found.append(
-                _Found(name, split_by, read_annotations(root, name, split_by, annotations))
-            )
+            tables = read_annotations(root, name, split_by, annotations)
+            found.append(_Found(name, split_by, tables))
         except InputError as error:
             faults.append(str(error))
     if not found and not faults:
-        raise InputError(
-            f"{root}: no refer/*/refs(*).p and no referit/annotations/*.pickle; unpack a download there"
-        )
+        wanted = "no refer/*/refs(*).p and no referit/annotations/*.pickle"
+        raise InputError(f"{root}: {wanted}; unpack a download there")
     rows = [row for data in found for row in _rows(data)]
     if not subset:
-        faults += [
-            f"{row['data set']} {row['split']}: {row['refs / expressions / images']} refs / expressions / images, expected "
-            f"{row['expected']}; download again, or pass --subset if a subset is what it is meant to be"
-            for row in rows
-            if row["verdict"] == "differs"
-        ]
+        faults += [_unexpected(row) for row in rows if row["verdict"] == "differs"]
     for data in found:
         faults += _missing(data)
     notes += _shared(found)
     if any(row["source"] for row in rows):
         notes.append(LEGEND)
-    return Report(pd.DataFrame(rows), faults, notes)
+    return DataCheck(pd.DataFrame(rows), faults, notes)
 
 
 def data_sets(root: Path) -> tuple[list[tuple[str, str, str]], list[str]]:
-    """Name, partition and annotations path (relative to `root`) of every data set that lies where its download puts it.
+    """Find the data sets at the paths of their downloads.
 
-    The second list names annotations that no reader knows.
+    Returns:
+        Name, partition and annotations path (relative to `root`) of each, and one line per
+        annotation file that no reader supports.
     """
     places, notes = [], []
     for path in sorted(root.glob("refer/*/refs(*).p")):
@@ -122,24 +128,24 @@ def data_sets(root: Path) -> tuple[list[tuple[str, str, str]], list[str]]:
         if split_by in PARTITIONS.get(name, ()):
             places.append((name, split_by, f"refer/{name}"))
         else:
-            notes.append(
-                f"{path}: not a data set and partition that this project reads; left alone"
-            )
+            notes.append(f"{path}: not a data set and partition supported here; ignored")
     if any(root.glob("referit/annotations/*.pickle")):
         places.append(("referit", "none", "referit/annotations"))
     return places, notes
 
 
+def _unexpected(row: dict[str, object]) -> str:
+    found = f"{row['refs / expressions / images']} refs / expressions / images"
+    fix = "download again, or pass --subset if it is meant to be a subset"
+    return f"{row['data set']} {row['split']}: {found}, expected {row['expected']}; {fix}"
+
+
 def _rows(data: _Found) -> Iterator[dict[str, object]]:
     refs = data.tables.refs
-    sentences = data.tables.sentences.merge(refs[["ref_id", "split"]], on="ref_id")[
-        "split"
-    ].value_counts()
-    listed = [
-        split
-        for name, split_by, split in EXPECTED
-        if (name, split_by) == (data.name, data.split_by)
-    ]
+    split_of = refs[["ref_id", "split"]]
+    sentences = data.tables.sentences.merge(split_of, on="ref_id")["split"].value_counts()
+    known = (data.name, data.split_by)
+    listed = [split for name, split_by, split in EXPECTED if (name, split_by) == known]
     for split in dict.fromkeys([*listed, *refs["split"]]):
         part = refs[refs["split"] == split]
         counts = (len(part), int(sentences.get(split, 0)), part["image_id"].nunique())
@@ -168,22 +174,28 @@ def _missing(data: _Found) -> Iterator[str]:
     missing = [name for name in names if not (root / name).is_file()]
     if missing:
         shown = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
-        yield f"{data}: {len(missing)} of {len(names)} images missing in {root} ({shown}); unpack the images there"
+        found = f"{len(missing)} of {len(names)} images missing in {root} ({shown})"
+        yield f"{data}: {found}; unpack the images there"
 
 
 def _shared(found: list[_Found]) -> Iterator[str]:
-    """Images of the train split of one data set that the same or another one measures on; all other pairs do no harm."""
+    """Lines about train images that the same or another data set evaluates on.
+
+    Other overlaps do no harm.
+    """
     files = {data: data.files() for data in found}
     for trained, measured in product(found, found):
         if trained.name == measured.name and trained != measured:
-            continue  # two partitions of one data set overlap by nature
+            continue  # partitions of one data set overlap by construction
         for split in sorted(files[measured].keys() - {"train"}):
             names = sorted(files[trained].get("train", set()) & files[measured][split])
             if not names:
                 continue
-            common = f"{len(names)} images of {trained} train are in {measured} {split} too ({', '.join(names[:SHOWN])}"
-            common += ", ...)" if len(names) > SHOWN else ")"
+            shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+            count = counted(len(names), "image")
+            common = f"{count} of {trained} train also in {measured} {split} ({shown})"
             if trained == measured:
-                yield f"{common}; index.exclude_images_of: [{split}] leaves them out of training"
+                fix = f"index.exclude_images_of: [{split}] leaves them out of training"
+                yield f"{common}; {fix}"
             else:
-                yield f"{common}; what is trained on the one has seen images of the other"
+                yield f"{common}; a model trained on the one has seen images of the other"

@@ -1,10 +1,10 @@
 """The index: a data set's annotations as Parquet tables, without what has to be left out.
 
-images.parquet       one row per image that a ref uses; paths relative to the image root
+images.parquet       one row per image of a ref; paths are relative to `dataset.root`
 refs.parquet         one object of an image, and the split it belongs to
 expressions.parquet  the sentences of a ref
-truth.parquet        box and mask per ref that has them, apart from the rest because only evaluation may open it
-drops.parquet        what was left out or mended, and why
+truth.parquet        box and mask of each ref that has them; only evaluation reads it
+drops.parquet        what was left out or repaired, and why
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -77,12 +77,17 @@ ON_EXCLUDED_IMAGE = "on an image of an excluded split"
 
 @dataclass(frozen=True)
 class Annotations:
-    """Tables of `SCHEMAS`: images by image_id, refs by ref_id, expressions by (ref_id, expression_id), truth by ref_id.
+    """The tables of `SCHEMAS`, which become the files of the index.
 
-    A box is (x0, y0, x1, y1) in pixels as annotated, the mask's own where none is; area is the mask's number of pixels;
-    counts are compressed COCO runs (`tris_core.data.rle`). `drops` lists in reading order a kind (sentence, ref,
-    annotation), its id and a reason; an annotation listed there was mended and stays. `remarks` are lines about what
-    is odd but not wrong; they are not written.
+    Images are sorted by image_id, refs and truth by ref_id, expressions by (ref_id, expression_id).
+
+    A box is (x0, y0, x1, y1) in pixels as annotated, or the mask's own if there is no annotated
+    one. `area` is the mask's number of pixels, `counts` its compressed COCO runs
+    (`tris_core.data.rle`).
+
+    `drops` lists, in reading order, a kind (sentence, ref, annotation), its id and a reason. A
+    listed annotation was repaired and is kept. `remarks` are lines about what is odd but not
+    wrong; they are not written to a file.
     """
 
     images: pa.Table
@@ -94,7 +99,7 @@ class Annotations:
 
 
 class _Drops:
-    """Collects what is left out or mended; when strict, the first such record is an error."""
+    """Collects what is left out or repaired. If strict, the first dirty record is an error."""
 
     def __init__(self, where: Callable[[str, int], str], strict: bool) -> None:
         self.rows: list[tuple[str, int, str]] = []
@@ -102,38 +107,44 @@ class _Drops:
         self._strict = strict
 
     def dirt(self, kind: str, ids: Iterable[int], reason: str) -> None:
+        """Add dirty records. Raises `InputError` if strict."""
         for row_id in ids:
             if self._strict:
-                fix = "correct it, or turn strict off to have such records left out or mended, and counted"
+                fix = "correct it, or turn strict off to drop or repair and count such records"
                 raise InputError(f"{self._where(kind, row_id)}: {reason}; {fix}")
             self.rows.append((kind, int(row_id), reason))
 
-    def refs(
-        self, gone: Iterable[int], sentences: pd.DataFrame, reason: str, *, dirt: bool
+    def dirty_refs(self, ref_ids: "pd.Series[int]", sentences: pd.DataFrame, reason: str) -> None:
+        """Add dirty refs with their sentences. Raises `InputError` if strict."""
+        self.dirt("ref", ref_ids, reason)
+        self._sentences_of(ref_ids, sentences, reason)
+
+    def excluded_refs(
+        self, ref_ids: "pd.Series[int]", sentences: pd.DataFrame, reason: str
     ) -> None:
-        """Refs, and with them their sentences."""
-        gone = list(gone)
-        if dirt:
-            self.dirt("ref", gone, reason)
-        else:
-            self.rows += [("ref", int(row_id), reason) for row_id in gone]
-        self.rows += [
-            ("sentence", int(i), f"of a ref {reason}")
-            for i in sentences["sent_id"][sentences["ref_id"].isin(gone)]
-        ]
+        """Add refs that are excluded on request, with their sentences. Never an error."""
+        self.rows += [("ref", int(row_id), reason) for row_id in ref_ids]
+        self._sentences_of(ref_ids, sentences, reason)
+
+    def _sentences_of(
+        self, ref_ids: "pd.Series[int]", sentences: pd.DataFrame, reason: str
+    ) -> None:
+        gone = sentences["sent_id"][sentences["ref_id"].isin(ref_ids)]
+        self.rows += [("sentence", int(i), f"of a ref {reason}") for i in gone]
 
 
 def read_annotations(root: Path, name: str, split_by: str, annotations: str) -> Tables:
-    """Read data set `name` (a key of `PARTITIONS`) in partition `split_by` from the path `annotations` under `root`.
+    """Read data set `name` (a key of `PARTITIONS`) from the path `annotations` under `root`.
 
-    Raises `InputError` for a combination that does not exist, and for whatever the data set's reader refuses.
+    Raises:
+        InputError: the data set has no partition `split_by`, `annotations` leaves `root`, or the
+            data set's reader refuses the files.
     """
     if name not in PARTITIONS:
         raise InputError(f"data set {name!r} is not known; use one of {', '.join(PARTITIONS)}")
     if split_by not in PARTITIONS[name]:
-        raise InputError(
-            f"dataset.split_by = {split_by!r}: for {name} it must be {' or '.join(PARTITIONS[name])}"
-        )
+        known = " or ".join(PARTITIONS[name])
+        raise InputError(f"dataset.split_by = {split_by!r}: for {name} it must be {known}")
     if PurePath(annotations).is_absolute() or ".." in PurePath(annotations).parts:
         raise InputError(
             f"dataset.annotations = {annotations!r}: must be a path inside dataset.root ({root})"
@@ -157,36 +168,36 @@ def build_index(
 ) -> Annotations:
     """Read a data set (`read_annotations`) and the headers of its images.
 
-    Left out and listed in `drops`: blank sentences, refs without any sentence, refs without a mask pixel and their
-    sentences, train refs on an image that a split of `exclude_images_of` uses. Mended and listed: polygons without area
-    (left out of the mask), polygons that leave the image (clipped), polygons that overlap (a hole there with
-    `mask_overlap="drop"`, as released; filled with "union"). With `strict` the first of these is a `InputError`, except
-    what was asked to be excluded; so are, always, structural faults, missing or unreadable images, images of another
-    size than annotated, and file names that leave the image folder.
+    These are left out and listed in `drops`: blank sentences, refs without a sentence, refs
+    without a mask pixel and their sentences, and excluded refs.
+
+    These are repaired and listed in `drops`: polygons without area (left out of the mask),
+    polygons that leave the image (clipped) and polygons that overlap.
+
+    Args:
+        root, name, split_by, annotations: see `read_annotations`.
+        mask_overlap: what becomes of an overlap of polygons. "drop" leaves a hole, as released;
+            "union" fills it (docs/paper_vs_code.md#masks).
+        exclude_images_of: splits; train refs on their images are excluded.
+        strict: raise an error instead of leaving out or repairing. Exclusion is not affected.
+
+    Raises:
+        InputError: a structural fault, a missing or unreadable image, an image of another size
+            than annotated, or a file name that leaves the image folder.
     """
     tables = read_annotations(root, name, split_by, annotations)
     drops = _Drops(tables.where, strict)
-    refs, sentences = tables.refs, tables.sentences
-    blank = sentences["sent"].str.strip() == ""
-    drops.dirt("sentence", sentences["sent_id"][blank], EMPTY)
-    sentences = _rows(sentences, ~blank)
-    spoken = refs["ref_id"].isin(sentences["ref_id"])
-    drops.dirt("ref", refs["ref_id"][~spoken], WITHOUT_SENTENCES)
-    refs = _rows(refs, spoken)
+    refs, sentences = _with_sentences(tables, drops)
 
     excluded = _on_excluded_images(refs, exclude_images_of)
-    drops.refs(refs["ref_id"][excluded], sentences, ON_EXCLUDED_IMAGE, dirt=False)
+    drops.excluded_refs(refs["ref_id"][excluded], sentences, ON_EXCLUDED_IMAGE)
     refs = _rows(refs, ~excluded)
 
-    used = tables.images[tables.images["image_id"].isin(refs["image_id"])]
-    for image_id, height, width in used[["image_id", "height", "width"]].itertuples(index=False):
-        check_size(height, width, tables.where("image", image_id))
-    has_size = used["image_id"][(used["height"] > 0) & (used["width"] > 0)]
-    sized = refs[refs["image_id"].isin(has_size)]
-    images, turned = _images(root, tables, sized)  # before any mask of that size
+    sized = refs[refs["image_id"].isin(_sized_images(tables, refs))]
+    images, turned = _images(root, tables, sized)  # checks sizes before masks of that size are made
     truth = _truth(tables, refs, mask_overlap, drops)
     unseen = truth.loc[truth["area"] == 0, "ref_id"]
-    drops.refs(unseen, sentences, WITHOUT_PIXELS, dirt=True)
+    drops.dirty_refs(unseen, sentences, WITHOUT_PIXELS)
     refs = _rows(refs, ~refs["ref_id"].isin(unseen))
     remarks = (*tables.remarks, *turned, *_of_training(root / annotations, refs))
 
@@ -200,7 +211,7 @@ def build_index(
         "truth": truth[truth["area"] > 0],
         "drops": pd.DataFrame(drops.rows, columns=SCHEMAS["drops"].names),
     }
-    del tables, refs, sentences, expressions  # each is freed when it is sorted
+    del tables, refs, sentences, expressions  # so that each is freed once it is sorted
     made = {
         table: _to_arrow(table, _sorted(frames.pop(table), SORTED_BY[table]))
         for table in list(frames)
@@ -208,8 +219,26 @@ def build_index(
     return Annotations(**made, remarks=remarks)
 
 
+def _with_sentences(tables: Tables, drops: _Drops) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The sentences that are not blank, and the refs that have any: refs, sentences."""
+    blank = tables.sentences["sent"].str.strip() == ""
+    drops.dirt("sentence", tables.sentences["sent_id"][blank], EMPTY)
+    sentences = _rows(tables.sentences, ~blank)
+    spoken = tables.refs["ref_id"].isin(sentences["ref_id"])
+    drops.dirt("ref", tables.refs["ref_id"][~spoken], WITHOUT_SENTENCES)
+    return _rows(tables.refs, spoken), sentences
+
+
+def _sized_images(tables: Tables, refs: pd.DataFrame) -> "pd.Series[int]":
+    """Ids of the images of `refs` with an annotated size. Raises `InputError` for absurd sizes."""
+    used = tables.images[tables.images["image_id"].isin(refs["image_id"])]
+    for image_id, height, width in used[["image_id", "height", "width"]].itertuples(index=False):
+        check_size(height, width, tables.where("image", image_id))
+    return used["image_id"][(used["height"] > 0) & (used["width"] > 0)]
+
+
 def _sorted(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """By some columns of whole numbers; no copy where it is sorted already."""
+    """Sorted by integer columns; not copied if already sorted."""
     if not names:
         return frame
     order = np.lexsort([frame[name] for name in reversed(names)])
@@ -217,92 +246,85 @@ def _sorted(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 
 
 def _rows(frame: pd.DataFrame, kept: "pd.Series[bool]") -> pd.DataFrame:
-    """The rows to keep; no copy where that is all of them."""
+    """The rows to keep; not copied if that is all of them."""
     return frame if kept.all() else frame[kept]
 
 
 def _of_training(path: Path, refs: pd.DataFrame) -> list[str]:
-    """What is odd about the refs to train on. Raises `InputError` if there is none."""
+    """Remarks about the refs of the train split. Raises `InputError` if there is none."""
     if refs.empty:
-        raise InputError(
-            f"{path}: no ref is left, all lack a sentence or a mask pixel; correct the annotations"
-        )
+        problem = "no ref is left, all lack a sentence or a mask pixel"
+        raise InputError(f"{path}: {problem}; correct the annotations")
     images = refs["image_id"][refs["split"] == "train"].unique()
     if len(images) == 0:
         found = ", ".join(repr(str(name)) for name in sorted(refs["split"].unique())[:9])
-        raise InputError(
-            f"{path}: no ref of the split train; found {found}; name what is to be learnt from train"
-        )
+        fix = "call the split to train on 'train'"
+        raise InputError(f"{path}: no ref of the split train; found {found}; {fix}")
     if len(images) == 1:
-        return [
-            "all refs of train are on one picture: there are no negatives, and training will learn nothing"
-        ]
+        problem = "all refs of train are on one picture"
+        return [f"{problem}: there are no negatives, and training will learn nothing"]
     return []
 
 
 def _to_arrow(table: str, frame: pd.DataFrame) -> pa.Table:
-    """Without pandas' own metadata, which names its version: files are to repeat to the byte."""
-    return pa.Table.from_pandas(
-        frame, SCHEMAS[table], preserve_index=False
-    ).replace_schema_metadata(None)
+    """An Arrow table without pandas' metadata, which contains its version.
+
+    Files must repeat to the byte.
+    """
+    made = pa.Table.from_pandas(frame, SCHEMAS[table], preserve_index=False)
+    return made.replace_schema_metadata(None)
 
 
 def _on_excluded_images(refs: pd.DataFrame, splits: Sequence[str]) -> "pd.Series[bool]":
-    """Which train refs stand on an image that one of `splits` uses too."""
+    """Which train refs are on an image that one of `splits` uses too."""
     found = sorted(refs["split"].unique())
     for split in splits:
         if split == "train" or split not in found:
             others = ", ".join(name for name in found if name != "train")
-            raise InputError(
-                f"index.exclude_images_of names {split!r}; the other splits of this data set are {others or 'none'}"
-            )
+            known = f"the other splits of this data set are {others or 'none'}"
+            raise InputError(f"index.exclude_images_of names {split!r}; {known}")
     used = refs["image_id"][refs["split"].isin(splits)]
     return (refs["split"] == "train") & refs["image_id"].isin(used)
 
 
 def _truth(tables: Tables, refs: pd.DataFrame, overlap: rle.Overlap, drops: _Drops) -> pd.DataFrame:
-    """Box and mask per ref that has an annotation; a mask that several refs share is made once."""
+    """Box and mask of each ref that has an annotation; a mask that refs share is made once."""
     images = tables.images
-    sizes = dict(
-        zip(images["image_id"], zip(images["height"], images["width"], strict=True), strict=True)
-    )
+    size = zip(images["height"], images["width"], strict=True)
+    sizes = dict(zip(images["image_id"], size, strict=True))
     rows = []
-    known = refs.loc[
-        refs["ann_id"].isin(np.fromiter(tables.annotations, np.int64, len(tables.annotations))),
-        ["ref_id", "ann_id"],
-    ]
+    annotated = np.fromiter(tables.annotations, np.int64, len(tables.annotations))
+    known = refs.loc[refs["ann_id"].isin(annotated), ["ref_id", "ann_id"]]
     for ann_id in known["ann_id"].unique():
         annotation = tables.annotations[ann_id]
         height, width = sizes[annotation.image_id]
         try:
             counts, remarks = rle.from_segmentation(annotation.segmentation, height, width, overlap)
         except ValueError as error:
-            raise InputError(
-                f"{annotation.where}: {error}; correct the segmentation or download again"
-            ) from error
+            fix = "correct the segmentation or download again"
+            raise InputError(f"{annotation.where}: {error}; {fix}") from error
         for remark in remarks:
             drops.dirt("annotation", [ann_id], remark)
         box = annotation.box or rle.box(counts, height, width)
         rows.append((ann_id, *box, rle.area(counts, height, width), height, width, counts))
-    masks = pd.DataFrame(rows, columns=["ann_id", *SCHEMAS["truth"].names[1:]]).astype(
-        {"ann_id": "int64"}
-    )
+    masks = pd.DataFrame(rows, columns=["ann_id", *SCHEMAS["truth"].names[1:]])
+    masks = masks.astype({"ann_id": "int64"})
     return known.merge(masks, on="ann_id", validate="many_to_one")
 
 
 def _images(root: Path, tables: Tables, refs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The table of images, and a remark where some of them are turned when they are displayed."""
+    """The table of images, and a remark if EXIF orientations turn some of them."""
     used = tables.images[tables.images["image_id"].isin(refs["image_id"])]
     rows, turned = [], 0
-    for image_id, file_name, height, width in used[
-        ["image_id", "file_name", "height", "width"]
-    ].itertuples(index=False):
+    columns = ["image_id", "file_name", "height", "width"]
+    for image_id, file_name, height, width in used[columns].itertuples(index=False):
         where, path = tables.where("image", image_id), tables.image_root / file_name
         header = image_header(tables.image_root, file_name, where)
         _check_annotated_size(header, height, width, where, path)
         turned += header.orientation != 1
-        below = path.relative_to(root).as_posix()
-        rows.append((image_id, below, height, width, path.stat().st_size))
+        rows.append(
+            (image_id, path.relative_to(root).as_posix(), height, width, path.stat().st_size)
+        )
     remark = [f"{counted(turned, 'image')} turned as the EXIF orientation says"] if turned else []
     return pd.DataFrame(rows, columns=SCHEMAS["images"].names), remark
 
@@ -310,7 +332,8 @@ def _images(root: Path, tables: Tables, refs: pd.DataFrame) -> tuple[pd.DataFram
 def _check_annotated_size(header: Header, height: int, width: int, where: str, path: Path) -> None:
     if (header.height, header.width) == (height, width):
         return
-    problem = f"annotated at {width} x {height} (width x height), but {path} is {header.width} x {header.height}"
+    found = f"{path} is {header.width} x {header.height}"
+    problem = f"annotated at {width} x {height} (width x height), but {found}"
     fix = "use the image that was annotated, not a resized copy"
     if header.orientation >= 5 and (header.width, header.height) == (height, width):
         problem += f" when displayed: its EXIF orientation ({header.orientation}) turns it"
@@ -319,9 +342,9 @@ def _check_annotated_size(header: Header, height: int, width: int, where: str, p
 
 
 def write_index(annotations: Annotations, folder: Path) -> None:
-    """Write `folder` (images, refs, expressions), and beside it truth.parquet and drops.parquet.
+    """Write images, refs and expressions to `folder`, and truth and drops beside it.
 
-    Only evaluation opens the truth. Equal tables give equal bytes.
+    The truth is kept apart because only evaluation reads it. Equal tables give equal bytes.
     """
     with replacing(folder) as temporary:
         temporary.mkdir()
@@ -332,8 +355,12 @@ def write_index(annotations: Annotations, folder: Path) -> None:
 
 
 def drop_summary(annotations: Annotations) -> str:
-    """What was left out or mended, counted: "2 sentences empty, 1 ref without sentences"; "nothing" if nothing was."""
-    counts = annotations.drops.to_pandas().value_counts(["kind", "reason"], sort=False).to_dict()
+    """Counts of what was left out or repaired, or "nothing".
+
+    For example "2 sentences empty, 1 ref without sentences".
+    """
+    drops = annotations.drops.to_pandas()
+    counts = drops.value_counts(["kind", "reason"], sort=False).to_dict()
     pieces = []
     for (kind, reason), count in sorted(counts.items()):
         pieces.append(f"{counted(count, kind)}{': ' if kind == 'annotation' else ' '}{reason}")

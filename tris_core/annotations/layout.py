@@ -1,4 +1,4 @@
-"""What every data set is called, how it can be partitioned, and where its images lie under its root."""
+"""Names of the data sets, their partitions, and where their images are under the root."""
 
 IMAGE_FOLDERS = {
     "shapes": "images",

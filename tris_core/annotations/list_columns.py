@@ -1,4 +1,4 @@
-"""The columns of a list, read in chunks into Arrow: a row costs the bytes of its cells."""
+"""Reads the columns of a list in chunks into Arrow: a row costs only the bytes of its cells."""
 
 import difflib
 import reprlib
@@ -20,15 +20,15 @@ from tris_core.runtime.errors import InputError
 
 NEEDED = ("image", "sentence")
 COLUMNS = (*NEEDED, "object", "split", "mask", "height", "width", "box")
-CODED = ("image", "split", "object")  # columns whose values repeat
+CODED = ("image", "split", "object")  # columns with repeating values
 TEXTS = ("image", "sentence", "split")
-ROWS = 20_000  # of a CSV, turned into Arrow at a time
-LONGEST_TEXT = 5000  # letters; what reads a sentence takes time by the square of its words' length
+ROWS = 20_000  # rows of a CSV turned into Arrow at a time
+LONGEST_TEXT = 5000  # letters; tokenising takes time quadratic in the length of a word
 
 
 @dataclass(frozen=True)
 class Coded:
-    """A column as the numbers of its values: `codes` (rows) int32 into `values` (text)."""
+    """A dictionary-encoded column: `codes` (rows,) int32 are positions in `values`."""
 
     codes: NDArray[np.int32]
     values: pa.StringArray
@@ -40,12 +40,12 @@ class Coded:
 
 @dataclass(frozen=True)
 class Columns:
-    """Cells by row. `object` and `split` are "" where the list has none.
+    """The cells of a list, by row. `object` and `split` are "" if the list has none.
 
-    image, object, split   `Coded`; the image's name stripped and normalised
+    image, object, split   `Coded`; image names are stripped and normalised
     sentence               text, as written
-    hashes                 (rows) uint64, of the sentences
-    truth                  the columns mask, height, width and box as far as the list has them, null where blank
+    hashes                 (rows,) uint64, hashes of the sentences
+    truth                  the columns mask, height, width and box that the list has; null if blank
     """
 
     image: Coded
@@ -57,11 +57,10 @@ class Columns:
 
 
 def read_columns(path: Path) -> Columns:
-    """Read a list in CSV or Parquet. Raises `InputError` for columns and cells that are none of a list."""
+    """Read a list in CSV or Parquet. Raises `InputError` for invalid columns or cells."""
     if not path.is_file():
-        raise InputError(
-            f"{path}: no such file; set dataset.annotations to a list under dataset.root"
-        )
+        fix = "set dataset.annotations to a list under dataset.root"
+        raise InputError(f"{path}: no such file; {fix}")
     if path.suffix not in (".csv", ".parquet"):
         fix = "set dataset.annotations to such a file under dataset.root"
         raise InputError(f"{path}: neither .csv nor .parquet; {fix}")
@@ -108,7 +107,7 @@ def _check_header(path: Path, header: list[str]) -> None:
 
 
 def _meant(column: str) -> str:
-    """What somebody meant who wrote this name of a column."""
+    """Guess what the author of an unknown column name meant, as a hint."""
     for name, mark in (("semicolons", ";"), ("tabs", "\t")):
         if mark in column:
             return f"the cells are separated by {name}; separate them by commas"
@@ -122,7 +121,11 @@ def _meant(column: str) -> str:
 
 
 def _chunk(path: Path, start: int, batch: pa.RecordBatch) -> dict[str, Any]:
-    """The checked columns of the rows from `start` (from 0): `CODED` as dictionaries, hashes, and the others plain."""
+    """Check the columns of a batch that begins with row `start` (from 0).
+
+    Returns:
+        `CODED` as dictionary arrays, the hashes, and the other columns plain.
+    """
     cells = {name: _plain(batch.column(name)) for name in batch.schema.names}
     for name in TEXTS:
         if name in cells:
@@ -150,7 +153,7 @@ def _chunk(path: Path, start: int, batch: pa.RecordBatch) -> dict[str, Any]:
 
 
 def _plain(column: pa.Array) -> pa.Array:
-    """A dictionary written out; `tris_core.data.foreign` has bounded what that takes."""
+    """Decode dictionary arrays. `tris_core.data.foreign` has bounded the memory that this takes."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_struct(column.type):
@@ -179,10 +182,10 @@ def _check_text(path: Path, start: int, name: str, cells: pa.Array) -> None:
     long = np.flatnonzero(pc.utf8_length(cells).fill_null(0).to_numpy() > LONGEST_TEXT)
     if len(long):
         value = cells[int(long[0])].as_py()
-        problem = f"{name} is {reprlib.repr(value)}, of {len(value):,} letters; at most {LONGEST_TEXT:,} are read"
-        raise InputError(
-            f"{path}: row {start + long[0] + 1}: {problem}; look for a quote that is never closed"
-        )
+        size = f"{len(value):,} letters; at most {LONGEST_TEXT:,} are read"
+        problem = f"{name} is {reprlib.repr(value)}, of {size}"
+        fix = "look for a quote that is never closed"
+        raise InputError(f"{path}: row {start + long[0] + 1}: {problem}; {fix}")
 
 
 def _first_value(cells: pa.Array) -> tuple[int, Any]:
@@ -208,19 +211,19 @@ def _blank_as_null(cells: pa.Array) -> pa.Array:
 
 
 def _file_name(cell: str) -> str:
-    """So that ./a.jpg and a.jpg are one image."""
+    """Normalise a file name, so that ./a.jpg and a.jpg are one image."""
     return str(PurePosixPath(cell.strip())) if cell.strip() else ""
 
 
 def _coded(cells: pa.Array, clean: Callable[[str], str]) -> pa.DictionaryArray:
-    """Cells as a dictionary of cleaned texts, null as ""."""
+    """Dictionary-encode cells as cleaned text, with null as ""."""
     coded = cells.cast(pa.string()).fill_null("").dictionary_encode()
     cleaned = pa.array(map(clean, coded.dictionary.to_pylist()), pa.string()).dictionary_encode()
     return pa.DictionaryArray.from_arrays(cleaned.indices.take(coded.indices), cleaned.dictionary)
 
 
 def _joined(column: pa.ChunkedArray) -> Coded:
-    """One dictionary for all chunks."""
+    """Unify the dictionaries of all chunks."""
     column = column.unify_dictionaries()
     codes = np.concatenate([chunk.indices.to_numpy() for chunk in column.chunks])
     return Coded(codes, column.chunk(0).dictionary)

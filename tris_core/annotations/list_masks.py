@@ -1,4 +1,4 @@
-"""A mask's cell in a list: run lengths and the size they are of."""
+"""Parsing of a list's mask cells: run lengths and their size."""
 
 import json
 from pathlib import PurePosixPath
@@ -6,16 +6,26 @@ from typing import Any
 
 from tris_core.data.image_files import PICTURES
 
-ENCODED = "write json.dumps of pycocotools.mask.encode(numpy.asfortranarray(mask)), its counts decoded to text"
+ENCODED = (
+    "write json.dumps of pycocotools.mask.encode(numpy.asfortranarray(mask)), "
+    "its counts decoded to text"
+)
 ABSENT = ("nan", "none", "null", "na", "n/a", "<na>")
 HOW = 'write it as {"size": [height, width], "counts": "..."}'
 
 
 def segmentation_of(mask: Any, height: int | None, width: int | None) -> dict[str, Any]:
-    """`size` (height, width in pixels) and `counts` of a cell; `height` and `width` are the row's, if it has them.
+    """Parse a mask cell.
 
-    The cell is JSON text, a dict, or the bare run lengths beside a height and a width. Raises ValueError, saying
-    what to write, for anything else; the run lengths themselves are not checked.
+    Args:
+        mask: JSON text, a dict, or bare run lengths.
+        height, width: pixels; the row's columns, if it has them. Bare run lengths need them.
+
+    Returns:
+        `size` (height, width) and `counts`. The run lengths are not checked yet.
+
+    Raises:
+        ValueError: anything else; the message says what to write.
     """
     if isinstance(mask, bytes):
         mask = mask.decode("latin1")
@@ -43,9 +53,8 @@ def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"is not JSON ({error}); {HOW}, made by json.dumps with counts.decode()"
-        ) from error
+        fix = f"{HOW}, made by json.dumps with counts.decode()"
+        raise ValueError(f"is not JSON ({error}); {fix}") from error
 
 
 def _bare(text: str, height: int | None, width: int | None) -> dict[str, Any]:
@@ -58,23 +67,19 @@ def _bare(text: str, height: int | None, width: int | None) -> dict[str, Any]:
 def _counts(counts: Any) -> Any:
     if isinstance(counts, bytes):
         return counts.decode("latin1")
-    if (
-        isinstance(counts, str)
-        and counts[:2] in ("b'", 'b"')
-        and counts[-1] == counts[1]
-        and len(counts) > 2
-    ):
+    quoted = isinstance(counts, str) and len(counts) > 2 and counts[:2] in ("b'", 'b"')
+    if quoted and counts[-1] == counts[1]:
         raise ValueError("is Python's str() of bytes; write counts.decode() instead of str(counts)")
     return counts
 
 
 def check_same_size(size: list[int], height: int, width: int) -> None:
-    """Raise ValueError, with both sizes, for a mask of another size than its picture as it is displayed."""
+    """Raise ValueError if a mask's size (height, width) is not that of its picture as displayed."""
     if size == [height, width]:
         return
-    problem = f"is of {size[1]} x {size[0]} pixels (width x height), the picture as displayed of {width} x {height}"
+    masked, displayed = f"{size[1]} x {size[0]}", f"{width} x {height}"
+    problem = f"is of {masked} pixels (width x height), the picture as displayed of {displayed}"
     if size == [width, height]:
-        raise ValueError(
-            f"{problem}; height and width are swapped, in the mask or by turning the picture"
-        )
+        fix = "height and width are swapped, in the mask or by turning the picture"
+        raise ValueError(f"{problem}; {fix}")
     raise ValueError(f"{problem}; make the mask at the picture's size")

@@ -1,4 +1,4 @@
-"""Masks and boxes of a list, checked once and made into annotations one at a time."""
+"""Masks and boxes of a list, checked once, then made into annotations one at a time."""
 
 import math
 import reprlib
@@ -19,7 +19,7 @@ Rows = NDArray[np.integer[Any]]
 
 
 class ListTruth(Mapping[int, Annotation]):
-    """Annotations by the number (from 1) of their object's first row, out of the columns of a list."""
+    """The annotations of a list, by the number (from 1) of their object's first row."""
 
     def __init__(
         self,
@@ -29,9 +29,18 @@ class ListTruth(Mapping[int, Annotation]):
         image_id: Rows,
         sizes: NDArray[np.int64],
     ) -> None:
-        """`cells`: mask, height, width, box as far as the list has them, null where blank. `owner` (rows): the
-        first row, from 0, of every row's object; `image_id` (rows) is its image, `sizes` (images, 2) its height and
-        width. Raises `InputError` for a mask or a box that is wrong, and rows of one object that disagree."""
+        """Check all masks and boxes.
+
+        Args:
+            path: the list, for messages.
+            cells: the columns mask, height, width and box that the list has; null if blank.
+            owner: (rows,) the first row (from 0) of each row's object.
+            image_id: (rows,) the image of each row.
+            sizes: (images, 2) height and width in pixels.
+
+        Raises:
+            InputError: a mask or a box is wrong, or rows of one object disagree.
+        """
         self._path, self._cells, self._image_id, self._sizes = path, cells, image_id, sizes
         _check_types(path, cells)
         self._first = {name: self._first_rows(name, owner) for name in cells}
@@ -54,14 +63,13 @@ class ListTruth(Mapping[int, Annotation]):
         return len(self._heads("mask"))
 
     def _first_rows(self, name: str, owner: Rows) -> tuple[Rows, Rows]:
-        """Of the objects with a cell in this column: their first row, and the first row that has the cell."""
+        """The first row of each object that has this column, and the first row with the cell."""
         cells = self._cells[name]
         rows = np.flatnonzero(cells.is_valid().to_numpy())
         heads, first = np.unique(owner[rows], return_index=True)
         known = rows[first][np.searchsorted(heads, owner[rows])]
-        for row, earlier in zip(
-            rows[rows != known].tolist(), known[rows != known].tolist(), strict=True
-        ):
+        other = rows != known
+        for row, earlier in zip(rows[other].tolist(), known[other].tolist(), strict=True):
             if cells[row] != cells[earlier]:
                 said, before = self._value(name, row), self._value(name, earlier)
                 if said != before:
@@ -77,17 +85,17 @@ class ListTruth(Mapping[int, Annotation]):
         return self._first[name][0] if name in self._first else np.zeros(0, np.int64)
 
     def _row(self, name: str, head: int) -> int | None:
-        """The row of an object's cell, if it has one."""
+        """The row with an object's cell, or None."""
         heads = self._heads(name)
         place = int(np.searchsorted(heads, head))
         found = place < len(heads) and heads[place] == head
         return int(self._first[name][1][place]) if found else None
 
     def _check(self) -> None:
-        """Every mask is one of its picture, every box is inside and has a mask."""
+        """Check that every mask fits its picture, and that every box is inside and has a mask."""
         lone = np.setdiff1d(self._heads("box"), self._heads("mask"))
         if len(lone):
-            fix = "add the mask, which is what is measured, or leave both out"
+            fix = "add the mask, which evaluation needs, or leave both out"
             row = self._first["box"][1][np.searchsorted(self._heads("box"), lone[0])]
             raise InputError(f"{self._path}: row {row + 1}: has a box but no mask; {fix}")
         for ann_id in self:
@@ -96,7 +104,7 @@ class ListTruth(Mapping[int, Annotation]):
             try:
                 counts, _ = rle.from_segmentation(annotation.segmentation, height, width, "union")
                 if not rle.area(counts, height, width):
-                    raise ValueError("has no pixel; leave it empty where there is no truth")
+                    raise ValueError("has no pixel; leave the cell empty if there is no true mask")
             except ValueError as error:
                 shown = reprlib.repr(annotation.segmentation["counts"])
                 fix = "" if ";" in str(error) else "; give COCO's compressed run lengths"
@@ -107,9 +115,8 @@ class ListTruth(Mapping[int, Annotation]):
         try:
             if isinstance(cell, pa.StructScalar) and len(cell["size"].values or ()) != 2:
                 raise ValueError("has a size that is not two whole numbers")
-            found = segmentation_of(
-                cell.as_py(), self._side("height", row), self._side("width", row)
-            )
+            height, width = self._side("height", row), self._side("width", row)
+            found = segmentation_of(cell.as_py(), height, width)
             check_same_size(found["size"], *self._sizes[self._image_id[row]].tolist())
         except ValueError as error:
             if isinstance(error, InputError):
@@ -133,24 +140,22 @@ class ListTruth(Mapping[int, Annotation]):
 
     def _box(self, row: int) -> Box:
         cell = self._cells["box"][row]
-        values = (
-            cell.as_py().split() if pa.types.is_string(cell.type) else cell.values[:5].to_pylist()
-        )
+        is_text = pa.types.is_string(cell.type)
+        values = cell.as_py().split() if is_text else cell.values[:5].to_pylist()
         try:
             x0, y0, x1, y1 = (float(value) for value in values)
         except (TypeError, ValueError):
             x0 = y0 = x1 = y1 = math.nan
         where = f"{self._path}: row {row + 1}"
         if not (-math.inf < x0 < x1 < math.inf and -math.inf < y0 < y1 < math.inf):
-            shown = cell.as_py() if pa.types.is_string(cell.type) else values
+            shown = cell.as_py() if is_text else values
             expected = "expected four numbers x0 y0 x1 y1 with x0 < x1 and y0 < y1"
             problem = f"box is {reprlib.repr(shown)}, {expected}"
             raise InputError(f"{where}: {problem}; correct it or leave it empty")
         height, width = self._sizes[self._image_id[row]]
         if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
-            problem = (
-                f"box {x0:g} {y0:g} {x1:g} {y1:g} leaves the image of {width} x {height} pixels"
-            )
+            box = f"{x0:g} {y0:g} {x1:g} {y1:g}"
+            problem = f"box {box} leaves the image of {width} x {height} pixels"
             raise InputError(f"{where}: {problem}; give x0 y0 x1 y1 in pixels of the image")
         return x0, y0, x1, y1
 
@@ -158,11 +163,11 @@ class ListTruth(Mapping[int, Annotation]):
 def contradict(
     path: Path, row: int, column: str, said: object, earlier: int, known: object
 ) -> None:
-    """Raise `InputError` for two rows (from 0) of one object that say different things."""
-    problem = f"{column} is {reprlib.repr(said)}, but row {earlier + 1} says {reprlib.repr(known)} of the same object"
-    raise InputError(
-        f"{path}: row {row + 1}: {problem}; correct one of them, or give them different objects"
-    )
+    """Raise `InputError` for two rows (from 0) of one object that disagree."""
+    before = f"row {earlier + 1} says {reprlib.repr(known)} of the same object"
+    problem = f"{column} is {reprlib.repr(said)}, but {before}"
+    fix = "correct one of them, or give them different objects"
+    raise InputError(f"{path}: row {row + 1}: {problem}; {fix}")
 
 
 def _check_types(path: Path, cells: dict[str, pa.ChunkedArray]) -> None:
@@ -173,9 +178,8 @@ def _check_types(path: Path, cells: dict[str, pa.ChunkedArray]) -> None:
         ("width", "whole numbers", _is_side),
     ):
         if name in cells and not of_kind(cells[name].type):
-            raise InputError(
-                f"{path}: column {name} is {cells[name].type}, expected {expected}; write it again"
-            )
+            problem = f"column {name} is {cells[name].type}, expected {expected}"
+            raise InputError(f"{path}: {problem}; write it again")
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -192,13 +196,10 @@ def _is_mask(kind: pa.DataType) -> bool:
 
 
 def _is_box(kind: pa.DataType) -> bool:
-    lists = (
-        pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind)
-    )
-    number = lists and (
-        pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)
-    )
-    return number or _is_text(kind)
+    lists = (pa.types.is_list, pa.types.is_fixed_size_list, pa.types.is_large_list)
+    if not any(is_list(kind) for is_list in lists):
+        return _is_text(kind)
+    return pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)
 
 
 def _is_side(kind: pa.DataType) -> bool:

@@ -1,18 +1,20 @@
-"""A plain list of images and sentences, CSV or Parquet, as checked tables.
+"""Reads a plain list of images and sentences, CSV or Parquet, into checked tables.
 
-    image      path relative to the root
-    sentence   what is said
-    object     optional: an id (text or a whole number); the sentences of one image and object belong
-               together. Without it every row is an object of its own
-    split      optional: train (the default), or any other name
-    mask       optional: {"size": [height, width], "counts": "..."} as JSON text (in Parquet also a struct),
-               counts being COCO's compressed run-length code at the size of the picture as displayed
-    height, width   optional: the size, in pixels, of masks that are counts alone
-    box        optional, and only beside a mask, whose own box it replaces: x0, y0, x1, y1 in pixels; a list
+image          path relative to the root
+sentence       the expression
+object         optional: an id (text or a whole number). Sentences with the same image and object
+               refer to one object. Without it, every row is an object of its own
+split          optional: train (the default) or any other name
+mask           optional: {"size": [height, width], "counts": "..."} as JSON text, or in Parquet
+               a struct. `counts` is COCO's compressed run-length code at the size of the picture
+               as displayed
+height, width  optional: size in pixels of masks that are counts alone
+box            optional, with a mask; replaces the mask's own: x0, y0, x1, y1 in pixels. A list
                in Parquet, "x0 y0 x1 y1" in CSV
 
-Training reads neither masks nor boxes; evaluation measures with them. A sentence has its row's number (from 1)
-as its id, an object the number of its first row, an image its position among the paths in alphabetical order.
+Training reads neither masks nor boxes; evaluation uses both. The id of a sentence is the number of
+its row (from 1), that of an object the number of its first row, and that of an image the position
+of its path in alphabetical order.
 """
 
 from pathlib import Path
@@ -29,53 +31,58 @@ from tris_core.annotations.list_truth import ListTruth, contradict
 from tris_core.annotations.tables import Tables, image_size
 from tris_core.runtime.errors import InputError, counted
 
-Rows = NDArray[np.int32]  # half the memory; a list of 2**31 rows would not fit anyway
+Rows = NDArray[np.int32]  # half the memory of int64; 2**31 rows would not fit anyway
+# odd constants that spread the bits of a hash
+IMAGE_FACTOR, OBJECT_FACTOR = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 
 
 def read_pairs(root: Path, annotations: str) -> Tables:
     """Read the list `annotations`, a .csv or .parquet file under `root`.
 
-    Raises `InputError`, naming the row (from 1, the header not counted), for columns that are missing or unknown,
-    cells that are not as above, rows of one object that contradict each other, and images that are missing or
-    unreadable.
+    Raises:
+        InputError: a column is missing or unknown, a cell is invalid, rows of one object disagree,
+            or an image is missing or unreadable. The message names the row (from 1, without the
+            header).
     """
     path, image_root = root / annotations, root / IMAGE_FOLDERS["list"]
     columns = read_columns(path)
     image_id, names, first_of_image = _images(columns)
     sizes = _sizes(path, image_root, columns, names, first_of_image)
-    owner = _owners(columns)  # of every row the first row of its object, from 0
+    owner = _owners(columns)
     heads = np.flatnonzero(owner == np.arange(len(owner))).astype(np.int32)
     _check_splits(path, columns, owner)
     truth = ListTruth(path, columns.truth, owner, image_id, sizes) if columns.truth else {}
     images = pd.DataFrame({"image_id": np.arange(len(names)), "file_name": _text(names)})
     images[["height", "width"]] = sizes
     refs = pd.DataFrame({"ref_id": heads + 1, "image_id": image_id[heads], "ann_id": heads + 1})
+    refs = refs.assign(category_id=np.int8(0), split=_splits(columns, heads).to_pandas())
+    sentences = {"sent_id": np.arange(1, len(owner) + 1, dtype=np.int32), "ref_id": owner + 1}
+
+    def where(kind: str, row_id: int) -> str:
+        return f"{path}: row {first_of_image[row_id] + 1 if kind == 'image' else row_id}"
+
     return Tables(
         image_root,
         images,
-        refs.assign(category_id=np.int8(0), split=_splits(columns, heads).to_pandas()),
-        pd.DataFrame(
-            {
-                "sent_id": np.arange(1, len(owner) + 1, dtype=np.int32),
-                "ref_id": owner + 1,
-                "sent": _text(columns.sentence),
-            }
-        ),
+        refs,
+        pd.DataFrame({**sentences, "sent": _text(columns.sentence)}),
         truth,
-        lambda kind, row_id: (
-            f"{path}: row {first_of_image[row_id] + 1 if kind == 'image' else row_id}"
-        ),
+        where,
         remarks=_repeats(columns),
     )
 
 
 def _text(values: pa.Array | pa.ChunkedArray) -> pd.Series:
-    """Text that stays in Arrow: an eighth of the memory of Python's."""
+    """A series of text that stays in Arrow: an eighth of the memory of Python strings."""
     return pd.Series(values.to_pandas(types_mapper={pa.string(): pd.StringDtype("pyarrow")}.get))
 
 
 def _images(columns: Columns) -> tuple[Rows, pa.Array, Rows]:
-    """The image of every row, by its position among the sorted names; the names; the first row (from 0) of each."""
+    """Number the images by the position of their sorted names.
+
+    Returns:
+        The image of every row, the names, and the first row (from 0) of each image.
+    """
     order = np.argsort(columns.image.values.to_numpy(zero_copy_only=False), kind="stable")
     rank = np.empty(len(order), np.int32)
     rank[order] = np.arange(len(order))
@@ -88,7 +95,7 @@ def _images(columns: Columns) -> tuple[Rows, pa.Array, Rows]:
 def _sizes(
     path: Path, root: Path, columns: Columns, names: pa.Array, first: Rows
 ) -> NDArray[np.int64]:
-    """Height and width of every image (images, 2)."""
+    """Height and width (images, 2) in pixels of every image."""
     sizes = np.empty((len(names), 2), np.int64)
     for position, row in enumerate(first):
         try:
@@ -96,9 +103,8 @@ def _sizes(
         except InputError:
             if _is_file(root, columns.sentence[int(row)].as_py()):
                 problem = "sentence is the name of a file, and image is none"
-                raise InputError(
-                    f"{path}: row {row + 1}: {problem}; exchange the two columns' names"
-                ) from None
+                fix = "exchange the two columns' names"
+                raise InputError(f"{path}: row {row + 1}: {problem}; {fix}") from None
             raise
     return sizes
 
@@ -111,7 +117,7 @@ def _is_file(root: Path, name: str) -> bool:
 
 
 def _owners(columns: Columns) -> Rows:
-    """The first row (from 0) of every row's object. A blank object is the row's own."""
+    """The first row (from 0) of each row's object. A row with a blank object is its own object."""
     blank = pc.index(columns.object.values, "").as_py()
     owner = np.arange(len(columns.object.codes), dtype=np.int32)
     keyed = np.flatnonzero(columns.object.codes != blank)
@@ -121,20 +127,17 @@ def _owners(columns: Columns) -> Rows:
         order = np.argsort(key, kind="stable")
         key = key[order]
         begins = np.append(True, key[1:] != key[:-1])
-        owner[keyed[order]] = keyed[order[begins]].repeat(
-            np.diff(np.flatnonzero(np.append(begins, True)))
-        )
+        lengths = np.diff(np.flatnonzero(np.append(begins, True)))
+        owner[keyed[order]] = keyed[order[begins]].repeat(lengths)
     return owner
 
 
 def _splits(columns: Columns, rows: Rows) -> pa.DictionaryArray:
-    """The split of some rows; train where it is blank."""
-    names = pc.if_else(
-        pc.equal(columns.split.values, ""), "train", columns.split.values
-    ).dictionary_encode()
-    return pa.DictionaryArray.from_arrays(
-        names.indices.take(pa.array(columns.split.codes[rows])), names.dictionary
-    )
+    """The split of some rows; train if blank."""
+    values = columns.split.values
+    names = pc.if_else(pc.equal(values, ""), "train", values).dictionary_encode()
+    codes = pa.array(columns.split.codes[rows])
+    return pa.DictionaryArray.from_arrays(names.indices.take(codes), names.dictionary)
 
 
 def _check_splits(path: Path, columns: Columns, owner: Rows) -> None:
@@ -146,19 +149,13 @@ def _check_splits(path: Path, columns: Columns, owner: Rows) -> None:
 
 
 def _repeats(columns: Columns) -> list[str]:
-    """How many rows say the same of the same object as an earlier one."""
+    """A remark with the number of rows that repeat an earlier one."""
     mixed = columns.hashes.copy()
-    for column, factor in (
-        (columns.image, 0x9E3779B97F4A7C15),
-        (columns.object, 0xC2B2AE3D27D4EB4F),
-    ):
-        mixed ^= column.codes.astype(np.uint64) * np.uint64(factor)
+    for column, factor in ((columns.image, IMAGE_FACTOR), (columns.object, OBJECT_FACTOR)):
+        mixed ^= column.codes.astype(np.uint64) * factor
     mixed.sort()
     number = int(np.count_nonzero(mixed[1:] == mixed[:-1]))
-    return (
-        [
-            f"{counted(number, 'row')} kept that repeat an earlier one (same image, object and sentence)"
-        ]
-        if number
-        else []
-    )
+    if not number:
+        return []
+    repeated = "repeat an earlier one (same image, object and sentence)"
+    return [f"{counted(number, 'row')} kept that {repeated}"]

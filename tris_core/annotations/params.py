@@ -1,4 +1,4 @@
-"""How annotations become tables."""
+"""Parameters of the stage index."""
 
 from typing import ClassVar, Literal
 
@@ -6,14 +6,16 @@ from tris_core.runtime.params import Section
 
 
 class IndexParams(Section):
-    """`mask_overlap`: where polygons of one object overlap, a hole as released (`drop`) or not (`union`, and ReferIt always,
-    D53).
+    """What the index leaves out or repairs.
 
-    `exclude_images_of`: names of splits whose images lose their train refs, such as [val] for RefCOCOg's google partition,
-    which divides objects and not images (D58); [] as released.
+    `mask_overlap`: where polygons of one object overlap, `drop` leaves a hole, as released, and
+    `union` fills it. ReferIt's masks are always united (docs/paper_vs_code.md#masks).
 
-    `strict`: known dirt (empty sentences, degenerate polygons, refs without sentences) is an error instead of being dropped
-    and counted.
+    `exclude_images_of`: no train ref is on an image of these splits; [] as released. RefCOCOg's
+    google partition divides objects, not images, so there [val] keeps its images out of training.
+
+    `strict`: empty sentences, degenerate polygons and refs without sentences are errors.
+    Otherwise they are dropped or repaired, and counted.
     """
 
     key: ClassVar[str] = "index"

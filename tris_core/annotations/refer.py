@@ -1,9 +1,10 @@
-"""refer's annotation files (RefCOCO, RefCOCO+, RefCOCOg; `shapes` is written in the same layout) as checked tables.
+"""Reads refer's annotation files into checked tables: RefCOCO, RefCOCO+, RefCOCOg and `shapes`.
 
     <annotations>/instances.json       COCO's layout: images, annotations
-    <annotations>/refs(<split_by>).p   a pickled list of refs: one annotation each, with its sentences
+    <annotations>/refs(<split_by>).p   pickled list of refs, each one annotation and its sentences
 
-Only what is structurally wrong is refused here; what merely has to be left out is `tris_core.annotations.index`'s business.
+Only structural faults are refused here. `tris_core.annotations.index` handles records that have to
+be left out.
 """
 
 import json
@@ -39,29 +40,28 @@ SENTENCE_KEYS = {"sent_id": int, "sent": str}
 
 
 def read_refer(root: Path, name: str, split_by: str, annotations: str) -> Tables:
-    """Read data set `name` from the folder `annotations` under `root`, in partition `split_by`.
+    """Read data set `name` in partition `split_by` from the folder `annotations` under `root`.
 
-    Raises `InputError` for a file that is missing, damaged or would run code, for a record without a needed key or with
-    a value of the wrong type, for repeated ids, and for references to records that do not exist.
+    Raises:
+        InputError: a file is missing, damaged or would run code; a record lacks a key or has a
+            value of the wrong type; an id is repeated; or a record refers to one that does not
+            exist.
     """
     folder = root / annotations
     if not folder.is_dir():
-        raise InputError(
-            f"{folder}: no such folder; set dataset.annotations to where instances.json lies under dataset.root "
-            f"({root}); refer's downloads have it in refer/{name}"
-        )
+        fix = f"set dataset.annotations to the folder of instances.json under dataset.root ({root})"
+        usual = f"refer's downloads have it in refer/{name}"
+        raise InputError(f"{folder}: no such folder; {fix}; {usual}")
     instances_path, refs_path = folder / "instances.json", folder / f"refs({split_by}).p"
     image_rows, annotation_rows, category_rows = _read_instances(instances_path)
     if not refs_path.exists():
         found = ", ".join(sorted(path.name for path in folder.glob("refs(*).p"))) or "none"
-        raise InputError(
-            f"{refs_path}: no such file; choose dataset.split_by among the partitions there: {found}"
-        )
+        fix = f"choose dataset.split_by among the partitions there: {found}"
+        raise InputError(f"{refs_path}: no such file; {fix}")
     ref_rows = load_plain_pickle(refs_path)
     if not isinstance(ref_rows, list) or not ref_rows:
-        raise InputError(
-            f"{refs_path}: holds {reprlib.repr(ref_rows)}, expected a list of refs; download the file again"
-        )
+        problem = f"holds {reprlib.repr(ref_rows)}, expected a list of refs"
+        raise InputError(f"{refs_path}: {problem}; download the file again")
 
     images = _table(instances_path, "images", image_rows, IMAGE_KEYS, "id").rename(
         columns={"id": "image_id"}
@@ -94,16 +94,14 @@ def _read_instances(path: Path) -> tuple[list[Row], list[Row], list[Row]]:
     try:
         instances = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise InputError(
-            f"{path}: no such file; unpack refer's download there or correct dataset.annotations"
-        ) from error
+        fix = "unpack refer's download there or correct dataset.annotations"
+        raise InputError(f"{path}: no such file; {fix}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error}); download the file again") from error
     for key in ("images", "annotations", "categories"):
         if not isinstance(instances, dict) or not isinstance(instances.get(key), list):
-            raise InputError(
-                f"{path}: has no list {key!r}; this is not refer's instances.json, download it again"
-            )
+            fix = "this is not refer's instances.json, download it again"
+            raise InputError(f"{path}: has no list {key!r}; {fix}")
     return instances["images"], instances["annotations"], instances["categories"]
 
 
@@ -116,7 +114,7 @@ def _fault(
 def _check_rows(
     path: Path, table: str, rows: Sequence[Row], keys: Mapping[str, type], id_key: str
 ) -> None:
-    """Every row has the `keys`, each value exactly of its type."""
+    """Check that every row has `keys`, each with a value of exactly its type."""
     for position, row in enumerate(rows):
         if not isinstance(row, dict):
             problem = f"is {reprlib.repr(row)}, expected a dict"
@@ -132,7 +130,7 @@ def _check_rows(
 def _table(
     path: Path, table: str, rows: Sequence[Row], keys: Mapping[str, type], id_key: str
 ) -> pd.DataFrame:
-    """The columns `keys` of `rows`, with unique ids."""
+    """The columns `keys` of checked `rows`, with unique ids."""
     _check_rows(path, table, rows, keys, id_key)
     frame = pd.DataFrame({key: [row[key] for row in rows] for key in keys})
     _check_unique(path, table, frame[id_key])
@@ -144,14 +142,8 @@ def _check_unique(path: Path, table: str, ids: "pd.Series[int]") -> None:
     if len(repeated):
         position = repeated[0]
         first = ids.index[ids == ids[position]][0]
-        raise _fault(
-            path,
-            table,
-            position,
-            ids[position],
-            f"repeats the id of row {first}",
-            "remove one of the two",
-        )
+        problem, fix = f"repeats the id of row {first}", "remove one of the two"
+        raise _fault(path, table, position, ids[position], problem, fix)
 
 
 def _sentences(path: Path, refs: pd.DataFrame) -> pd.DataFrame:
@@ -173,27 +165,16 @@ def _check_refs(
     images: pd.DataFrame,
     annotations: pd.DataFrame,
 ) -> None:
-    """Every ref has a split, and its image and its annotation exist."""
+    """Check that every ref has a split, an existing image and an existing annotation."""
     mismatch = f"take {instances_path.name} and {path.name} from the same download"
+    no_split = refs["split"].str.strip() == ""
+    no_image = ~refs["image_id"].isin(images["image_id"])
+    no_annotation = ~refs["ann_id"].isin(annotations["id"])
+    absent = f"is not among the {{}} of {instances_path}"
     checks = (
-        (
-            refs["split"].str.strip() == "",
-            "split",
-            "is empty",
-            "name the split, such as train or val",
-        ),
-        (
-            ~refs["image_id"].isin(images["image_id"]),
-            "image_id",
-            f"is not among the images of {instances_path}",
-            mismatch,
-        ),
-        (
-            ~refs["ann_id"].isin(annotations["id"]),
-            "ann_id",
-            f"is not among the annotations of {instances_path}",
-            mismatch,
-        ),
+        (no_split, "split", "is empty", "name the split, such as train or val"),
+        (no_image, "image_id", absent.format("images"), mismatch),
+        (no_annotation, "ann_id", absent.format("annotations"), mismatch),
     )
     for wrong, key, problem, fix in checks:
         for position in refs.index[wrong][:1]:
@@ -206,7 +187,7 @@ def _check_refs(
 def _used_annotations(
     path: Path, annotations: pd.DataFrame, rows: list[Row], images: pd.DataFrame, refs: pd.DataFrame
 ) -> dict[int, Annotation]:
-    """The annotations that a ref points to; of the others only the id matters."""
+    """The annotations that a ref uses; of the others only the id matters."""
     used: dict[int, Annotation] = {}
     image_ids = set(images["image_id"])
     for position in annotations.index[annotations["id"].isin(refs["ann_id"])]:
@@ -215,24 +196,15 @@ def _used_annotations(
             problem = f"image_id {row['image_id']} is not among the images"
             raise _fault(path, "annotations", position, row["id"], problem, REPAIR)
         if "segmentation" not in row:
-            raise _fault(
-                path,
-                "annotations",
-                position,
-                row["id"],
-                "a ref uses it, but it has no segmentation",
-                REPAIR,
-            )
+            problem = "a ref uses it, but it has no segmentation"
+            raise _fault(path, "annotations", position, row["id"], problem, REPAIR)
         if not _is_box(row.get("bbox")):
-            problem = (
-                f"bbox is {reprlib.repr(row.get('bbox'))}, expected x, y, width, height in pixels"
-            )
+            found = reprlib.repr(row.get("bbox"))
+            problem = f"bbox is {found}, expected x, y, width, height in pixels"
             raise _fault(path, "annotations", position, row["id"], problem, REPAIR)
         x, y, w, h = row["bbox"]
-        where = f"{path}: annotation {row['id']}"
-        used[row["id"]] = Annotation(
-            where, row["image_id"], (x, y, x + w, y + h), row["segmentation"]
-        )
+        where, box = f"{path}: annotation {row['id']}", (x, y, x + w, y + h)
+        used[row["id"]] = Annotation(where, row["image_id"], box, row["segmentation"])
     return used
 
 
@@ -244,5 +216,6 @@ def _check_same_image(path: Path, refs: pd.DataFrame, annotations: dict[int, Ann
     owners = refs["ann_id"].map({ann_id: row.image_id for ann_id, row in annotations.items()})
     for position in refs.index[owners != refs["image_id"]][:1]:
         row = refs.loc[position]
-        problem = f"image_id is {row['image_id']}, but its annotation {row['ann_id']} belongs to image {owners[position]}"
+        owner = f"its annotation {row['ann_id']} belongs to image {owners[position]}"
+        problem = f"image_id is {row['image_id']}, but {owner}"
         raise _fault(path, "refs", position, row["ref_id"], problem, "correct whichever is wrong")

@@ -1,4 +1,4 @@
-"""What every reader of annotations hands to `tris_core.annotations.index`."""
+"""The tables that every reader of annotations returns to `tris_core.annotations.index`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,14 +18,18 @@ from tris_core.data.image_files import (
 )
 from tris_core.runtime.errors import InputError
 
-FARTHEST = 1e9  # pixels
+FARTHEST = 1e9  # pixels; largest coordinate of a box
 Box = tuple[float, float, float, float]
 
 
 class Annotation(NamedTuple):
-    """The truth about one object: `box` x0, y0, x1, y1 in pixels (None: the mask's own); `segmentation` as annotated.
+    """The ground truth of one object.
 
-    `where` names its file and row for messages; the segmentation is checked when its mask is made.
+    Attributes:
+        where: its file and row, for messages.
+        image_id: its image.
+        box: x0, y0, x1, y1 in pixels; None for the mask's own.
+        segmentation: as annotated; checked when its mask is made.
     """
 
     where: str
@@ -36,15 +40,18 @@ class Annotation(NamedTuple):
 
 @dataclass(frozen=True)
 class Tables:
-    """One data set in one partition, in file order; every id is unique and every reference between the tables holds.
+    """One data set in one partition, in file order.
 
+    Ids are unique, and every reference between the tables is valid.
+
+    image_root  folder of the images
     images      image_id, file_name (relative to `image_root`), height, width (pixels)
     refs        ref_id, image_id, ann_id, category_id, split
     sentences   sent_id, ref_id, sent
-    annotations by ann_id; those of refs without truth are absent
-    categories  names by category_id, where the annotations have them
-    where       file and row of an image, ref, sentence or annotation, by its kind and id, for messages
-    remarks     what is worth a look though nothing is wrong, as lines
+    annotations by ann_id; refs without ground truth have none
+    where       (kind, id) to file and row of an image, ref, sentence or annotation, for messages
+    categories  names by category_id, if the data set has them
+    remarks     lines about what is odd but not wrong
     """
 
     image_root: Path
@@ -58,10 +65,11 @@ class Tables:
 
 
 def image_header(image_root: Path, file_name: str, where: str) -> Header:
-    """Size as displayed and EXIF orientation of an image, from its header.
+    """Read an image's size as displayed and its EXIF orientation from its header.
 
-    Raises `InputError`, which starts with `where`, if the name leaves `image_root` (`tris_core.data.image_files.inside`) or no
-    image can be read there.
+    Raises:
+        InputError: `file_name` leaves `image_root` (`tris_core.data.image_files.inside`), or is not
+            a readable image. The message starts with `where`.
     """
     try:
         path = inside(image_root, file_name)
@@ -72,9 +80,8 @@ def image_header(image_root: Path, file_name: str, where: str) -> Header:
     except FileNotFoundError as error:
         near = alike(path)
         hint = f"did you mean {near!r}? else " if near else ""
-        raise InputError(
-            f"{where}: image {path} is missing; {hint}put it there or correct dataset.root"
-        ) from error
+        fix = f"{hint}put it there or correct dataset.root"
+        raise InputError(f"{where}: image {path} is missing; {fix}") from error
     except UNREADABLE as error:
         raise InputError(f"{where}: image {path} {what_to_do(path, error)}") from error
 
@@ -85,20 +92,25 @@ def image_size(image_root: Path, file_name: str, where: str) -> tuple[int, int]:
 
 
 def check_size(height: int, width: int, where: str) -> None:
-    """Raises `InputError`, which starts with `where`, for a size that no image has: its mask would fill the memory."""
+    """Check an annotated size, since a mask of an absurd one would fill the memory.
+
+    Raises `InputError`, which starts with `where`, if no image can have it.
+    """
     if min(height, width) < 0 or height * width > MOST_PIXELS:
-        raise InputError(
-            f"{where}: annotated at {width} x {height} (width x height), which is no size of an image; correct it"
-        )
+        size = f"{width} x {height} (width x height)"
+        raise InputError(f"{where}: annotated at {size}, which no image can have; correct it")
 
 
 def storable(value: object) -> bool:
-    """Whether an int or str of annotations fits a table's column: 64 bits, no half of a surrogate pair. Other kinds do."""
+    """Whether a value of annotations fits a table's column.
+
+    An int needs 64 bits, and a str no half of a surrogate pair. All other types fit.
+    """
     if isinstance(value, str):
         return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
     return not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
 def is_coordinate(value: object) -> bool:
-    """Whether a value of a box is a number that a pixel may have."""
+    """Whether a value of a box is a number that a pixel's position can be."""
     return type(value) in (int, float) and abs(value) < FARTHEST  # type: ignore[arg-type]

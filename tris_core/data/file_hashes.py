@@ -1,4 +1,4 @@
-"""SHA-256 of many files, computed again only for those that may have changed."""
+"""SHA-256 of many files, recomputed only for files that may have changed."""
 
 import hashlib
 import os
@@ -13,12 +13,12 @@ from tris_core.runtime.errors import InputError
 from tris_core.runtime.files import read_sealed_json, sha256_of_file, write_sealed_json
 from tris_core.runtime.processes import cores
 
-MOST_BYTES = 2**30  # of a picture read into memory whole
-RECENT = 2.0  # seconds: the coarsest clock of a file system in use (FAT)
+MOST_BYTES = 2**30  # largest picture that is read into memory whole
+RECENT = 2.0  # seconds; the coarsest file-system clock in use (FAT)
 
 
 class Hashed(NamedTuple):
-    """A file's size (bytes), times of its last change of content and of anything (ns), inode, and SHA-256 (hex)."""
+    """A file's stamp and hash: size (bytes), mtime and ctime (ns), inode, SHA-256 (hex)."""
 
     size: int
     mtime: int
@@ -28,11 +28,11 @@ class Hashed(NamedTuple):
 
 
 def file_hashes(folder: Path, names: Sequence[str], kept: Path) -> list[str | None]:
-    """SHA-256 (hex) of files of `folder`, in the order of `names`; None for what is missing or cannot be read.
+    """SHA-256 (hex) of files in `folder`, in the order of `names`; None for unreadable ones.
 
-    The file `kept` remembers each hash with a stamp: size, mtime, ctime and inode. A file whose stamp is still the same
-    is not read again, so a few bits that decayed on the disk are not seen, nor a change made together with the clock. All
-    else is: another stamp only costs another reading, and so does a `kept` that is missing or damaged.
+    The file `kept` stores each hash with a stamp of size, mtime, ctime and inode. A file with the
+    same stamp is not read again. So bit rot is not noticed, nor a change that also sets back the
+    clock. A new stamp, or a missing or damaged `kept`, costs only another reading.
     """
     known = _read(kept)
     stamps = [_stamp(folder / name) for name in names]
@@ -53,7 +53,7 @@ def file_hashes(folder: Path, names: Sequence[str], kept: Path) -> list[str | No
 
 
 def hash_file(path: Path) -> Hashed | None:
-    """A file's hash, and its stamp from before it was read; None if it is missing or cannot be read."""
+    """A file's hash and its stamp from before it was read; None if it cannot be read."""
     try:
         before = _stamp(path)
         return None if before is None else _hashed(before, sha256_of_file(path))
@@ -62,15 +62,17 @@ def hash_file(path: Path) -> Hashed | None:
 
 
 def read_hashed(path: Path) -> tuple[Hashed, bytes]:
-    """As `hash_file`, and the bytes that were hashed. Raises `InputError` for what cannot be read or is over `MOST_BYTES`."""
+    """As `hash_file`, with the bytes that were hashed.
+
+    Raises `InputError` if the file cannot be read or is larger than `MOST_BYTES`.
+    """
     try:
         before = _stamp(path)
         if before is None:
             raise InputError(f"{path}: is missing or no file; put it back")
         if before[0] > MOST_BYTES:
-            raise InputError(
-                f"{path}: has {before[0]:,} bytes, more than {MOST_BYTES:,}; save it as JPEG or PNG"
-            )
+            problem = f"has {before[0]:,} bytes, more than {MOST_BYTES:,}"
+            raise InputError(f"{path}: {problem}; save it as JPEG or PNG")
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); put it back") from error
@@ -78,20 +80,21 @@ def read_hashed(path: Path) -> tuple[Hashed, bytes]:
 
 
 def _hashed(before: tuple[int, int, int, int], sha256: str) -> Hashed:
-    """The stamp of a file that was written just now is left empty: what is written next may fall into the same tick of the
-    file system's clock.
+    """A hash with its stamp, which is left empty for a file written just now.
+
+    The next change may fall into the same tick of the file system's clock.
     """
     recent = time.time_ns() - before[1] < RECENT * 1e9
     return Hashed(*((0, 0, 0, 0) if recent else before), sha256)
 
 
 def keep_hashes(kept: Path, found: Mapping[str, Hashed]) -> None:
-    """Write the file that `file_hashes` remembers hashes in."""
+    """Write the file in which `file_hashes` stores hashes."""
     write_sealed_json(kept, {"files": found})
 
 
 def _read(kept: Path) -> dict[str, Hashed]:
-    """What was kept; nothing if the file is not as it was written."""
+    """The stored hashes; none if the file is damaged."""
     try:
         return {name: Hashed(*entry) for name, entry in read_sealed_json(kept)["files"].items()}
     except (OSError, InputError):
@@ -99,7 +102,7 @@ def _read(kept: Path) -> dict[str, Hashed]:
 
 
 def _stamp(path: Path) -> tuple[int, int, int, int] | None:
-    """None for what is no regular file: reading a pipe would wait for ever."""
+    """None if it is not a regular file: reading a pipe would block forever."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):

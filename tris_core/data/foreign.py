@@ -1,4 +1,4 @@
-"""Tables that somebody else wrote: CSV row by row, Parquet in batches of bounded memory."""
+"""Reads tables written by others: CSV row by row, Parquet in batches of bounded memory."""
 
 import csv
 from collections.abc import Iterator
@@ -13,22 +13,20 @@ from tris_core.data.rle import MOST_COUNTS
 from tris_core.runtime.errors import InputError
 from tris_core.runtime.files import check_seal, has_seal
 
-LONGEST_CELL = MOST_COUNTS + 1000  # characters of a CSV cell: the longest mask, and JSON around it
-ROOM, PROPORTION = (
-    2**28,
-    16,
-)  # bytes that a Parquet file may unpack to: ROOM, and PROPORTION for each of its own
-MOST_ROWS = 10**6  # rows that it may have, and one for each of its bytes
+LONGEST_CELL = MOST_COUNTS + 1000  # characters of a CSV cell: the longest mask with its JSON
+# A Parquet file may unpack to ROOM bytes, plus PROPORTION for each of its own.
+ROOM, PROPORTION = 2**28, 16
+MOST_ROWS = 10**6  # plus one for each byte of the file
 BATCH_BYTES, BATCH_ROWS = 2**24, 2**15
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
-INDEX = 4  # bytes of a text's place in its dictionary
+INDEX = 4  # bytes of a text's position in its dictionary
 
 
 def csv_rows(path: Path) -> Iterator[list[str]]:
-    """The header of a CSV file in UTF-8, then its rows; blank lines are left out.
+    """Yield the header of a CSV file in UTF-8, then its rows without blank lines.
 
-    Raises `InputError`, naming the row (from 1, the header not counted), for a row of another number of
-    cells than the header, a cell of more than `LONGEST_CELL` characters, and what is no CSV.
+    Raises `InputError`, with the row's number (from 1, without the header), if a row has another
+    number of cells than the header, a cell is longer than `LONGEST_CELL`, or the file is not CSV.
     """
     number = 0
     try:
@@ -57,7 +55,7 @@ def csv_rows(path: Path) -> Iterator[list[str]]:
 
 @contextmanager
 def _field_limit(characters: int) -> Iterator[None]:
-    """The limit of the csv module, which is the process's."""
+    """Set the csv module's limit, which is global to the process."""
     before = csv.field_size_limit(characters)
     try:
         yield
@@ -66,9 +64,10 @@ def _field_limit(characters: int) -> Iterator[None]:
 
 
 def open_foreign(path: Path) -> pq.ParquetFile:
-    """A Parquet file whose texts are read as dictionaries: a value that repeats is in memory once.
+    """Open a Parquet file. Texts are read as dictionaries, so a repeated value is in memory once.
 
-    Raises `InputError` for what is no Parquet file, and for a damaged one of this program. Read it with `batches`.
+    Raises `InputError` if it is not a Parquet file, or a damaged one of this program. Read it with
+    `batches`.
     """
     if path.is_file() and has_seal(path):
         check_seal(path, "write it again")
@@ -82,9 +81,10 @@ def open_foreign(path: Path) -> pq.ParquetFile:
 
 
 def batches(file: pq.ParquetFile, path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """The rows of some columns, a few megabytes at a time; texts are dictionary arrays.
+    """Yield the rows of some columns, a few megabytes at a time. Texts are dictionary arrays.
 
-    Raises `InputError` when the file is damaged or unpacks to more than `ROOM` + `PROPORTION` times its size.
+    Raises `InputError` if the file is damaged, or unpacks to more than `ROOM` bytes plus
+    `PROPORTION` times its size.
     """
     size = path.stat().st_size
     per_row = _check_metadata(file.metadata, path, columns, size)
@@ -101,7 +101,7 @@ def batches(file: pq.ParquetFile, path: Path, columns: list[str]) -> Iterator[pa
 
 
 def _check_metadata(metadata: pq.FileMetaData, path: Path, columns: list[str], size: int) -> int:
-    """What the footer says of rows and bytes, checked before anything is read; bytes per row."""
+    """Check the rows and bytes that the footer promises before reading; return bytes per row."""
     if metadata.num_rows > MOST_ROWS + size:
         problem = f"has {metadata.num_rows:,} rows in {size:,} bytes"
         limit = f"at most {MOST_ROWS:,} and one for each byte are read"
@@ -123,16 +123,14 @@ def _check_metadata(metadata: pq.FileMetaData, path: Path, columns: list[str], s
 def _check_room(path: Path, size: int, unpacked: int) -> None:
     room = ROOM + PROPORTION * size
     if unpacked > room:
-        problem = (
-            f"unpacks to {unpacked:,} bytes or more, {room:,} are allowed for a file of {size:,}"
-        )
-        raise InputError(
-            f"{path}: {problem}; split it, or write it without compression and dictionaries"
-        )
+        allowed = f"{room:,} are allowed for a file of {size:,}"
+        problem = f"unpacks to {unpacked:,} bytes or more, {allowed}"
+        fix = "split it, or write it without compression and dictionaries"
+        raise InputError(f"{path}: {problem}; {fix}")
 
 
 def unpacked_bytes(column: pa.Array) -> int:
-    """Bytes of an array's values when every one is written out."""
+    """Bytes of an array with every value written out."""
     if pa.types.is_dictionary(column.type):
         if not pa.types.is_null(column.dictionary.type) and len(column.dictionary):
             lengths = pc.binary_length(column.dictionary).cast(pa.int64())
@@ -146,7 +144,7 @@ def unpacked_bytes(column: pa.Array) -> int:
 
 
 def read_foreign(file: pq.ParquetFile, path: Path, columns: list[str]) -> pa.Table:
-    """Some columns whole, their texts written out: as large as `batches` lets them be."""
+    """Read whole columns with their texts written out, as large as `batches` permits."""
     schema = file.schema_arrow
     plain = pa.schema([(name, value_type(schema.field(name).type)) for name in columns])
     return pa.Table.from_batches(
@@ -155,5 +153,5 @@ def read_foreign(file: pq.ParquetFile, path: Path, columns: list[str]) -> pa.Tab
 
 
 def value_type(kind: pa.DataType) -> pa.DataType:
-    """The type of a column's values, whether or not it is read as a dictionary."""
+    """The type of a column's values, whether or not it is dictionary-encoded."""
     return kind.value_type if pa.types.is_dictionary(kind) else kind

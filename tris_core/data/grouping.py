@@ -1,4 +1,4 @@
-"""Rows grouped by picture: sorted once, then a slice for every picture."""
+"""Rows grouped by picture: sorted once, then one slice per picture."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,10 @@ Rows = NDArray[np.int64]
 
 
 class RowsByImage(Sequence[Rows]):
-    """The rows of `image_of` (L,), grouped by picture in ascending order; the rows of a picture keep their order.
+    """The rows of `image_of` (L,), grouped by picture in ascending order.
 
-    An item holds the rows of `images` pictures. Takes 8 bytes a row and 8 bytes an item; no Python object per picture.
+    Each item holds the rows of `images` pictures. Rows of one picture keep their order. It takes 8
+    bytes a row and 8 bytes an item, with no Python object per picture.
     """
 
     def __init__(self, image_of: Rows, images: int = 1) -> None:

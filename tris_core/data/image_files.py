@@ -1,4 +1,4 @@
-"""Picture files from anywhere, opened with care: what is refused before a pixel is decoded."""
+"""Opens picture files safely: much is refused before a pixel is decoded."""
 
 import os
 import struct
@@ -10,45 +10,39 @@ from typing import NamedTuple
 from PIL import Image
 
 STORES = "TRIS_IMAGE_STORES"
-FORMATS = (
-    "AVIF",
-    "BMP",
-    "GIF",
-    "JPEG",
-    "JPEG2000",
-    "PNG",
-    "PPM",
-    "TGA",
-    "TIFF",
-    "WEBP",
-)  # EPS would start Ghostscript
-MOST_PIXELS = (
-    2**25
-)  # decoding one takes a few hundred megabytes, and so do the maps and masks of its size
-MOST_SIDE = 2**16 - 1  # JPEG's; resizing takes memory in proportion to the longer side
+# without EPS, which would start Ghostscript
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+# decoding one of this size takes a few hundred megabytes, and so do its maps and masks
+MOST_PIXELS = 2**25
+MOST_SIDE = 2**16 - 1  # JPEG's limit; resizing takes memory in proportion to the longer side
 UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 ORIENTATION = 0x0112
 
 
 def readable_formats() -> list[str]:
-    """Those of `FORMATS` that this PIL was built with."""
+    """The formats among `FORMATS` that this PIL supports."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
 
 
 def open_image(path: Path, content: bytes | None = None) -> Image.Image:
-    """The image in a file, or in the `content` that was read of it; the header was read and no pixel decoded.
+    """Open an image, reading its header but no pixel.
 
-    Raises FileNotFoundError, or one of `UNREADABLE`: for another format, something that is no file (a pipe would be waited
-    for), and a header that promises more than `MOST_PIXELS` or `MOST_SIDE`. Decoding raises one of `UNREADABLE` too.
+    Args:
+        path: the file.
+        content: its bytes, if they have already been read.
+
+    Raises:
+        FileNotFoundError: there is no file.
+        UNREADABLE: another format, not a regular file (a pipe would block), or a header that
+            declares more than `MOST_PIXELS` or `MOST_SIDE`. Decoding may raise these too.
     """
     if content is None and path.exists() and not path.is_file():
-        raise OSError("no regular file")
+        raise OSError("not a regular file")
     image = Image.open(path if content is None else BytesIO(content), formats=readable_formats())
-    image.filename = (
-        ""  # else PIL maps some files into memory, and scrambles those that are turned by a quarter
-    )
+    # otherwise PIL memory-maps some files, and garbles those turned by 90 degrees
+    image.filename = ""
     if image.width * image.height > MOST_PIXELS or max(image.size) > MOST_SIDE:
         image.close()
         most = f"{MOST_PIXELS:,} or {MOST_SIDE:,} on a side"
@@ -57,7 +51,7 @@ def open_image(path: Path, content: bytes | None = None) -> Image.Image:
 
 
 class Header(NamedTuple):
-    """The size of a picture as it is displayed, in pixels, and its EXIF orientation, 1 (as stored) to 8."""
+    """Size of a picture as displayed, in pixels, and its EXIF orientation, 1 (as stored) to 8."""
 
     height: int
     width: int
@@ -65,7 +59,10 @@ class Header(NamedTuple):
 
 
 def read_header(path: Path) -> Header:
-    """What `tris_core.data.images.read_image` will give, without decoding. Raises what `open_image` raises."""
+    """Read the size that `tris_core.data.images.read_image` will return, without decoding.
+
+    Raises what `open_image` raises.
+    """
     with open_image(path) as image:
         turned = _orientation_in_header(image, path)
         width, height = _stored_size(image)
@@ -73,11 +70,11 @@ def read_header(path: Path) -> Header:
 
 
 def orientation(read: Callable[[], Image.Exif]) -> int:
-    """The orientation in EXIF data, 1 to 8. EXIF data that are damaged turn nothing, as in every viewer."""
+    """EXIF orientation, 1 to 8; 1 if the EXIF data are damaged, as in every viewer."""
     try:
         found = read().get(ORIENTATION)
         return int(found) if found is not None and found in range(1, 9) else 1
-    except Exception:  # PIL's reader of EXIF raises whatever the bytes lead it to
+    except Exception:  # on damaged data PIL's EXIF reader may raise anything
         return 1
 
 
@@ -85,13 +82,15 @@ def _orientation_in_header(image: Image.Image, path: Path) -> int:
     if image.format == "PNG" and _tells_more_after_pixels(path):
         image.load()
         return orientation(image.getexif)
-    return orientation(
-        lambda: Image.Image.getexif(image)
-    )  # that of PNG files would decode the pixels
+    # `image.getexif` would decode the pixels of a PNG
+    return orientation(lambda: Image.Image.getexif(image))
 
 
 def _tells_more_after_pixels(path: Path) -> bool:
-    """Whether a PNG has EXIF data or text after its pixels, where PIL finds them only once those are decoded."""
+    """Whether a PNG has EXIF data or text after its pixels.
+
+    PIL finds these only once the pixels are decoded.
+    """
     pixels = False
     with path.open("rb") as file:
         file.seek(8)
@@ -105,25 +104,17 @@ def _tells_more_after_pixels(path: Path) -> bool:
 
 
 def _stored_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height before turning. Of a TIFF some versions of PIL give the size after it."""
+    """Width and height as stored. For TIFFs, some versions of PIL return the turned size."""
     tags = getattr(image, "tag_v2", None)
     return (tags[256], tags[257]) if tags else image.size
 
 
-HEIC = (
-    b"heic",
-    b"heix",
-    b"heim",
-    b"heis",
-    b"hevc",
-    b"hevx",
-    b"mif1",
-    b"msf1",
-)  # brands of the format, by its standard
+# brands of the format, by its standard
+HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 def what_to_do(path: Path, error: Exception) -> str:
-    """What is at `path` instead of a picture that can be read, and what to do about it."""
+    """Describe what `path` is instead of a readable picture, and what to do about it."""
     if path.is_dir():
         return "is a folder; name a file"
     if not path.is_file():
@@ -131,7 +122,10 @@ def what_to_do(path: Path, error: Exception) -> str:
     with path.open("rb") as file:
         start = file.read(64)
     if start[4:8] == b"ftyp" and start[8:12] in HEIC:
-        how = "`magick a.heic a.jpg`, `heif-convert a.heic a.jpg`, or on a Mac `sips -s format jpeg a.heic --out a.jpg`"
+        how = (
+            "`magick a.heic a.jpg`, `heif-convert a.heic a.jpg`, or on a Mac "
+            "`sips -s format jpeg a.heic --out a.jpg`"
+        )
         return f"is a HEIC picture, which is not read; convert it to JPEG or PNG ({how})"
     if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html")):
         return "is a web page; download the picture itself again"
@@ -139,7 +133,7 @@ def what_to_do(path: Path, error: Exception) -> str:
 
 
 def alike(path: Path) -> str | None:
-    """A picture in the folder of a missing one whose name differs in case or extension only."""
+    """A picture beside a missing one with the same name except for case or extension."""
     try:
         names = sorted(
             other.name for other in path.parent.iterdir() if other.stem.lower() == path.stem.lower()
@@ -151,12 +145,14 @@ def alike(path: Path) -> str | None:
 
 
 def inside(root: Path, name: str) -> Path:
-    """The file that annotations call `name`, which must lie in the image folder `root`. Raises ValueError: why it does not.
+    """The file that annotations call `name`, which must be inside the image folder `root`.
 
-    Links are followed, and must end in the folder that `root` is, or is a link to, or in one of those named in
-    `$TRIS_IMAGE_STORES` (separated as in `$PATH`).
+    Links are followed. They must end inside `root` (which may be a link itself) or inside a folder
+    named in `$TRIS_IMAGE_STORES` (separated as in `$PATH`).
+
+    Raises ValueError, with the reason, if the file is elsewhere.
     """
-    parsed = PureWindowsPath(name)  # knows both kinds of slash, and drives
+    parsed = PureWindowsPath(name)  # understands both slashes, and drives
     if parsed.anchor or ".." in parsed.parts or not parsed.parts or "\0" in name:
         raise ValueError(f"file name {name!r} leaves the image folder; name a file inside {root}")
     path = root / name
@@ -166,8 +162,7 @@ def inside(root: Path, name: str) -> Path:
         raise ValueError(f"{path} cannot be followed ({error}); remove the link") from error
     stores = [Path(store) for store in os.environ.get(STORES, "").split(os.pathsep) if store]
     if not any(end.is_relative_to(store.resolve()) for store in (root, *stores)):
-        raise ValueError(
-            f"{path} is a link to {end}, outside the image folder; make the folder itself the link, or allow it: "
-            f"export {STORES}={end.parent}"
-        )
+        problem = f"{path} is a link to {end}, outside the image folder"
+        fix = f"make the folder itself the link, or allow it: export {STORES}={end.parent}"
+        raise ValueError(f"{problem}; {fix}")
     return path

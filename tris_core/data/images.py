@@ -1,4 +1,4 @@
-"""Pictures, read as they are displayed. Every part of the program reads them here."""
+"""Reads pictures as they are displayed. Every part of the program uses this module."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +14,7 @@ WHITE = (255, 255, 255, 255)
 BAND = 2**20  # pixels converted at a time
 
 Pixels = NDArray[np.uint8]  # RGB (H, W, 3)
+# By EXIF orientation: a view of the upright picture in the file's order of pixels.
 AS_STORED: dict[int, Callable[[Pixels], Pixels]] = {
     1: lambda upright: upright,
     2: lambda upright: upright[:, ::-1],
@@ -23,11 +24,11 @@ AS_STORED: dict[int, Callable[[Pixels], Pixels]] = {
     6: np.rot90,
     7: lambda upright: upright.swapaxes(0, 1)[::-1, ::-1],
     8: lambda upright: np.rot90(upright, -1),
-}  # by EXIF orientation: a view of the upright picture in the order in which the file has its pixels
+}
 
 
 def check_image(path: Path) -> None:
-    """Look at the header; no pixel is decoded. Raises `InputError` for a file that is missing or no image."""
+    """Read the header but no pixel. Raises `InputError` if the file is missing or not an image."""
     try:
         with open_image(path):
             pass
@@ -38,10 +39,14 @@ def check_image(path: Path) -> None:
 
 
 def read_image(path: Path, content: bytes | None = None) -> Pixels:
-    """RGB pixels (H, W, 3) of the first frame, as `as_displayed` gives them. Every part of the program reads this way.
+    """Read the first frame as RGB pixels (H, W, 3) uint8, see `as_displayed`.
 
-    `content` holds the bytes of the file where they were read already. Raises `InputError` for a file that is missing,
-    broken or no image.
+    Args:
+        path: the file.
+        content: its bytes, if they have already been read.
+
+    Raises:
+        InputError: the file is missing, broken or not an image.
     """
     try:
         with open_image(path, content) as image:
@@ -49,17 +54,16 @@ def read_image(path: Path, content: bytes | None = None) -> Pixels:
     except FileNotFoundError as error:
         raise InputError(f"{path}: not found; name an image file") from error
     except UNREADABLE as error:
-        raise InputError(
-            f"{path}: cannot be read as an image ({error}); replace it by a whole copy"
-        ) from error
+        problem = f"cannot be read as an image ({error})"
+        raise InputError(f"{path}: {problem}; replace it by a whole copy") from error
 
 
 def as_displayed(image: Image.Image) -> Pixels:
-    """RGB pixels (H, W, 3), turned as the EXIF orientation says, what is transparent over white.
+    """RGB pixels (H, W, 3) uint8, turned by the EXIF orientation, transparency on white.
 
-    Sixteen-bit grey levels keep their upper eight bits. Floating-point ones, which have no range of their own, are
-    stretched from their minimum to their maximum. A few rows are converted at a time: RGBA or float64 of the whole
-    picture would take many times its memory.
+    16-bit grey levels keep their upper eight bits. Floating-point levels have no fixed range and
+    are stretched from their minimum to their maximum. A few rows are converted at a time: RGBA or
+    float64 of the whole picture would take many times its memory.
     """
     image.load()
     turned, convert = orientation(image.getexif), _converter(image)
@@ -78,16 +82,14 @@ def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
 
 
 def _converter(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
-    """What takes a band of this picture to RGB."""
+    """A function that converts a band of this picture to RGB."""
     if image.mode == "RGB" and not image.has_transparency_data:
         return lambda band: band
     if image.mode.startswith("I"):
         return lambda band: _grey(np.asarray(band).clip(0, 0xFFFF) >> 8)
     if image.mode == "F":
-        ends = [
-            (levels.min(), levels.max())
-            for levels in map(_levels, (band for _, band in _bands(image)))
-        ]
+        bands = (_levels(band) for _, band in _bands(image))
+        ends = [(levels.min(), levels.max()) for levels in bands]
         low, high = min(low for low, _ in ends), max(high for _, high in ends)
         spread = max(high - low, np.finfo(np.float64).tiny)
         return lambda band: _grey(((_levels(band) - low) / spread * 255).round())

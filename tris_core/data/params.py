@@ -1,4 +1,4 @@
-"""Images at training size."""
+"""Parameters of the stage pack_images."""
 
 from typing import ClassVar
 
@@ -8,7 +8,10 @@ from tris_core.runtime.params import Section
 
 
 class PackImagesParams(Section):
-    """`size`: side in pixels of the square that every image is resized to (bilinear, aspect ratio not kept), at most 2,048."""
+    """`size`: side in pixels of the square that images are resized to, at most 2,048.
+
+    Resizing is bilinear and does not keep the aspect ratio.
+    """
 
     key: ClassVar[str] = "pack_images"
 

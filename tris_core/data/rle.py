@@ -1,6 +1,6 @@
 """Masks as COCO's compressed run-length code.
 
-Runs go down the columns, so a mask (H, W) is handed to pycocotools in Fortran order; nobody else has to know.
+Runs go down the columns, so masks (H, W) are passed to pycocotools in Fortran order.
 """
 
 import reprlib
@@ -19,19 +19,19 @@ CLIPPED = "polygon clipped to the image"
 OVERLAPPING = "polygons overlap"
 
 NO_RUNS = np.zeros(0, np.int64)
-MOST_CHARACTERS = 7  # of one run: 35 bits, more than any image has pixels
-MOST_COUNTS = 2**23  # bytes of compressed runs: far more than any mask that somebody drew
+MOST_CHARACTERS = 7  # per run: 35 bits, more than any image has pixels
+MOST_COUNTS = 2**23  # bytes of compressed runs, far more than any drawn mask has
 FARTHEST = 1e6  # pixels; pycocotools overflows a little further out
-LONGEST = 4e6  # pixels of all outlines of one object; pycocotools takes 80 bytes of memory for each
+LONGEST = 4e6  # pixels of all outlines of one object; pycocotools takes 80 bytes for each
 
 
 def encode(mask: Mask) -> bytes:
-    """Compressed runs of a mask (H, W) bool."""
+    """Compress a mask (H, W) bool."""
     return coco.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"]
 
 
 def decode(counts: bytes, height: int, width: int) -> Mask:
-    """The mask (height, width) bool of compressed runs. Raises ValueError if they do not fill that size."""
+    """Decompress a mask (height, width) bool. Raises ValueError if the runs do not fill it."""
     check(counts, height, width)
     return coco.decode({"size": [height, width], "counts": counts}).astype(bool)
 
@@ -39,7 +39,7 @@ def decode(counts: bytes, height: int, width: int) -> Mask:
 def check(counts: bytes, height: int, width: int) -> None:
     """Raise ValueError unless compressed runs fill a mask (height, width).
 
-    Where they do not, pycocotools leaves memory unset or writes past its end.
+    Otherwise pycocotools would leave memory uninitialised or write past its end.
     """
     if len(counts) > MOST_COUNTS:
         raise ValueError(f"{len(counts):,} bytes of run lengths; at most {MOST_COUNTS:,} are read")
@@ -49,10 +49,11 @@ def check(counts: bytes, height: int, width: int) -> None:
 
 
 def _runs(counts: bytes) -> NDArray[np.int64]:
-    """The run lengths; none if a character is not one of the 64, or the last run does not end.
+    """Decode run lengths; empty if a character is invalid or the last run does not end.
 
-    Five bits a character, the sixth says that more follow, the last one's fifth bit is the sign; from the fourth run on
-    they are differences to the run two before.
+    A character has five bits of a value, least significant first, and a sixth that says that more
+    follow. The fifth bit of a value's last character is its sign. From the fourth run on, values
+    are differences to the run two before.
     """
     bits = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
     stops = np.flatnonzero((bits & 32) == 0)
@@ -71,12 +72,12 @@ def _runs(counts: bytes) -> NDArray[np.int64]:
 
 
 def area(counts: bytes, height: int, width: int) -> int:
-    """Number of pixels of compressed runs, without decoding."""
+    """Number of pixels of compressed runs, without decoding them."""
     return int(coco.area({"size": [height, width], "counts": counts}))
 
 
 def box(counts: bytes, height: int, width: int) -> tuple[float, float, float, float]:
-    """The tightest x0, y0, x1, y1 around the pixels of compressed runs: whole pixel edges."""
+    """The tightest box x0, y0, x1, y1 around the pixels, at pixel edges."""
     x, y, w, h = coco.toBbox({"size": [height, width], "counts": counts}).tolist()
     return x, y, x + w, y + h
 
@@ -84,36 +85,41 @@ def box(counts: bytes, height: int, width: int) -> tuple[float, float, float, fl
 def from_segmentation(
     segmentation: Any, height: int, width: int, overlap: Overlap
 ) -> tuple[bytes, list[str]]:
-    """Compressed runs of a COCO segmentation, and what was amiss with it (the constants above, each at most once).
+    """Compress a COCO segmentation.
 
-    `segmentation` is a list of polygons [x0, y0, x1, y1, ...] in pixels, a run-length dict, or a list of such dicts,
-    which are united. Where polygons overlap the released code leaves a hole ("drop", D53); "union" fills it. Raises
-    ValueError, without naming the record, if it is none of these or its numbers make no sense.
+    Args:
+        segmentation: a list of polygons [x0, y0, x1, y1, ...] in pixels, a run-length dict, or a
+            list of such dicts, which are united.
+        height, width: size of the image in pixels.
+        overlap: where polygons overlap, "drop" leaves a hole, as released, and "union" fills it
+            (docs/paper_vs_code.md#masks).
+
+    Returns:
+        The compressed runs, and remarks on what was repaired (the constants above, each once).
+
+    Raises:
+        ValueError: the segmentation is none of these, or its numbers are invalid. The message does
+            not name the record.
     """
     if isinstance(segmentation, dict):
         return _from_runs(segmentation, height, width), []
     if not isinstance(segmentation, list):
-        raise ValueError(
-            f"segmentation is a {type(segmentation).__name__}, expected a list of polygons or a dict"
-        )
+        found = type(segmentation).__name__
+        raise ValueError(f"segmentation is a {found}, expected a list of polygons or a dict")
     if segmentation and all(isinstance(part, dict) for part in segmentation):
-        parts = [
-            {"size": [height, width], "counts": _from_runs(part, height, width)}
-            for part in segmentation
-        ]
+        runs = [_from_runs(part, height, width) for part in segmentation]
+        parts = [{"size": [height, width], "counts": counts} for counts in runs]
         return coco.merge(parts)["counts"], []
     remarks: list[str] = []
     polygons = [polygon for polygon in segmentation if _usable(polygon, height, width, remarks)]
     if not polygons:
         return _compressed([height * width], height, width), list(dict.fromkeys(remarks))
     if not height * width:
-        raise ValueError(
-            f"a polygon on an image of {height} x {width} pixels"
-        )  # pycocotools would never come back
+        # pycocotools would never return
+        raise ValueError(f"a polygon on an image of {height} x {width} pixels")
     if sum(_outline(polygon) for polygon in polygons) > LONGEST:
-        raise ValueError(
-            f"its polygons have outlines of more than {LONGEST:,.0f} pixels; simplify them"
-        )
+        problem = f"its polygons have outlines of more than {LONGEST:,.0f} pixels"
+        raise ValueError(f"{problem}; simplify them")
     merged, overlapping = _merged(polygons, height, width, overlap)
     if overlapping:
         remarks.append(OVERLAPPING)
@@ -123,10 +129,10 @@ def from_segmentation(
 def _merged(
     polygons: list[list[float]], height: int, width: int, overlap: Overlap
 ) -> tuple[bytes, bool]:
-    """Compressed runs of the pixels in exactly one polygon ("drop") or in any ("union").
+    """Compress the pixels in exactly one polygon ("drop") or in any ("union").
 
-    The flag says whether some pixel is in two or more. The runs are counted and no mask is made, so
-    that memory grows with the outlines and not with the size of the image.
+    Returns the runs, and whether any pixel is in two or more polygons. Runs are counted without
+    making a mask, so memory grows with the outlines and not with the size of the image.
     """
     one_by_one = (coco.frPyObjects([polygon], height, width)[0]["counts"] for polygon in polygons)
     if len(polygons) == 1:
@@ -146,27 +152,26 @@ def _merged(
 
 
 def _compressed(runs: list[int], height: int, width: int) -> bytes:
-    counts: bytes = coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)[
-        "counts"
-    ]
+    made = coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)
+    counts: bytes = made["counts"]
     return counts
 
 
 def _outline(polygon: list[float]) -> float:
-    """Pixels along a polygon, each edge measured along its longer side as pycocotools walks it."""
+    """Length of a polygon in pixels. pycocotools walks each edge along its longer side."""
     corners = np.array(polygon, dtype=np.float64).reshape(-1, 2)
     return float(np.abs(corners - np.roll(corners, 1, axis=0)).max(1).sum())
 
 
 def _usable(polygon: Any, height: int, width: int, remarks: list[str]) -> bool:
-    """Whether a polygon encloses anything, noting what is amiss. Raises ValueError if it is no list of coordinates."""
-    if (
-        not isinstance(polygon, list)
-        or len(polygon) % 2
-        or not all(_is_coordinate(value) for value in polygon)
-    ):
+    """Whether a polygon encloses anything. Adds remarks on what is wrong with it.
+
+    Raises ValueError if it is not a list of coordinates.
+    """
+    is_flat = isinstance(polygon, list) and len(polygon) % 2 == 0
+    if not is_flat or not all(_is_coordinate(value) for value in polygon):
         raise ValueError("a polygon is not a flat list of an even number of coordinates in pixels")
-    if len(polygon) < 6:  # pycocotools would take four numbers for a box
+    if len(polygon) < 6:  # pycocotools would read four numbers as a box
         remarks.append(TOO_FEW_POINTS)
         return False
     corners = np.array(polygon, dtype=np.float64).reshape(-1, 2)
@@ -185,20 +190,16 @@ def _is_coordinate(value: Any) -> bool:
 def _from_runs(runs: dict[str, Any], height: int, width: int) -> bytes:
     counts = runs.get("counts")
     if runs.get("size") != [height, width]:
-        raise ValueError(
-            f"run-length size is {reprlib.repr(runs.get('size'))}, but the image has [{height}, {width}] (height, width)"
-        )
+        found = f"run-length size is {reprlib.repr(runs.get('size'))}"
+        raise ValueError(f"{found}, but the image has [{height}, {width}] (height, width)")
     if isinstance(counts, list):
-        if (
-            not all(type(count) is int and count >= 0 for count in counts)
-            or sum(counts) != height * width
-        ):
+        valid = all(type(count) is int and count >= 0 for count in counts)
+        if not valid or sum(counts) != height * width:
             raise ValueError(f"run lengths do not add up to {height} x {width} pixels")
         counts = _compressed(counts, height, width)
     if not isinstance(counts, str | bytes):
-        raise ValueError(
-            f"run-length counts are {type(counts).__name__}, expected a list or a string"
-        )
+        found = type(counts).__name__
+        raise ValueError(f"run-length counts are {found}, expected a list or a string")
     compressed = counts.encode() if isinstance(counts, str) else counts
     check(compressed, height, width)
     return compressed

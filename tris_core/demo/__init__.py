@@ -1,1 +1,1 @@
-"""`tris demo`: a local web page on which one picks a picture, types sentences and sees what the models mark."""
+"""`tris demo`: a local web page that marks what sentences describe in a picture."""

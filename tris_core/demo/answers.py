@@ -1,4 +1,4 @@
-"""From predictions to what the page shows: small pictures, numbers and the mask to download, as HTML."""
+"""Turns predictions into what the page shows: small pictures, numbers and masks, as HTML."""
 
 import base64
 import io
@@ -13,9 +13,8 @@ from PIL import Image
 from tris_core.drawing.overlays import COLOURS, fade, heat, tint
 from tris_core.predict.predictor import Prediction, mask_of
 
-SIDE = (
-    800  # pixels: the longer side of what is shown; the mask to download has the picture's own size
-)
+# Longer side, in pixels, of what is shown. The mask to download has the picture's own size.
+SIDE = 800
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -27,10 +26,10 @@ _TEMPLATES = jinja2.Environment(
 
 @dataclass(frozen=True)
 class Answer:
-    """What stays of a `Prediction` once its response is drawn: `logits` (h, w) are enough for a mask of any threshold.
+    """A `Prediction` with its response drawn. `logits` (h, w) give the mask at any threshold.
 
-    `read` and `unread` are the words that reached the models and those cut off; `response` is a data address of a picture,
-    `name` the mask's file name.
+    `read` and `unread` are the words that the models read and those that were cut off. `response`
+    is a picture as a data URL, `name` the file name of the mask.
     """
 
     name: str
@@ -45,7 +44,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers to one request: `shown` (h, w, 3) uint8 is the picture, reduced; `width`, `height` its own size."""
+    """The answers to one request.
+
+    `shown` (h, w, 3) uint8 is the reduced picture; `width` and `height` are those of the original.
+    """
 
     shown: NDArray[np.uint8]
     width: int
@@ -54,14 +56,14 @@ class Answers:
 
 
 def reduced(photo: Image.Image) -> NDArray[np.uint8]:
-    """The picture with its longer side at most `SIDE`."""
+    """The picture, reduced to a longer side of at most `SIDE`."""
     small = photo.copy()
     small.thumbnail((SIDE, SIDE))
     return np.asarray(small)
 
 
 def answer(prediction: Prediction, shown: NDArray[np.uint8], name: str) -> Answer:
-    """Draw the response of one prediction on the faded picture."""
+    """Draw the response of a prediction on the faded picture."""
     words = prediction.text.split()
     read = prediction.words_read if prediction.cut else len(words)
     return Answer(
@@ -77,7 +79,10 @@ def answer(prediction: Prediction, shown: NDArray[np.uint8], name: str) -> Answe
 
 
 def to_html(found: Answers, threshold: float) -> str:
-    """All answers with masks where the probability, in (0, 1), is over `threshold`; no network runs."""
+    """All answers as HTML, with masks where the probability exceeds `threshold`, in (0, 1).
+
+    No network runs.
+    """
     logit = float(np.log(threshold / (1 - threshold)))
     rows = []
     for one in found.answers:

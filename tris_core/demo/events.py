@@ -1,4 +1,4 @@
-"""What the browser may send when something is picked, typed or moved: checked, and written anew for Gradio."""
+"""Checks what the browser sends on an event, and rewrites it for Gradio."""
 
 import json
 from typing import Annotated, Any
@@ -15,7 +15,7 @@ SESSION = "[0-9a-z]{1,40}"
 
 
 class Picture(BaseModel):
-    """Gradio's FileData, without the address that it may name beside the path."""
+    """Gradio's FileData, without the URL that it may contain beside the path."""
 
     model_config = STRICT
     path: str = Field(max_length=4096)
@@ -28,7 +28,7 @@ class Picked(BaseModel):
 
 
 class Event(BaseModel):
-    """The body of a request, as Gradio's client sends it."""
+    """The body of a request as Gradio's client sends it."""
 
     model_config = STRICT
     fn_index: int
@@ -50,9 +50,19 @@ VALUES: dict[str, TypeAdapter[tuple[Any, ...]]] = {
 def read_event(
     body: bytes, functions: dict[int, str], uploads: Uploads
 ) -> tuple[str, str | None, bytes]:
-    """Session, name of the upload that is asked about, and the event for Gradio with nothing but what was checked.
+    """Validate an event.
 
-    `functions` are those of the page that may be called, by their number. Raises `InputError`.
+    Args:
+        body: the body of the request.
+        functions: the functions of the page that may be called, by number.
+        uploads: the server's uploads.
+
+    Returns:
+        The session, the name of the upload in question (or None), and the event for Gradio with
+        only what was checked.
+
+    Raises:
+        InputError: it is not an event of the page.
     """
     try:
         event = Event.model_validate_json(body)
@@ -60,7 +70,7 @@ def read_event(
         values = VALUES[name].validate_json(json.dumps(event.data), strict=True)
         picked = Picked.model_validate(event.event_data) if name == "pick" else None
     except (ValidationError, KeyError, ValueError, RecursionError) as error:
-        raise InputError("This is no event of the page. Reload it.") from error
+        raise InputError("This is not an event of the page. Reload it.") from error
     upload: str | None = None
     data: list[Any] = []
     for value in values:

@@ -1,4 +1,4 @@
-"""Example pictures with sentences, drawn by the generator of the embedded data set."""
+"""Example pictures with sentences, from the generator of the embedded data set."""
 
 from pathlib import Path
 
@@ -14,7 +14,10 @@ WIDTH, HEIGHT, THINGS, SCALE = 216, 168, 3, 2.0
 
 
 def draw_examples(folder: Path) -> list[list[str]]:
-    """Write pictures to `folder`; per picture its path, and a sentence for each of its first two things, one per line."""
+    """Write example pictures to `folder`.
+
+    Returns, for each picture, its path and sentences for its first two objects, one per line.
+    """
     examples = []
     for seed in SEEDS:
         rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""What a request must be like to reach Gradio: one of those that the page itself makes, from the page itself."""
+"""Lets only those requests reach Gradio that the page itself makes."""
 
 import asyncio
 import re
@@ -30,9 +30,9 @@ HEARTBEAT, FILE = f"{API}/heartbeat/", f"{API}/file="
 RUN, JOIN, UPLOAD, ANSWERS = (
     f"{API}/{name}" for name in ("run/predict", "queue/join", "upload", "queue/data")
 )
-SANDBOX = "default-src 'none'; sandbox"  # an uploaded SVG that is opened on its own runs no script
+SANDBOX = "default-src 'none'; sandbox"  # an uploaded SVG, opened on its own, runs no script
 
-# Paths, each with the parameters it may have. Everything else that Gradio serves is closed.
+# Paths, with the parameters that each accepts. Everything else that Gradio serves is closed.
 GET: dict[str, set[str]] = {
     "/": {"__theme"},
     "/config": set(),
@@ -47,17 +47,18 @@ GET: dict[str, set[str]] = {
     f"{FILE}.+": set(),
 }
 POST: dict[str, set[str]] = {RUN: set(), JOIN: set(), UPLOAD: {"upload_id"}}
-HOST = re.compile(
-    r"([^\[\]:@]+|\[[^\[\]@]+\])(?::\d+)?"
-)  # a name or IPv4 address, or an IPv6 address in brackets
+# a name or IPv4 address, or an IPv6 address in brackets, with or without a port
+HOST = re.compile(r"([^\[\]:@]+|\[[^\[\]@]+\])(?::\d+)?")
 ROUTES = {"GET": GET, "HEAD": {"/": GET["/"]}, "POST": POST}
 
 
 class Guard:
     """ASGI middleware around Gradio.
 
-    `names` are the hosts under which the server may be asked, None for any; `direct` and `queued` the functions of the page by
-    number, called without and with Gradio's queue.
+    Args:
+        names: the host names that the server answers to; None for any.
+        direct: the functions of the page that bypass Gradio's queue, by number.
+        queued: the functions that use it.
     """
 
     def __init__(
@@ -139,7 +140,7 @@ class Guard:
 
 
 class TimedBody:
-    """The `receive` of a request whose body has `seconds` to arrive; afterwards it waits for the client to leave."""
+    """The `receive` of a request; its body has to arrive within `seconds`."""
 
     def __init__(self, receive: Receive, seconds: float) -> None:
         self._receive = receive
@@ -158,21 +159,27 @@ class TimedBody:
         return message
 
     async def discard(self) -> None:
-        """Read what is still to come: a client that is cut off while it sends would not see the answer."""
+        """Read the rest of the body: a client cut off while sending would not see the answer."""
         with suppress(HTTPException):
             while not self._arrived:
                 await self()
 
 
 def check_host(headers: Headers, names: set[str] | None) -> None:
-    """No page from elsewhere may reach a server on this machine under a name of its own. Raises `HTTPException`."""
+    """Check the host name, so that no other site can reach this server under its own name.
+
+    Raises `HTTPException`.
+    """
     match = HOST.fullmatch(headers.get("host", ""))
     if names is not None and (match is None or match[1].strip("[]").lower() not in names):
         raise HTTPException(400, "This server is not known by that name.")
 
 
 def check_origin(method: str, headers: Headers) -> None:
-    """Only the page itself may post. Browsers say where a request is from. Raises `HTTPException`."""
+    """Allow only the page itself to post, by what browsers say about the origin of a request.
+
+    Raises `HTTPException`.
+    """
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     foreign = origin is not None and origin not in [
         f"{scheme}://{headers.get('host')}" for scheme in ("http", "https")
@@ -184,7 +191,7 @@ def check_origin(method: str, headers: Headers) -> None:
 
 
 def check_route(method: str, path: str, query: bytes) -> None:
-    """Raises `HTTPException` unless the page makes such requests."""
+    """Raise `HTTPException` unless the page makes such requests."""
     for pattern, parameters in ROUTES.get(method, {}).items():
         if re.fullmatch(pattern, path):
             given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
@@ -196,7 +203,10 @@ def check_route(method: str, path: str, query: bytes) -> None:
 
 
 def content_length(headers: Headers, most: int, words: str) -> int:
-    """Bytes of a request's body, which the server holds the client to. Raises `HTTPException` with `words` if too many."""
+    """Length of a request's body in bytes, which the server enforces.
+
+    Raises `HTTPException` with `words` if it exceeds `most`.
+    """
     length = _length(headers)
     if length is None:
         raise HTTPException(411, "The request does not say how long it is.")
@@ -206,16 +216,19 @@ def content_length(headers: Headers, most: int, words: str) -> int:
 
 
 def _length(headers: Headers) -> int | None:
-    """Content-Length; None if the body may be longer, as a chunked one is whatever Content-Length says."""
+    """Content-Length, or None for a chunked body, which has no known length."""
     length = headers.get("content-length", "")
     return int(length) if length.isdecimal() and "transfer-encoding" not in headers else None
 
 
 def one_part(headers: Headers, receive: Receive) -> Receive:
-    """Count the parts of a multipart body while it arrives: the page sends one picture at a time. Raises `HTTPException`."""
+    """Count the parts of a multipart body while it arrives. The page sends one picture at a time.
+
+    Raises `HTTPException`.
+    """
     kind, options = parse_options_header(headers.get("content-type", ""))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
-        raise HTTPException(400, "This is no upload.")
+        raise HTTPException(400, "This is not an upload.")
     mark, tail, found = b"--" + options[b"boundary"], b"", 0
 
     async def counted() -> Message:
@@ -224,7 +237,7 @@ def one_part(headers: Headers, receive: Receive) -> Receive:
         window = tail + message.get("body", b"")
         found += window.count(mark)
         tail = window[-(len(mark) - 1) :]
-        if found > 2:  # the beginning of the one part, and its end
+        if found > 2:  # the start and the end of the one part
             while message.get("more_body"):
                 message = await receive()
             raise HTTPException(

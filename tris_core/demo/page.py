@@ -1,4 +1,4 @@
-"""The page itself: what is on it, and what happens when something is picked, typed or moved."""
+"""The page: its layout, and what happens on each event."""
 
 import html
 from collections.abc import Sequence
@@ -27,10 +27,11 @@ from tris_core.runtime.errors import InputError
 
 TITLE = "Referring image segmentation"
 INTRODUCTION = (
-    "Describe one thing in a picture, and two networks that learnt from sentences alone mark it."
+    "Describe one thing in a picture. Two networks that learnt from sentences alone mark it."
 )
-NOTHING = "<p class='nothing'>What each sentence marks is shown here.</p>"
-PLACEHOLDER = f"# Drop a picture here, or click to choose one\nup to {MAX_FILE_MB} MB, {MAX_MEGAPIXELS} megapixels"
+NOTHING = "<p class='nothing'>The marked pictures appear here.</p>"
+LARGEST = f"up to {MAX_FILE_MB} MB, {MAX_MEGAPIXELS} megapixels"
+PLACEHOLDER = f"# Drop a picture here, or click to choose one\n{LARGEST}"
 
 Upload = dict[str, Any] | None  # gradio's FileData
 
@@ -42,10 +43,18 @@ def build(
     uploads: Uploads,
     limits: Limits,
 ) -> gr.Blocks:
-    """The page around loaded models. `models` is a remark on where they are from; `examples` are pictures and sentences.
+    """Build the page around loaded models.
 
-    Pictures reach the functions below as a path that the browser sent (`preprocess=False`), so that they can refuse the file in
-    words. Whether the file is one of `uploads` is checked before Gradio sees the path, by Gradio, and here.
+    Pictures reach the functions below as paths sent by the browser (`preprocess=False`), so that
+    these can refuse a file in words. Whether the file is one of `uploads` is checked before Gradio
+    sees the path, by Gradio, and here.
+
+    Args:
+        predictor: the models.
+        models: a remark on where they are from.
+        examples: pairs of a picture's path and its sentences, one per line.
+        uploads: the server's uploads.
+        limits: the server's limits.
     """
 
     def check(picture: Upload) -> tuple[Any, str]:
@@ -129,7 +138,8 @@ def build(
         gr.HTML(f"<p>{html.escape(models)}</p>", elem_id="models")
 
         asked, given = [picture, text, threshold], [found, answers, notice]
-        # Without Gradio's queue: a question that follows while such an event ends in the queue may never be answered.
+        # These bypass Gradio's queue: while such an event ends in the queue, a question that
+        # follows it may never be answered.
         picture.upload(
             check, picture, [picture, notice], preprocess=False, show_progress="hidden", queue=False
         )
@@ -154,9 +164,8 @@ def build(
         )
     page.queue(max_size=limits.questions)
     page.state_session_capacity = limits.sessions
-    page.has_launched = (
-        True  # else Gradio, mounted in another app, does not check that a path is an upload
-    )
+    # otherwise Gradio, mounted in another app, does not check that a path is an upload
+    page.has_launched = True
     return page
 
 
@@ -174,9 +183,8 @@ def _read(path: Path, name: str) -> Image.Image:
     try:
         return Image.fromarray(read_image(path))
     except InputError as error:
-        raise InputError(
-            f"{name} is damaged and cannot be read to its end. Upload a whole file."
-        ) from error
+        problem = f"{name} is damaged and cannot be read to its end"
+        raise InputError(f"{problem}. Upload a whole file.") from error
 
 
 def _notice(error: InputError) -> str:

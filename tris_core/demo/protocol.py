@@ -1,4 +1,4 @@
-"""HTTP as uvicorn speaks it, for clients that may never finish what they began."""
+"""uvicorn's HTTP protocol, for clients that may never finish what they started."""
 
 import asyncio
 
@@ -7,7 +7,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 class ImpatientProtocol(H11Protocol):
-    """Drops connections whose request's header is not whole, or whose client reads nothing, after `timeout_keep_alive` s."""
+    """Drops a connection after `timeout_keep_alive` seconds without progress.
+
+    That is, if a request's header is incomplete or the client reads nothing for so long.
+    """
 
     _header: asyncio.TimerHandle | None = None
     _reader: asyncio.TimerHandle | None = None

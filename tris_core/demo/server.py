@@ -1,4 +1,4 @@
-"""Serving the page, to this machine unless told otherwise, and with nothing from anywhere else on it."""
+"""Serves the page, by default to this machine only, and without any content from elsewhere."""
 
 import asyncio
 import errno
@@ -25,43 +25,43 @@ if TYPE_CHECKING:
 
     from tris_core.demo.visitors import Visitors
 
-# Whatever a new release of Gradio may ask for, the browser loads from this server only.
+# The browser loads from this server only, whatever a new release of Gradio may request.
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
 
 SYSTEM_FONT = ("system-ui", "sans-serif")
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
-OPEN = "Anyone who can reach this machine over the network can use the page; --host 127.0.0.1 keeps it to this machine."
+OPEN = (
+    "Anyone who can reach this machine over the network can use the page; "
+    "--host 127.0.0.1 keeps it to this machine."
+)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to `host` and `port`, 0 being any free one. Raises `InputError` where that cannot be had."""
+    """Bind a socket to `host` and `port` (0 is any free one). Raises `InputError` if that fails."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     both = host == "::" and socket.has_dualstack_ipv6()
     try:
         return socket.create_server((host, port), family=family, dualstack_ipv6=both)
     except OSError as error:
-        why = (
-            "another program listens there"
-            if error.errno == errno.EADDRINUSE
-            else f"cannot listen there ({error.strerror})"
-        )
-        raise InputError(
-            f"--host {host} --port {port}: {why}; --port 0 takes any free port"
-        ) from error
+        taken = error.errno == errno.EADDRINUSE
+        failed = f"cannot listen there ({error.strerror})"
+        why = "another program listens there" if taken else failed
+        fix = "--port 0 takes any free port"
+        raise InputError(f"--host {host} --port {port}: {why}; {fix}") from error
 
 
 def address(host: str, port: int) -> str:
-    """What a browser calls `host`, an IP address, and `port`."""
+    """The URL of `host`, an IP address, and `port`."""
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def is_local(host: str) -> bool:
-    """Whether only this machine reaches `host`, an IP address."""
+    """Whether `host`, an IP address, is reachable from this machine only."""
     return ipaddress.ip_address(host).is_loopback
 
 
 def announcement(host: str, port: int) -> list[str]:
-    """The lines that the command prints: where the page is, and who else can use it."""
+    """The lines that the command prints: the page's URL, and who else can use it."""
     return [f"{address(host, port)} (Ctrl-C ends it)", *([] if is_local(host) else [OPEN])]
 
 
@@ -74,21 +74,18 @@ def serve(
     say: Callable[[str], None],
     limits: Limits = Limits(),
 ) -> None:
-    """Load the models, draw the examples, and answer until interrupted. Uploads are deleted in the end.
+    """Load the models, draw the examples, and serve until interrupted. Uploads are then deleted.
 
-    Raises `InputError` where there are no models, or no Gradio.
+    Raises `InputError` if there are no models or Gradio is not installed.
     """
     with upload_folder() as folder:
-        os.environ |= {
-            "GRADIO_ANALYTICS_ENABLED": "False",
-            "GRADIO_TEMP_DIR": str(folder),
-        }  # read when Gradio is imported
+        # Gradio reads these when it is imported.
+        os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(folder)}
         try:
             import gradio  # noqa: F401
         except ModuleNotFoundError as error:
-            raise InputError(
-                f"the page needs {error.name}, which is not installed; run: pip install 'tris[demo]'"
-            ) from error
+            problem = f"the page needs {error.name}, which is not installed"
+            raise InputError(f"{problem}; run: pip install 'tris[demo]'") from error
         import uvicorn
 
         from tris_core.demo.examples import draw_examples
@@ -101,14 +98,14 @@ def serve(
         examples = draw_examples(folder / EXAMPLES)
         page = build(Predictor.load(step1, step2), _remark(*folders), examples, uploads, limits)
         host, port = listening.getsockname()[:2]
-        # An open page keeps a connection; what uvicorn has to say on cutting it at the end is an error in its eyes only.
+        # Open pages keep connections. On cutting them at the end, uvicorn would log errors.
         config = uvicorn.Config(
             _app(page, uploads, limits, names={*THIS_MACHINE, host} if is_local(host) else None),
             http=ImpatientProtocol,
             log_level="critical",
             headers=[("Content-Security-Policy", POLICY)],
             limit_concurrency=limits.connections,
-            timeout_keep_alive=limits.idle_s,  # type: ignore[arg-type]  # given to asyncio, which takes fractions
+            timeout_keep_alive=limits.idle_s,  # type: ignore[arg-type]  # asyncio takes floats
             timeout_graceful_shutdown=1,
         )
         for line in announcement(host, port):
@@ -121,7 +118,7 @@ def serve(
 
 
 def _app(page: "gr.Blocks", uploads: Uploads, limits: Limits, names: set[str] | None) -> Any:
-    """Gradio behind the guard. `names` are the hosts under which it may be asked, None for any."""
+    """Gradio behind the guard. `names` are the host names that it answers to; None for any."""
     import gradio as gr
     from fastapi import FastAPI
 
@@ -167,9 +164,8 @@ def _app(page: "gr.Blocks", uploads: Uploads, limits: Limits, names: set[str] | 
 async def _sweep(visitors: "Visitors", limits: Limits) -> None:
     while True:
         await asyncio.sleep(limits.grace_s / 4)
-        with suppress(
-            OSError
-        ):  # Gradio's threads move uploads meanwhile; the next round sweeps them
+        # Gradio's threads may move uploads meanwhile. The next round sweeps those.
+        with suppress(OSError):
             await visitors.sweep()
 
 
@@ -178,6 +174,6 @@ def _remark(step1: Path, step2: Path) -> str:
         return f"Models: {step1} and {step2}"
     which = "those of the package" if (step1, step2) == DEMO else f"{step1} and {step2}"
     return (
-        f"Models: {which}, trained on generated pictures of shapes. They know the words of such pictures only; on "
-        "photographs they show no more than that the page works."
+        f"Models: {which}, trained on generated pictures of shapes. They know only the words for "
+        "these; their masks on photographs are meaningless."
     )

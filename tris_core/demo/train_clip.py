@@ -1,8 +1,8 @@
-"""Train the demo CLIP: a small ResNet-tower CLIP, from generated scenes and captions alone (contrastive loss).
+"""Trains the demo CLIP, a small ResNet-tower CLIP, on generated scenes and captions.
 
-No box and no mask is near it: a sample is a picture and a sentence about it. Scenes come in groups that share a small
-palette of shapes, colours and patterns, so that a batch cannot be solved by colours alone and the loss has to bind
-attributes to each other.
+The loss is contrastive and uses no boxes or masks: a sample is a picture and a sentence about it.
+Scenes come in groups that share a small palette of shapes, colours and patterns. So a batch cannot
+be solved by colours alone, and the loss has to bind attributes to each other.
 """
 
 import json
@@ -49,13 +49,16 @@ def demo_config(words: int) -> ClipConfig:
 
 
 def demo_vocabulary() -> list[int]:
-    """BPE ids that the captions use, ascending."""
+    """BPE ids that the captions use, in ascending order."""
     whole = Tokenizer()
     return sorted({i for word in WORDS for i in whole.words(word)})
 
 
 class CaptionedScenes(IterableDataset[tuple[Tensor, Tensor]]):
-    """Batches of pictures (N, 3, 96, 96) uint8 and token ids (N, 32), batch k a function of (seed, k) alone."""
+    """Batches of pictures (N, 3, 96, 96) uint8 and token ids (N, 32).
+
+    Batch k is a function of (seed, k) alone.
+    """
 
     def __init__(self, batch: int, steps: range, seed: int) -> None:
         self.batch, self.steps, self.seed = batch, steps, seed
@@ -75,16 +78,15 @@ class CaptionedScenes(IterableDataset[tuple[Tensor, Tensor]]):
                     captions.append(draw_caption(rng, scene))
             tokens = self.tokenizer(captions, CONTEXT)
             word = (tokens > UNKNOWN) & (tokens < self.tokenizer.start)
-            tokens[word & torch.from_numpy(rng.random(tokens.shape) < 0.02)] = (
-                UNKNOWN  # trains the row of unknown words
-            )
+            # trains the row of unknown words
+            tokens[word & torch.from_numpy(rng.random(tokens.shape) < 0.02)] = UNKNOWN
             yield torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2), tokens
 
 
 def draw_palette(
     rng: np.random.Generator,
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Shapes, colours and patterns that one group of scenes is drawn from: mostly a few of each, sometimes all."""
+    """Draw the shapes, colours and patterns of a group of scenes: mostly a few, sometimes all."""
     if rng.random() < 0.25:
         return SHAPES, tuple(COLORS), PATTERNS
     return tuple(  # type: ignore[return-value]
@@ -103,7 +105,11 @@ def encode(clip: CLIP, pictures: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor
 
 @torch.inference_mode()
 def retrieval(clip: CLIP, seed: int, batches: int = 4, batch: int = 256) -> dict[str, float]:
-    """Held-out accuracy: share of pictures whose own caption scores highest, among `batch` and among the group of four."""
+    """Held-out retrieval accuracy.
+
+    This is the share of pictures that score highest with their own caption, among `batch` captions
+    and among those of their group.
+    """
     clip.eval()
     top1, in_group = [], []
     for pictures, tokens in CaptionedScenes(batch, range(batches), seed):
@@ -126,7 +132,10 @@ def retrieval(clip: CLIP, seed: int, batches: int = 4, batch: int = 256) -> dict
 def train(
     out: Path, *, steps: int, batch: int = 256, lr: float = 1.5e-3, seed: int = 0
 ) -> dict[str, float]:
-    """Train for `steps` batches and write the CLIP folder `out` (float16). Returns the held-out retrieval accuracy."""
+    """Train for `steps` batches and write the CLIP folder `out` in float16.
+
+    Returns the held-out retrieval accuracy.
+    """
     torch.manual_seed(seed)
     vocabulary = demo_vocabulary()
     config = demo_config(len(vocabulary))
@@ -163,9 +172,8 @@ def train(
         schedule.step()
         if step % 50 == 0 or step == steps - 1:
             accuracy = (scores.argmax(1) == own).float().mean().item()
-            tqdm.write(
-                f"step {step}: loss {loss.item():.3f}, top-1 in the batch {accuracy:.3f}, {time.monotonic() - started:.0f} s"
-            )
+            quality = f"loss {loss.item():.3f}, top-1 in the batch {accuracy:.3f}"
+            tqdm.write(f"step {step}: {quality}, {time.monotonic() - started:.0f} s")
         if step % 200 == 199:
             save(clip, config, vocabulary, out)
     save(clip, config, vocabulary, out)

@@ -1,4 +1,4 @@
-"""The folder with the uploads: which files are in it, how many fit, and its deletion, also after a crash."""
+"""The folder of uploads: its files, its limits, and its deletion, even after a crash."""
 
 import fcntl
 import os
@@ -18,12 +18,15 @@ FULL = "The server keeps no more pictures at the moment. Try again in a few minu
 
 
 class Full(Exception):
-    """An upload does not fit. The text is for the page."""
+    """An upload does not fit. The text appears on the page."""
 
 
 @contextmanager
 def upload_folder() -> Iterator[Path]:
-    """A private folder, deleted at the end. Folders that killed servers left behind are deleted first."""
+    """Yield a private folder that is deleted at the end.
+
+    Folders left by killed servers are deleted first.
+    """
     _delete_leftovers()
     folder, handle = _locked_folder()
     try:
@@ -34,13 +37,13 @@ def upload_folder() -> Iterator[Path]:
 
 
 def _locked_folder() -> tuple[Path, int]:
-    """A new folder with a lock on it that ends with this process."""
+    """A new folder, locked until this process ends."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
         with suppress(FileNotFoundError):
             handle = os.open(folder, os.O_RDONLY)
             fcntl.flock(handle, fcntl.LOCK_EX)
-            if folder.exists():  # else another server took it for a leftover before it was locked
+            if folder.exists():  # otherwise another server deleted it before it was locked
                 return folder, handle
             os.close(handle)
 
@@ -57,7 +60,7 @@ def _delete_leftovers() -> None:
 
 
 class Uploads:
-    """The files of one running server below `folder`, an absolute path without links."""
+    """The files of one running server in `folder`, an absolute path without links."""
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         self.folder = folder
@@ -65,9 +68,10 @@ class Uploads:
         self._promised = 0  # bytes of uploads on their way
 
     def find(self, path: str) -> Path | None:
-        """The upload or example at `path`; None if there is none, or no longer.
+        """The upload or example at `path`, or None if it does not exist (any more).
 
-        Raises `InputError` for every other path before the file system is asked about it, and for links and devices.
+        Any other path raises `InputError` before the file system is asked about it. So do links and
+        devices.
         """
         asked = Path(path)
         if "\0" in path or ".." in asked.parts or not asked.is_relative_to(self.folder):
@@ -79,12 +83,12 @@ class Uploads:
         return asked
 
     def upload_of(self, path: Path) -> str:
-        """Name of the folder that an upload has for itself."""
+        """Name of an upload's own folder."""
         return path.relative_to(self.folder).parts[0]
 
     @contextmanager
     def room(self, size: int) -> Iterator[None]:
-        """Reserve `size` bytes while an upload comes in. Raises `Full`."""
+        """Reserve `size` bytes while an upload arrives. Raises `Full`."""
         files = [
             found.st_size
             for path in self._uploaded()
@@ -102,7 +106,10 @@ class Uploads:
             self._promised -= size
 
     def sweep(self, used: set[str], now: float) -> None:
-        """Delete uploads that are too old at `now` (seconds since 1970), or not among those in use by a page."""
+        """Delete uploads that are too old at time `now` (seconds since 1970).
+
+        Those in use by a page are kept longer.
+        """
         for entry in self.folder.iterdir():
             found = _stat(entry)
             kept = self._limits.kept_s if entry.name in used else self._limits.grace_s
@@ -117,7 +124,7 @@ class Uploads:
 
 
 def _stat(path: Path) -> os.stat_result | None:
-    """None where the file is gone: Gradio's threads move uploads meanwhile."""
+    """`path.lstat()`, or None if the file is gone: Gradio's threads move uploads meanwhile."""
     try:
         return path.lstat()
     except FileNotFoundError:

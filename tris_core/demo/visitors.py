@@ -1,4 +1,4 @@
-"""The open pages, each a session of Gradio, and the uploads each of them uses."""
+"""The open pages, each a Gradio session, and the uploads that each uses."""
 
 import time
 from collections import Counter, defaultdict, deque
@@ -12,11 +12,14 @@ CROWDED = "Too many pages are open. Try again in a few minutes."
 
 
 class Crowded(Exception):
-    """No further session fits. The text is for the page."""
+    """No further session fits. The text appears on the page."""
 
 
 class Visitors:
-    """Sessions in the order in which they were last heard of. `forget` frees what Gradio keeps of one."""
+    """Sessions in the order of their last sign of life.
+
+    `forget` frees what Gradio stores for a session.
+    """
 
     def __init__(
         self, uploads: Uploads, forget: Callable[[str], Awaitable[None]], limits: Limits
@@ -25,16 +28,18 @@ class Visitors:
         self._forget = forget
         self._limits = limits
         self._seen: dict[str, float] = {}
-        self._open: Counter[str] = (
-            Counter()
-        )  # connections: a heartbeat lasts as long as its page, others as a question
+        # Open connections. A heartbeat lasts as long as its page, others as long as a question.
+        self._open: Counter[str] = Counter()
         self._pictures: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=limits.pictures))
 
     def __contains__(self, session: str) -> bool:
         return session in self._seen
 
     async def greet(self, session: str) -> None:
-        """Note a sign of life. A new session may take the place of one whose page is closed. Raises `Crowded`."""
+        """Note a sign of life. A new session may replace one with a closed page.
+
+        Raises `Crowded` if all pages are open.
+        """
         if session not in self._seen and len(self._seen) >= self._limits.sessions:
             closed = next((known for known in self._seen if not self._open[known]), None)
             if closed is None:
@@ -45,7 +50,7 @@ class Visitors:
 
     @contextmanager
     def present(self, session: str) -> Iterator[None]:
-        """A greeted session waits for something: it is not dropped meanwhile."""
+        """Keep a greeted session while it waits for something."""
         self._open[session] += 1
         try:
             yield
@@ -54,14 +59,14 @@ class Visitors:
             self._seen[session] = time.time()
 
     def uses(self, session: str, upload: str) -> None:
-        """Keep the latest few uploads of a session."""
+        """Note that a session uses an upload. Only its latest few uploads are kept."""
         pictures = self._pictures[session]
         if upload in pictures:
             pictures.remove(upload)
         pictures.append(upload)
 
     async def sweep(self) -> None:
-        """Drop sessions whose page has been closed for a while, then delete the uploads that no session uses."""
+        """Drop sessions with a page closed some time ago, then uploads that no session uses."""
         now = time.time()
         for session, seen in list(self._seen.items()):
             if not self._open[session] and now - seen > self._limits.grace_s:

@@ -146,5 +146,5 @@ def _destinations(x: Tensor, radius: int) -> Tensor:
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean of `values` where `mask`, over the pairs of all ranks; 0 if there is no such pair."""
     return (values * mask).sum() / (
-        distributed.mean(mask.sum().float()) + LOG_EPS / distributed.size()
+        distributed.mean(mask.sum().float()) + LOG_EPS / distributed.world_size()
     )

@@ -152,7 +152,9 @@ def mean_displacement(
 ) -> Tensor:
     """Mean displacement (2,) over images, in eval mode. Zeros except on rank 0."""
     irn.eval()
-    means = list(distributed.spread(paths, partial(_mean_displacement, visual, irn, device)))
+    means = list(
+        distributed.map_over_ranks(paths, partial(_mean_displacement, visual, irn, device))
+    )
     return torch.stack(means).mean(0) if means else torch.zeros(2)
 
 

@@ -1,4 +1,4 @@
-"""Which device to compute on, and how weights lie there."""
+"""Choosing a device, autocasting and pinned memory."""
 
 import os
 import time
@@ -19,10 +19,11 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def pick_device(runtime: RuntimeParams) -> torch.device:
-    """The device to compute on; torch's threads are set on the way.
+    """Pick the device to compute on, and set the number of torch threads.
 
-    With `auto` and GPUs it is one that no other run on this machine uses, waited for if need be, and this run's to its end.
-    With `cuda` it is the first one, or of several processes each one's own.
+    With `auto` on a machine with GPUs, this run gets a GPU that no other run uses, and keeps it
+    until the process ends. If all are in use, it waits. With `cuda`, it is the first GPU, or under
+    torchrun the GPU of this process's local rank.
     """
     set_threads(runtime)
     if runtime.device == "cpu" or (runtime.device == "auto" and not torch.cuda.is_available()):
@@ -40,19 +41,24 @@ def pick_device(runtime: RuntimeParams) -> torch.device:
 
 
 def place(module: Module, device: torch.device) -> Module:
-    """Move a module to `device` with channels-last convolution weights, the layout in which convolutions run fastest."""
+    """Move a module to `device` in channels-last format, in which convolutions run fastest."""
     return module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-_held: list[
-    FileLock
-] = []  # a lock lives as long as its object, and the operating system frees those of the dead
+# A lock is released with its object. The operating system releases the locks of dead processes.
+_held: list[FileLock] = []
 
 
 def lease(names: Sequence[str], folder: Path, *, poll: float = 1.0) -> int:
-    """Position in `names` of one that no other process holds; waits for one. It is held until this process ends.
+    """Lock one of the devices `names` until this process ends; wait if all are locked.
 
-    `names` are the same in every process that competes (the UUIDs of GPUs), `folder` holds a lock file for each.
+    Args:
+        names: identifiers that are the same in all competing processes, such as the UUIDs of GPUs.
+        folder: where the lock files are, one per name.
+        poll: seconds between attempts.
+
+    Returns:
+        The position in `names` of the locked device.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.lock" for name in names]
@@ -63,7 +69,7 @@ def lease(names: Sequence[str], folder: Path, *, poll: float = 1.0) -> int:
             try:
                 lock.acquire(blocking=False)
             except Timeout:
-                continue
+                continue  # in use by another process
             _held.append(lock)
             sign(path)
             return position
@@ -75,10 +81,10 @@ def lease(names: Sequence[str], folder: Path, *, poll: float = 1.0) -> int:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """`bf16` runs matrix products in bfloat16, `fp32` leaves everything as it is."""
+    """`bf16` runs matrix products in bfloat16; `fp32` changes nothing."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def pin(tensor: Tensor, device: torch.device) -> Tensor:
-    """`tensor` in page-locked memory if `device` is a GPU, which then copies it while the host goes on (`non_blocking`)."""
+    """Page-locked copy of `tensor` if `device` is a GPU, which then copies it without blocking."""
     return tensor.pin_memory() if device.type == "cuda" else tensor

@@ -1,8 +1,9 @@
-"""Several processes as one run (torchrun's ranks): who does which part, and what they tell each other.
+"""Several processes as one run (torchrun's ranks).
 
-Alone, a process is rank 0 of 1 and every function here is the identity. The convention of all trainings: a batch is drawn by
-every process alike and divided between them in equal parts, each computes the mean loss of its part, and the mean over
-processes of losses and gradients is that of the whole batch.
+A single process is rank 0 of a world of size 1, and every function here is the identity. All
+trainings follow one convention. Every process draws the same batch and takes an equal part of it.
+Each computes the mean loss of its part. The means over processes of the losses and gradients are
+those of the whole batch.
 """
 
 import os
@@ -18,7 +19,7 @@ from tris_core.runtime.errors import InputError
 
 T = TypeVar("T")
 R = TypeVar("R")
-PATIENCE = timedelta(hours=2)  # others wait while rank 0 validates or saves
+PATIENCE = timedelta(hours=2)  # the others wait while rank 0 validates or saves
 
 
 def under_torchrun() -> bool:
@@ -26,52 +27,56 @@ def under_torchrun() -> bool:
 
 
 def join() -> None:
-    """Meet the other processes that torchrun started; gloo carries what is on CPUs, NCCL what is on GPUs."""
+    """Join torchrun's process group: gloo for tensors on CPUs, NCCL for those on GPUs."""
     if under_torchrun() and not dist.is_initialized():
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE
-        )
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, timeout=PATIENCE)
 
 
 def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def size() -> int:
+def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def wait_for_all() -> None:
-    if size() > 1:
+    if world_size() > 1:
         dist.barrier()
 
 
 def part(count: int) -> slice:
-    """Which of the `count` members of a batch are this process's. Raises `InputError` unless all parts are equal."""
-    if count % size():
-        raise InputError(
-            f"a batch of {count} cannot be divided by {size()} processes; choose another batch or number of them"
-        )
-    each = count // size()
+    """This process's part of a batch of `count`.
+
+    Raises `InputError` if the batch cannot be divided into equal parts.
+    """
+    if count % world_size():
+        problem = f"a batch of {count} cannot be divided by {world_size()} processes"
+        raise InputError(f"{problem}; choose another batch or number of them")
+    each = count // world_size()
     return slice(rank() * each, (rank() + 1) * each)
 
 
 def gather(x: Tensor) -> Tensor:
-    """The rows of all processes (R, ...) in rank order from each one's (r, ...); gradients flow back to whose rows they are."""
-    made: Tensor = _Gather.apply(x) if size() > 1 else x
+    """Concatenate every process's rows (r, ...) in rank order to (R, ...).
+
+    Gradients are returned to the rank that owns each row.
+    """
+    made: Tensor = _Gather.apply(x) if world_size() > 1 else x
     return made
 
 
 def mean(x: Tensor) -> Tensor:
-    """Mean over processes of a tensor that each has; gradients flow to all of them."""
-    made: Tensor = _Mean.apply(x) if size() > 1 else x
+    """Mean of a tensor over processes. Gradients flow to all of them."""
+    made: Tensor = _Mean.apply(x) if world_size() > 1 else x
     return made
 
 
 @torch.no_grad()
 def average_gradients(model: nn.Module) -> None:
-    """Mean over processes of every gradient, in one exchange."""
-    if size() == 1:
+    """Replace every gradient by its mean over processes, in one exchange."""
+    if world_size() == 1:
         return
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     flat = _mean(torch.cat([gradient.flatten() for gradient in gradients]))
@@ -80,22 +85,28 @@ def average_gradients(model: nn.Module) -> None:
 
 
 def synchronise_batch_norm(model: nn.Module) -> None:
-    """Let every batch norm in training see the batches of all processes. The state dict stays as it is."""
-    if size() > 1:
+    """Make every batch norm in training use the batches of all processes.
+
+    The state dict does not change.
+    """
+    if world_size() > 1:
         for module in model.modules():
             if type(module) is nn.BatchNorm2d:
                 module.__class__ = _SyncedBatchNorm
 
 
-def spread(items: Sequence[T], work: Callable[[T], R]) -> Iterator[R]:
-    """`work` of every item, in their order, each done by one process; on rank 0. The others do their share and get nothing."""
-    for first in range(0, len(items), size()):
+def map_over_ranks(items: Sequence[T], work: Callable[[T], R]) -> Iterator[R]:
+    """Apply `work` to the items, each on one rank, and yield the results in order on rank 0.
+
+    The other ranks do their share and yield nothing.
+    """
+    for first in range(0, len(items), world_size()):
         own = first + rank()
         result = work(items[own]) if own < len(items) else None
-        if size() == 1:
+        if world_size() == 1:
             yield result  # type: ignore[misc]
             continue
-        results: list[Any] | None = [None] * size() if rank() == 0 else None
+        results: list[Any] | None = [None] * world_size() if rank() == 0 else None
         dist.gather_object(result, results)
         if results is not None:
             yield from results[: len(items) - first]
@@ -104,7 +115,7 @@ def spread(items: Sequence[T], work: Callable[[T], R]) -> Iterator[R]:
 def _mean(x: Tensor) -> Tensor:
     total = x.clone()
     dist.all_reduce(total)
-    return total / size()
+    return total / world_size()
 
 
 class _Mean(torch.autograd.Function):
@@ -121,17 +132,17 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.own = slice(rank() * len(x), (rank() + 1) * len(x))
-        rows = [torch.empty_like(x) for _ in range(size())]
+        rows = [torch.empty_like(x) for _ in range(world_size())]
         dist.all_gather(rows, x.contiguous())
         return torch.cat(rows)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return _mean(grad)[ctx.own] * size()
+        return _mean(grad)[ctx.own] * world_size()
 
 
 class _SyncedBatchNorm(nn.BatchNorm2d):
-    """torch's own exists for GPUs only."""
+    """Synchronised batch norm on any device. PyTorch's works on GPUs only."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -140,7 +151,7 @@ class _SyncedBatchNorm(nn.BatchNorm2d):
         centre = mean(wide.mean((0, 2, 3)))
         apart = wide - centre.view(1, -1, 1, 1)
         variance = mean(apart.square().mean((0, 2, 3)))
-        count = size() * x.numel() // x.shape[1]
+        count = world_size() * x.numel() // x.shape[1]
         with torch.no_grad():
             assert self.running_mean is not None
             assert self.running_var is not None

@@ -2,9 +2,10 @@
 
 
 class InputError(ValueError):
-    """Something given to the program cannot be used. The message names file and row, the value and the fix.
+    """The program cannot use its input. The message names file and row, the value and the fix.
 
-    Several `faults` are printed one per line. Commands print them without a traceback and exit with code 1.
+    Each of several `faults` is printed on its own line. Commands print no traceback and exit with
+    code 1.
     """
 
     def __init__(self, *faults: str) -> None:
@@ -16,9 +17,9 @@ class InputError(ValueError):
 
 
 def visible(text: str) -> str:
-    """`text` with everything that could steer a terminal written out: control characters, line breaks, bidi marks.
+    """Escape whatever could control a terminal: control characters, newlines, bidi marks.
 
-    Names in annotations and archives are anybody's, and messages quote them.
+    Messages quote names from annotations and archives, which anybody may have written.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 

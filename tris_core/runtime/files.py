@@ -20,21 +20,22 @@ from tris_core.runtime.errors import InputError
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 HOST = socket.gethostname()[:64]
 NO_SEAL = "0" * 64
-AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux' renameat2
-_SEAL = re.compile(
-    rb"seal\W{1,4}([0-9a-f]{64})"
-)  # the key, what JSON, Parquet or zip put between, the value
-_TAIL = 2**16  # bytes at the end of a file in which its seal is looked for
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # arguments of Linux's renameat2
+# the key, what JSON, Parquet or zip write between, and the value
+_SEAL = re.compile(rb"seal\W{1,4}([0-9a-f]{64})")
+_TAIL = 2**16  # bytes at the end of a file that are searched for its seal
 _CHUNK = 2**20
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary sibling to write a file or a folder to; it replaces `path` when the block ends without error.
+    """Yield a temporary sibling to write to. It replaces `path` if the block ends without an error.
 
-    What was written is on the disk before it gets its name, so a power cut leaves the old output or the new one. A folder
-    changes places with the old one in one step; where the file system cannot do that, the old one is moved aside first.
-    The sibling's name is this process's own, so writers of one path do not disturb each other; the last one wins.
+    It may be a file or a folder. Its bytes are on the disk before it is renamed, so a power cut
+    leaves either the old output or the new one. A folder is swapped with the old one in one step.
+    Where the file system cannot do that, the old one is renamed first. The sibling's name is
+    unique to this process, so writers of one path do not disturb each other, and the last one wins.
+
     Raises `InputError` if `path` cannot be created or the disk is full.
     """
     try:
@@ -44,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
         raise _cannot_create(path, error) from error
     temporary = _sibling(path)
     try:
-        with plain_when_full(path):
+        with disk_full_as_input_error(path):
             yield temporary
             _sync_tree(temporary)
             old = _sibling(path)
@@ -63,7 +64,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def check_folder(folder: Path) -> None:
-    """Make a folder if there is none, and raise `InputError` unless files can be created in it."""
+    """Create a folder if there is none. Raises `InputError` unless files can be created in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -73,9 +74,9 @@ def check_folder(folder: Path) -> None:
 
 @contextmanager
 def temporary_folder(path: Path) -> Iterator[Path]:
-    """An empty sibling of `path` that only this process uses, removed at the end.
+    """Yield an empty sibling of `path` that only this process uses. It is removed at the end.
 
-    Siblings of killed processes are removed first.
+    Siblings left by killed processes are removed first.
     """
     _sweep(path)
     folder = _sibling(path)
@@ -87,7 +88,10 @@ def temporary_folder(path: Path) -> Iterator[Path]:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Let two files or folders swap names in one step; whether this system and its file system could do that."""
+    """Swap the names of two files or folders in one step.
+
+    Returns False if this system or its file system cannot do that.
+    """
     try:
         swap = ctypes.CDLL(None).renameat2
     except AttributeError:
@@ -96,7 +100,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _prefix(path: Path) -> str:
-    """How siblings of `path` that processes of this host write begin; short enough for any file system."""
+    """Prefix of temporary siblings of `path` on this host, short enough for any file system."""
     name = path.name.encode(errors="replace")[:100].decode(errors="ignore")
     return f".{name}.{HOST}."
 
@@ -106,7 +110,7 @@ def _sibling(path: Path) -> Path:
 
 
 def _sweep(path: Path) -> None:
-    """Remove siblings left by processes of this host that were killed."""
+    """Remove siblings left by killed processes of this host."""
     for left in path.parent.glob(f"{glob.escape(_prefix(path))}*.tmp"):
         pid = left.name.split(".")[-3]
         if pid.isdecimal() and not _is_running(int(pid)):
@@ -118,7 +122,7 @@ def _is_running(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # it belongs to another user
         return True
     return True
 
@@ -149,14 +153,14 @@ def _cannot_create(path: Path, error: OSError) -> InputError:
 
 
 @contextmanager
-def plain_when_full(path: Path) -> Iterator[None]:
-    """`InputError` for a disk that is full, or a quota or limit reached, while something is written at `path`."""
+def disk_full_as_input_error(path: Path) -> Iterator[None]:
+    """Raise `InputError` if a write to `path` fails for a full disk, a quota or a limit."""
     try:
         yield
     except OSError as error:
         if error.errno not in FULL:
             raise
-        fix = "free some or raise the limit, then run it again: what is finished stays"
+        fix = "free some or raise the limit, then run it again; finished work is kept"
         raise InputError(
             f"{path}: no space to write it ({os.strerror(error.errno)}); {fix}"
         ) from error
@@ -170,34 +174,38 @@ def _remove(path: Path) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Indented JSON with a final newline, keys in the order given."""
+    """Write indented JSON with a final newline. Keys keep their order."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def write_sealed_json(path: Path, content: dict[str, Any]) -> None:
-    """`write_json` with a last key `seal`, which `read_sealed_json` checks."""
+    """`write_json` with `seal` as the last key, which `read_sealed_json` checks."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps({**content, "seal": NO_SEAL}, indent=2) + "\n")
         seal(temporary)
 
 
 def read_sealed_json(path: Path, fix: str = "copy it again") -> dict[str, Any]:
-    """The content of such a file, without the seal. Raises as `check_seal` does, and for what is no JSON object."""
+    """Read a file of `write_sealed_json`; the result has no `seal` key.
+
+    Raises `InputError`, which ends with `fix`, if the file is damaged or not such a file.
+    """
     check_seal(path, fix)
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not JSON ({error}); {fix}") from error
     if not isinstance(content, dict) or content.pop("seal", None) is None:
-        raise InputError(f"{path}: is no object with a seal; {fix}")
+        raise InputError(f"{path}: is not an object with a seal; {fix}")
     return content
 
 
 def seal(path: Path) -> None:
-    """Put a file's own SHA-256 in the place of the 64 zeros (`NO_SEAL`) it was written with, under the key `seal`.
+    """Replace the 64 zeros (`NO_SEAL`) under the key `seal` with the file's own SHA-256.
 
-    The digest is of the file as it was, zeros included. JSON, Parquet metadata and zip comments can all hold it.
+    The digest is that of the file with the zeros. JSON, Parquet metadata and zip comments can all
+    contain a seal.
     """
     with path.open("r+b") as file:
         found = _find_seal(file)
@@ -209,7 +217,7 @@ def seal(path: Path) -> None:
 
 
 def check_seal(path: Path, fix: str) -> None:
-    """Raise `InputError`, which ends with `fix`, unless a file has a seal and is the file that got it, bit by bit."""
+    """Raise `InputError`, which ends with `fix`, if a file has no seal or does not match it."""
     with path.open("rb") as file:
         found = _find_seal(file)
         if found is None:
@@ -221,7 +229,7 @@ def check_seal(path: Path, fix: str) -> None:
 
 
 def has_seal(path: Path) -> bool:
-    """Whether a file has a seal at all."""
+    """Whether a file has a seal."""
     with path.open("rb") as file:
         return _find_seal(file) is not None
 
@@ -235,7 +243,7 @@ def _find_seal(file: BinaryIO) -> tuple[int, str] | None:
 
 
 def _digest(file: BinaryIO, at: int) -> str:
-    """SHA-256 (hex) of an open file with the 64 bytes from `at` on replaced by zeros."""
+    """SHA-256 (hex) of an open file with the 64 bytes at `at` replaced by zeros."""
     digest = hashlib.sha256()
     file.seek(0)
     left = at
@@ -250,7 +258,7 @@ def _digest(file: BinaryIO, at: int) -> str:
 
 
 def sha256_of_file(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes: what `sha256sum` prints, whatever the file is called."""
+    """SHA-256 (hex) of a file's bytes, as `sha256sum` prints it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

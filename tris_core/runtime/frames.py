@@ -1,4 +1,4 @@
-"""Two helpers for pandas: joining many small tables, and look-ups from threads."""
+"""Two pandas helpers: joining many small tables, and look-ups from several threads."""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -8,9 +8,10 @@ import pandas as pd
 
 
 def concat(frames: Iterable[pd.DataFrame], block: int = 1000) -> pd.DataFrame:
-    """`pd.concat` of frames as they come, at least one, with rows numbered anew.
+    """`pd.concat` of an iterable of at least one frame. Rows are renumbered.
 
-    A frame takes kilobytes whatever it holds, so they are joined `block` at a time and never all kept.
+    A frame takes kilobytes whatever its contents, so frames are joined in blocks of `block` and
+    never all kept.
     """
     frames, blocks = iter(frames), []
     while part := list(islice(frames, block)):
@@ -19,9 +20,10 @@ def concat(frames: Iterable[pd.DataFrame], block: int = 1000) -> pd.DataFrame:
 
 
 def ready(*tables: "pd.DataFrame | pd.Series[Any]") -> None:
-    """Build the hash tables of pandas indexes, before threads look rows up.
+    """Build the hash tables of pandas indexes before threads look rows up.
 
-    pandas builds them at the first look-up; another thread that looks up meanwhile finds them half-built and a row missing.
+    pandas builds them at the first look-up. Another thread may see a half-built table and miss
+    rows.
     """
     for table in tables:
         for axis in table.axes:

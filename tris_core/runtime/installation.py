@@ -1,4 +1,7 @@
-"""Whether torch and torchvision belong together, told from their versions: importing the wrong pair ends in a traceback."""
+"""Checks that torch and torchvision belong together, from their versions alone.
+
+Importing a wrong pair ends in a traceback that does not name the cause.
+"""
 
 import platform
 import re
@@ -7,33 +10,37 @@ from importlib.metadata import PackageNotFoundError, distribution
 
 from tris_core.runtime.errors import InputError
 
-_AHEAD = 15  # torch 2.N goes with torchvision 0.(N + 15)
+_OFFSET = 15  # torch 2.N needs torchvision 0.(N + 15)
 
 
 def check_torch_pair() -> None:
-    """Raises `InputError` if the installed torch and torchvision are of different releases or builds. Imports neither."""
+    """Check the installed torch and torchvision without importing either.
+
+    Raises `InputError` if they are from different releases or builds.
+    """
     try:
         torch, vision = _version("torch"), _version("torchvision")
     except PackageNotFoundError as error:
-        raise InputError(
-            f"{error.name} is not installed; install tris again with its dependencies"
-        ) from error
+        fix = "install tris again with its dependencies"
+        raise InputError(f"{error.name} is not installed; {fix}") from error
     found, other = re.match(r"2\.(\d+)", torch), re.match(r"0\.(\d+)", vision)
     if found is None or other is None:
-        return  # neither older nor later numbering is known here
+        return  # an older or newer numbering scheme
     build = torch.partition("+")[2]
     builds = {_build(torch), _build(vision)}
-    if int(other[1]) == int(found[1]) + _AHEAD and (None in builds or len(builds) == 1):
+    if int(other[1]) == int(found[1]) + _OFFSET and (None in builds or len(builds) == 1):
         return
-    wanted = f"0.{int(found[1]) + _AHEAD}.*"
+    wanted = f"0.{int(found[1]) + _OFFSET}.*"
     index = f" --index-url https://download.pytorch.org/whl/{build}" if build else ""
-    raise InputError(
-        f"torch {torch} and torchvision {vision} do not belong together; run: pip install 'torchvision=={wanted}'{index}"
-    )
+    problem = f"torch {torch} and torchvision {vision} do not belong together"
+    raise InputError(f"{problem}; run: pip install 'torchvision=={wanted}'{index}")
 
 
 def _build(version: str) -> str | None:
-    """What PyTorch's own releases are built for: `cpu`, or CUDA where nothing is said on Linux; None of other builders."""
+    """The build of an official PyTorch release, or None if it is from someone else.
+
+    Official CUDA builds for Linux have no tag in their version.
+    """
     tag = version.partition("+")[2]
     if not tag:
         return "cuda" if (sys.platform, platform.machine()) == ("linux", "x86_64") else None
@@ -43,8 +50,10 @@ def _build(version: str) -> str | None:
 
 
 def _version(package: str) -> str:
-    """As `importlib.metadata.version` gives it, which parses the whole README first and costs every stage milliseconds."""
-    found = re.search(
-        r"^Version: (\S+)", distribution(package).read_text("METADATA") or "", re.MULTILINE
-    )
+    """The version, as `importlib.metadata.version` returns it, but faster.
+
+    That function parses the whole README, which costs every stage milliseconds.
+    """
+    metadata = distribution(package).read_text("METADATA") or ""
+    found = re.search(r"^Version: (\S+)", metadata, re.MULTILINE)
     return found[1] if found else ""

@@ -1,4 +1,4 @@
-"""Locks between processes, with a word to whoever waits. No torch here."""
+"""Locks between processes. A process that waits says what it waits for. Does not import torch."""
 
 import os
 import shlex
@@ -18,7 +18,10 @@ FIRST_WORD, NEXT_WORDS = 10.0, 60.0  # seconds of waiting
 
 @contextmanager
 def hold(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file `path` while the block runs. Whoever waits for `what` says so, and who has it."""
+    """Hold the lock file `path` during the block.
+
+    A process that waits for `what` prints a line that names the holder.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     _acquire(lock, path, what)
@@ -40,14 +43,17 @@ def _acquire(lock: FileLock, path: Path, what: str) -> None:
 
 
 def sign(path: Path) -> None:
-    """Write down that this process has the lock: the lock file itself is emptied by all who wait for it."""
+    """Note that this process holds the lock.
+
+    The note is a separate file, because every waiting process empties the lock file.
+    """
     since = time.strftime("%H:%M")
     words = f"process {os.getpid()} on {HOST} since {since} ({shlex.join(sys.argv)})"
     _signature(path).write_text(words)
 
 
 def holder(path: Path) -> str:
-    """Who signed last."""
+    """The process that signed last."""
     try:
         return _signature(path).read_text() or "another process"
     except OSError:

@@ -1,4 +1,7 @@
-"""What every section of `params.yaml` is: frozen, complete, with unknown names and values out of range refused."""
+"""Reading and validating `params.yaml`.
+
+Sections are frozen and complete. Unknown names and values out of range are refused.
+"""
 
 import importlib
 import importlib.util
@@ -16,7 +19,10 @@ from tris_core.runtime.errors import InputError
 
 
 class Section(BaseModel):
-    """One section of `params.yaml`. `key` is its name there. No field has a default: the file is the one source."""
+    """One section of `params.yaml`; `key` is its name there.
+
+    No field has a default: the file is the only source of values.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     key: ClassVar[str]
@@ -26,7 +32,7 @@ S = TypeVar("S", bound=Section)
 
 
 def sections() -> dict[str, type[Section]]:
-    """Every section by its key, found in the `params` module of each room of `tris_core`."""
+    """Find every section in the `params` modules of the rooms of `tris_core`, by key."""
     for room in pkgutil.iter_modules(tris_core.__path__):
         if importlib.util.find_spec(f"tris_core.{room.name}.params") if room.ispkg else None:
             importlib.import_module(f"tris_core.{room.name}.params")
@@ -38,7 +44,7 @@ def _subclasses(cls: type[Section]) -> list[type[Section]]:
 
 
 class Params:
-    """The sections of a parameter file, each by its class: `params[TrainStep1Params]`."""
+    """The sections of a parameter file, looked up by class: `params[TrainStep1Params]`."""
 
     def __init__(self, by_key: dict[str, Section]) -> None:
         self._by_key = by_key
@@ -49,17 +55,17 @@ class Params:
         return section
 
     def keys(self) -> set[str]:
-        """The names of the sections."""
+        """Names of the sections."""
         return set(self._by_key)
 
 
 def read_params(path: Path) -> Params:
-    """Validate every section of a parameter file. Raises `InputError` that lists all faults."""
+    """Read and validate a parameter file. Raises one `InputError` that lists all faults."""
     if not path.is_file():
         raise InputError(f"{path}: not found; copy a file of presets/ there")
     try:
         content = YAML(typ="safe").load(path)
-    except (YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes that are no UTF-8
+    except (YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected sections, found {type(content).__name__}")
@@ -92,13 +98,14 @@ def _fault(section: str, detail: dict[str, Any]) -> str:
 
 
 class RuntimeParams(Section):
-    """`processes` to spread trainings and per-image work over, on this machine: one per GPU, or of a CPU.
+    """How a run uses this machine.
 
-    `device`: `auto` takes a GPU that no other run uses, and waits for one, where there are GPUs at all.
-
-    `threads` of torch and `workers` for CPU work, of each process; 0 means its share of the cores. `checkpoint_seconds`: how
-    often a training keeps what it needs to go on after an interruption. `logger`: where losses go besides metrics/curves while
-    a training runs, see `tris_core.training.loggers`.
+    `processes` share trainings and per-image work: one per GPU, or several on a CPU. Each uses
+    `threads` torch threads and `workers` CPU processes; 0 is its share of the cores.
+    `device: auto` uses a GPU that no other run uses, and waits for one if all are in use. On a
+    machine without GPUs it is the CPU. A training saves a checkpoint to resume from every
+    `checkpoint_seconds`. `logger` is where it logs losses besides metrics/curves, see
+    `tris_core.training.loggers`.
     """
 
     key: ClassVar[str] = "runtime"
@@ -112,11 +119,15 @@ class RuntimeParams(Section):
 
 
 class DatasetParams(Section):
-    """`root` holds everything; `annotations` is where under it the annotations lie: a folder with `instances.json` and
-    `refs(<split_by>).p` (`refer/<name>` in refer's downloads), ReferIt's folder of pickles (`referit/annotations`), or the
-    .csv or .parquet file of a `list`. `split_by` is the partition: `none` for referit and list, `demo` for shapes.
+    """The data set and where its files are.
 
-    With an absolute root the copies of the repository that `dvc exp run --temp` and `--queue` make find it too.
+    `root` is the folder that contains everything. `annotations` is a path relative to it: a folder
+    with `instances.json` and `refs(<split_by>).p` (`refer/<name>` in refer's downloads), ReferIt's
+    folder of pickles (`referit/annotations`), or the .csv or .parquet file of a `list`. `split_by`
+    is the partition: `none` for referit and list, `demo` for shapes.
+
+    An absolute root also works in the copies of the repository that `dvc exp run --temp` and
+    `--queue` make.
     """
 
     key: ClassVar[str] = "dataset"

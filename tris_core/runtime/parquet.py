@@ -1,4 +1,4 @@
-"""The pipeline's own tables. Every file carries a SHA-256 of its bytes, which whoever reads it checks."""
+"""The pipeline's own tables. Each file contains its SHA-256, which is checked on reading."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,9 +15,12 @@ FIX = "make it again: `dvc repro -f` with the stage that writes it"
 
 @contextmanager
 def table_writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    """A writer of row groups. The file appears, sealed, when the block ends without error. Equal tables give equal bytes."""
+    """A writer of row groups. The sealed file appears if the block ends without an error.
+
+    Equal tables give equal bytes.
+    """
     with replacing(path) as temporary:
-        schema = schema.remove_metadata()  # pandas' own names its version
+        schema = schema.remove_metadata()  # pandas' metadata contains its version
         with pq.ParquetWriter(temporary, schema, write_page_checksum=True) as writer:
             writer.add_key_value_metadata({"seal": NO_SEAL})
             yield writer
@@ -25,7 +28,7 @@ def table_writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
 
 
 def write_table(path: Path, table: pd.DataFrame | pa.Table) -> None:
-    """Write a whole table; the index of a frame is left out."""
+    """Write a whole table, without the index of a frame."""
     if isinstance(table, pd.DataFrame):
         table = pa.Table.from_pandas(table, preserve_index=False)
     table = table.replace_schema_metadata(None)
@@ -34,12 +37,12 @@ def write_table(path: Path, table: pd.DataFrame | pa.Table) -> None:
 
 
 def open_table(path: Path) -> pq.ParquetFile:
-    """The file, to be read by row groups. Raises `InputError` if a bit of it changed since it was written."""
+    """Open a table for reading by row group. Raises `InputError` if its bytes have changed."""
     check_seal(path, FIX)
     return pq.ParquetFile(path, page_checksum_verification=True)
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """The whole table, or some columns of it. Raises as `open_table` does."""
+    """Read all columns or some. Raises `InputError` if the file's bytes have changed."""
     with open_table(path) as file:
         return file.read(columns and list(columns)).to_pandas()

@@ -1,8 +1,9 @@
-"""Pickle files as data: plain values are read, code is refused.
+"""Reading pickle files as data: plain values are read, code is refused.
 
-A pickle is a program. refer and ReferIt ship their annotations as Python 2 era pickles of dicts, lists and strings, which
-need a few of a pickle's instructions and no class. Only those are carried out here, so a downloaded file cannot run anything;
-and what they build is bounded by the file's size, so it cannot fill the memory or compute for ever either.
+A pickle is a program. refer and ReferIt ship their annotations as Python 2 pickles of dicts, lists
+and strings, which need only a few instructions and no class. Only these are carried out here, so a
+downloaded file cannot run code. What they build is bounded by the file's size, so it cannot fill
+the memory or compute forever.
 """
 
 import io
@@ -16,14 +17,18 @@ from tris_core.runtime.errors import InputError
 
 _SOURCE = "Get the file from its original source, or save it again without such objects"
 _ATOMS = frozenset((str, int, float, bool, bytes, type(None)))
-_LONGEST_KEY = 8  # atoms of a tuple that is a key: a tuple of tuples could take for ever to hash
+_LONGEST_KEY = 8  # atoms in a tuple that is a key; hashing nested tuples could take forever
 
 
 def load_plain_pickle(path: Path) -> Any:
-    """Read a pickle of dict, list, tuple, set, str, bytes, int, float, bool and None, of any protocol.
+    """Read a pickle of plain values, of any protocol.
 
-    Python 2 byte strings come back as str, read as latin-1. Raises `InputError` if the file is missing or no pickle, if it
-    names any class or function, whether or not it would call it, or has a key that is no plain value or short tuple of them.
+    Plain values are dict, list, tuple, set, str, bytes, int, float, bool and None. Python 2 byte
+    strings become str, decoded as latin-1.
+
+    Raises:
+        InputError: the file is missing or damaged, names any class or function (even without
+            calling it), or has a dict key that is neither a plain value nor a short tuple of them.
     """
     try:
         return _PlainUnpickler(path.read_bytes(), path).load()
@@ -31,7 +36,7 @@ def load_plain_pickle(path: Path) -> Any:
         raise
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; download it or correct the path") from error
-    except Exception as error:  # a damaged pickle raises nearly anything: EOFError, KeyError, UnicodeDecodeError, ...
+    except Exception as error:  # damaged pickles raise EOFError, KeyError, UnicodeDecodeError, ...
         raise InputError(
             f"{path}: not a readable pickle ({str(error)[:200]}); download the file again"
         ) from error
@@ -42,75 +47,28 @@ _Base: Any = pickle._Unpickler
 
 class _Allowed(dict[int, Callable[[Any], None]]):
     def __missing__(self, code: int) -> Callable[[Any], None]:
-        raise ValueError(f"instruction {bytes([code])!r} is none that plain data need")
+        raise ValueError(f"instruction {bytes([code])!r} is not needed by plain data")
 
 
+# Without LONG4, which stores integers of more than 2000 bits.
 _PLAIN = (
-    *(
-        "PROTO",
-        "FRAME",
-        "MARK",
-        "STOP",
-        "POP",
-        "POP_MARK",
-        "DUP",
-        "GLOBAL",
-        "STACK_GLOBAL",
-        "REDUCE",
-    ),
-    *(
-        "NONE",
-        "NEWTRUE",
-        "NEWFALSE",
-        "INT",
-        "BININT",
-        "BININT1",
-        "BININT2",
-        "LONG",
-        "LONG1",
-        "FLOAT",
-        "BINFLOAT",
-    ),
-    *(
-        "STRING",
-        "BINSTRING",
-        "SHORT_BINSTRING",
-        "UNICODE",
-        "BINUNICODE",
-        "SHORT_BINUNICODE",
-        "BINUNICODE8",
-    ),
-    *(
-        "BINBYTES",
-        "SHORT_BINBYTES",
-        "BINBYTES8",
-        "TUPLE",
-        "EMPTY_TUPLE",
-        "TUPLE1",
-        "TUPLE2",
-        "TUPLE3",
-    ),
-    *(
-        "EMPTY_LIST",
-        "LIST",
-        "APPEND",
-        "APPENDS",
-        "EMPTY_DICT",
-        "DICT",
-        "SETITEM",
-        "SETITEMS",
-        "EMPTY_SET",
-        "ADDITEMS",
-    ),
-    *("GET", "BINGET", "LONG_BINGET", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"),
-)  # not LONG4, for integers of more than 2000 bits
+    "PROTO", "FRAME", "MARK", "STOP", "POP", "POP_MARK", "DUP", "GLOBAL", "STACK_GLOBAL", "REDUCE",
+    "NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1",
+    "FLOAT", "BINFLOAT",
+    "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE",
+    "BINUNICODE8",
+    "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "TUPLE", "EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3",
+    "EMPTY_LIST", "LIST", "APPEND", "APPENDS", "EMPTY_DICT", "DICT", "SETITEM", "SETITEMS",
+    "EMPTY_SET", "ADDITEMS",
+    "GET", "BINGET", "LONG_BINGET", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE",
+)  # fmt: skip
 
 
 class PurePickle(_Base):
-    """Python's own reader in Python, with the instructions that plain data need and those of the names `BEYOND`.
+    """Python's unpickler in Python, restricted to the instructions of plain data and `BEYOND`.
 
-    With the one in C a file of 20 bytes can ask for a memo of many gigabytes. Keys are plain values or short tuples of them:
-    a tuple of tuples of tuples could take for ever to hash.
+    The C unpickler lets a file of 20 bytes allocate a memo of many gigabytes. Keys are plain values
+    or short tuples of them, since hashing nested tuples could take forever.
     """
 
     BEYOND: tuple[str, ...] = ()
@@ -156,20 +114,21 @@ class _PlainUnpickler(PurePickle):
     def __init__(self, content: bytes, path: Path) -> None:
         super().__init__(io.BytesIO(content), encoding="latin1")
         self._path = path
-        self._room = len(
-            content
-        )  # what `_to_bytes` and `_to_set` may yet copy: a file holds whatever they are given
+        # what `_to_bytes` and `_to_set` may still copy; a file contains everything they are given
+        self._room = len(content)
 
     def find_class(self, module: str, name: str) -> Callable[..., Any]:
-        """Stand-ins for the calls as which old protocols store plain values. ReferIt's release needs the first."""
+        """Stand-ins for the calls with which old protocols store plain values.
+
+        ReferIt's release needs `_codecs.encode`.
+        """
         if (module, name) == ("_codecs", "encode"):
             return self._to_bytes
         if module in ("__builtin__", "builtins") and name == "set":
             return self._to_set
-        raise InputError(
-            f"{self._path}: the pickle asks for {module}.{name}, which could run code; only plain dicts, lists, "
-            f"strings and numbers are read. {_SOURCE}"
-        )
+        problem = f"the pickle asks for {module}.{name}, which could run code"
+        allowed = "only plain dicts, lists, strings and numbers are read"
+        raise InputError(f"{self._path}: {problem}; {allowed}. {_SOURCE}")
 
     def _to_bytes(self, text: str, encoding: str) -> bytes:
         if encoding != "latin1":

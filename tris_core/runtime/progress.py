@@ -13,8 +13,8 @@ Parts = TypeVar("Parts", bound=Sized)
 
 
 def progress(total: int, what: str, *, done: int = 0) -> "tqdm[Any]":
-    """A bar with the time to go on a terminal; a plain line every 15 seconds elsewhere. Call `update(n)` on it."""
-    if os.environ.get("RANK", "0") != "0":  # of several processes one shows it for all
+    """A bar on a terminal; elsewhere a plain line every 15 seconds. Call `update(n)` on it."""
+    if os.environ.get("RANK", "0") != "0":  # only rank 0 shows progress
         return tqdm(total=total, disable=True)
     if sys.stderr.isatty():
         return tqdm(total=total, initial=done, desc=what)

@@ -14,22 +14,27 @@ R = TypeVar("R")
 
 
 def set_threads(runtime: RuntimeParams) -> None:
-    """How many threads torch uses: as asked for, else all of this process's cores."""
+    """Set the number of torch threads: as asked for, or all of this process's cores."""
     torch.set_num_threads(runtime.threads or cores())
 
 
 def map_in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """`map` over as many threads as torch has, one core each, in order: for work too small to be divided by itself."""
+    """`map` in order over as many threads as torch has, one core each.
+
+    For work items that are too small to be parallelised themselves.
+    """
     threads = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             yield from in_flight(pool, work, items, 2 * threads)
     finally:
-        torch.set_num_threads(threads)  # new threads begin with what was set last, whichever set it
+        torch.set_num_threads(
+            threads
+        )  # the last setting, from any thread, is the default of new ones
 
 
 def side_by_side(work: Callable[[T], R], items: Iterable[T], device: torch.device) -> Iterator[R]:
-    """`map_in_threads` where a CPU does the work; one after the other on a GPU, which each of them fills."""
+    """`map_in_threads` on a CPU; plain `map` on a GPU, which a single item fills."""
     return map_in_threads(work, items) if device.type == "cpu" else map(work, items)
 
 

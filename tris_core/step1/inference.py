@@ -58,7 +58,7 @@ def response_maps(
     """
     model.eval()
     respond = _Respond(model, images, image_of, tokens, device, precision)
-    return distributed.spread(RowsByImage(image_of, GROUP), respond)
+    return distributed.map_over_ranks(RowsByImage(image_of, GROUP), respond)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def predict_by_image(
     predict = _Predict(model, images, image_of, tokens, keep, device, precision)
     by_image = RowsByImage(image_of)
     turns = range(0, len(by_image), TURN)
-    for results in distributed.spread(turns, _PredictTurn(predict, by_image)):
+    for results in distributed.map_over_ranks(turns, _PredictTurn(predict, by_image)):
         yield from results
 
 
