@@ -19,8 +19,8 @@ def main() -> None:
     """Measure what refinement gains on the training refs.
 
     Inputs: data/prms.parquet, data/responses.parquet, data/pseudo_labels.parquet,
-    data/truth.parquet, data/index (to check them against). Output: metrics/pseudo_labels.json, the mIoU on train of the selected maps
-    at their best single threshold, and of the pseudo-labels.
+    data/truth.parquet, data/index (to check them against). Output: metrics/pseudo_labels.json, the
+    mIoU on train of the selected maps at their best single threshold, and of the pseudo-labels.
 
     1. Sweep the threshold over the selected maps. 2. Compare the pseudo-labels with the true
     masks. Refs without a true mask are not measured.

@@ -16,8 +16,8 @@ def main() -> None:
     """Measure what PRMS gains on every split (Table 4).
 
     Inputs: data/evaluation/step1 (IoU of every response map), data/prms.parquet, data/index and
-    data/truth.parquet (to check both against). Output: metrics/prms.json, the mIoU of all maps, and with each object's maps replaced by the selected
-    one.
+    data/truth.parquet (to check both against). Output: metrics/prms.json, the mIoU of all maps, and
+    with each object's maps replaced by the selected one.
 
     1. Look up the IoU of every selected map. 2. Average per split. Refs without a true mask are
     not measured. A split without any true mask is left out.

@@ -107,8 +107,8 @@ def test_only_evaluation_reads_the_ground_truth() -> None:
         assert not any(f.parent.name == "evaluation" for f in closure(name)), name
 
 
-OPEN_CLIP = {"baselines.py", "bpe.py", "names.py", "towers.py", "sources.py", "train_clip.py", "network.py",
-             "scorer.py", "scores.py", "training.py"}  # fmt: skip
+OPEN_CLIP = {"baselines.py", "bpe.py", "names.py", "towers.py", "sources.py", "train_clip.py",
+             "network.py", "scorer.py", "scores.py", "training.py"}  # fmt: skip
 
 
 def test_the_library_does_not_depend_on_the_pipeline() -> None:
@@ -133,7 +133,7 @@ def test_every_preset_is_complete_and_valid(preset: Path) -> None:
 
 
 def test_freezing_a_stage_changes_one_line(tmp_path: Path) -> None:
-    """dvc.yaml is formatted as DVC writes it, so that `dvc freeze` and `unfreeze` leave it as is."""
+    """dvc.yaml is formatted as DVC writes it: `dvc freeze` and `unfreeze` leave it as it is."""
     frozen = tmp_path / "dvc.yaml"
     frozen.write_text((ROOT / "dvc.yaml").read_text())
     with modify_yaml(str(frozen)) as content:

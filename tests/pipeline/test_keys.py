@@ -1,4 +1,4 @@
-"""Stages run by hand on what was made from another index: refused, with both files and the stage to run again."""
+"""A stage run by hand refuses tables of another index, and names the stage to run again."""
 
 import importlib
 import shutil
@@ -46,7 +46,8 @@ READ_BY = {
 }  # fmt: skip
 MAKERS = {
     RESPONSES: "dump_responses", PRMS: "score_prms", PSEUDO_LABELS: "refine",
-    STEP1_RECORDS: "evaluate_step1", CRF_SEEDS: "crf_seeds", TOKENS: "prepare_clip", PREDICTIONS: "predict_step2",
+    STEP1_RECORDS: "evaluate_step1", CRF_SEEDS: "crf_seeds", TOKENS: "prepare_clip",
+    PREDICTIONS: "predict_step2",
 }  # fmt: skip
 
 
