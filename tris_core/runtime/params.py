@@ -4,8 +4,6 @@ Sections are frozen and complete. Unknown names and values out of range are refu
 """
 
 import importlib
-import importlib.util
-import pkgutil
 import reprlib
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -32,10 +30,9 @@ S = TypeVar("S", bound=Section)
 
 
 def sections() -> dict[str, type[Section]]:
-    """Find every section in the `params` modules of the rooms of `tris_core`, by key."""
-    for room in pkgutil.iter_modules(tris_core.__path__):
-        if importlib.util.find_spec(f"tris_core.{room.name}.params") if room.ispkg else None:
-            importlib.import_module(f"tris_core.{room.name}.params")
+    """Every section by its key, found in the `params` module of each room of `tris_core`."""
+    for file in Path(tris_core.__path__[0]).glob("*/params.py"):
+        importlib.import_module(f"tris_core.{file.parent.name}.params")
     return {cls.key: cls for cls in _subclasses(Section) if "key" in vars(cls)}
 
 
