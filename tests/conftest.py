@@ -1,7 +1,33 @@
 """Settings shared by all tests."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
+
+# Tests that take seconds each: the pipeline, killed runs, several processes, browsers, packages,
+# documents that are run. `pytest -m "not slow"` leaves them out.
+SLOW = (
+    "attack", "demo", "fuzz", "pipeline", "reports/test_browser.py", "reports/test_page.py",
+    "security", "test_contributing.py", "test_packaging.py",
+)  # fmt: skip
+FAST = ("pipeline/test_contract.py",)
+TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark slow tests; with `-n 2`, keep a file's tests, and those of one pipeline, together."""
+    for item in items:
+        path = str(item.path.relative_to(TESTS))
+        if path.startswith(SLOW) and path not in FAST:
+            item.add_marker(pytest.mark.slow)
+        shared = "project" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("project" if shared else path))
+
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # each of the workers has one core
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
