@@ -20,7 +20,7 @@ import stages.refine
 import stages.train_irn
 import stages.train_step1
 import stages.train_step2
-from stages._artifacts import read_clip
+from stages._artifacts import CLIP
 from tests.support.hub import put
 from tests.support.in_process import enter, run, write_params
 from tests.support.tiny_refer import TinyRefer, dataset_params
@@ -29,6 +29,7 @@ from tris_core.clip.towers import pyramid_channels, stage_channels
 from tris_core.data.rle import encode
 from tris_core.responses.file import SCHEMA
 from tris_core.runtime.files import sha256_of_file
+from tris_core.weights.clip_spec import ClipPair
 from tris_core.weights.configs import Source, model_config
 from tris_core.weights.model_folder import read_config, save_model
 
@@ -228,7 +229,7 @@ def test_with_supplied_pseudo_labels_crf_and_irn_are_skipped(place: Path) -> Non
 
 def trained(stage: int, size: int, folder: Path) -> Path:
     """A model folder with random weights and the demo CLIP."""
-    clip = read_clip().backbone
+    clip = ClipPair.read(CLIP).backbone
     channels = stage_channels(clip.config)
     of_clip = {
         1: {"visual_channels": channels[-1], "text_channels": 128},

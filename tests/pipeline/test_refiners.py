@@ -13,7 +13,7 @@ import stages.dump_responses
 import stages.refine
 import stages.train_irn
 import stages.train_step1
-from stages._artifacts import read_clip
+from stages._artifacts import CLIP
 from tests.support.in_process import enter, run, write_params
 from tests.support.tiny_refer import TinyRefer, dataset_params
 from tests.support.tiny_sam import write_sam
@@ -28,6 +28,7 @@ from tris_core.data.transforms import normalise
 from tris_core.refinement.sam import load_sam, segment
 from tris_core.responses.selected import SelectedMaps
 from tris_core.runtime.parquet import write_table
+from tris_core.weights.clip_spec import ClipPair
 
 SIZE = 64
 
@@ -118,7 +119,7 @@ def test_baselines_replace_step1(method: str, place: Path) -> None:
         made = pd.read_parquet("data/responses.parquet").set_index("expression_id")["map"]
     finally:
         Path("data/responses.parquet").write_bytes(before)
-    clip = read_clip()
+    clip = ClipPair.read(CLIP)
     images = pd.read_parquet("data/index/images.parquet")
     refs = pd.read_parquet("data/index/refs.parquet")
     expressions = pd.read_parquet("data/index/expressions.parquet")
