@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.attack.bombs import Make, Read, bomb
-from tris_core.clip.sources import DEMO as CLIP
+from tris_core.clip.names import DEMO as CLIP
 from tris_core.clip.sources import describe_clip
 from tris_core.clip.tokenizer import Tokenizer
 from tris_core.predict.predictor import DEMO, Predictor

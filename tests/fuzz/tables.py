@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from tests.fuzz.mutate import Choices
 from tris_core.data import rle
+from tris_core.data.index import Index
 from tris_core.evaluation.mask_files import read_masks
 from tris_core.responses.supplied import supplied_labels, supplied_responses
 
@@ -75,7 +76,10 @@ IMAGES = pd.DataFrame({"image_id": [0], "height": [40], "width": [60]})
 READERS: dict[str, tuple[Columns, Callable[[Path], object]]] = {
     "masks_table": (MASKS, read_masks),
     "responses_table": (MAPS, lambda path: supplied_responses(path, IDS)),
-    "labels_table": (LABELS, lambda path: supplied_labels(path, REFS, IMAGES)),
+    "labels_table": (
+        LABELS,
+        lambda path: supplied_labels(path, Index.of(refs=REFS, images=IMAGES)),
+    ),
 }
 
 

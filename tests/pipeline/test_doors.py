@@ -131,7 +131,7 @@ def with_value(column: str, row: int, value: object) -> Callable[[pd.DataFrame],
         (with_value("height", 4, 3), ["maps must be of one size", "[[2, 3], [3, 3]]"]),
         (
             with_value("map", 4, np.zeros(5, np.float32)),
-            ["row 4, expression_id 2", "not 2 x 3 values (5)"],
+            ["row 4, expression_id 2", "does not have 2 x 3 values (5)"],
         ),
         (
             with_value("map", 3, np.array([0, 1, 2, 3, 4, np.inf], np.float32)),

@@ -83,7 +83,7 @@ def test_a_flipped_bit_in_an_output_is_noticed(indexed: Project) -> None:
     refs = indexed.folder / "data/index/refs.parquet"
     good = refs.read_bytes()
     flip(refs)
-    assert "data/index/refs.parquet" in indexed.run("dvc", "status", "index")
+    assert "data/index" in indexed.run("dvc", "status", "index")
     indexed.repro("index")
     assert refs.read_bytes() == good
 

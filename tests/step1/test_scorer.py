@@ -6,13 +6,14 @@ import torch
 
 from tris_core.clip.towers import build_clip
 from tris_core.step1.scorer import Scorer, SentenceFeatures, masked_image
+from tris_core.weights.clip_spec import ClipConfig
 
-TINY = {
+TINY = ClipConfig.model_validate({
     "embed_dim": 16,
     "vision_cfg": {"layers": [1, 1, 1, 1], "width": 8, "image_size": 32},
     "text_cfg": {"context_length": 6, "width": 16, "heads": 2, "layers": 1, "vocab_size": 50},
     "quick_gelu": False,
-}
+})  # fmt: skip
 RAMP = torch.tensor([-6.0, -6.0, -4.5, -1.5, 1.5, 4.5, 6.0, 6.0])
 
 

@@ -3,12 +3,15 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
 
 from tests.support.tiny_index import EXPRESSIONS, REFS, make_truth
+from tris_core.data.index import Index
 from tris_core.data.rle import decode
+from tris_core.data.truth import Truth
 from tris_core.runtime.errors import InputError
 from tris_core.step1.validation import validation_miou as step1_miou
 from tris_core.step2.validation import validation_miou as step2_miou
@@ -16,8 +19,8 @@ from tris_core.training.validation import ValidationSet, validation_set
 
 SIZE = 8
 TABLE = EXPRESSIONS.merge(REFS, on="ref_id")
-TRUTH = make_truth().set_index("ref_id")
-IMAGE_OF = TABLE["image_id"].to_numpy() - 1
+TRUTH = make_truth()
+INDEX = Index.of(images=pd.DataFrame({"image_id": [1, 2, 3]}), refs=REFS, expressions=EXPRESSIONS)
 TOKENS = torch.arange(len(TABLE) * 3).view(-1, 3)
 ON_CPU: dict[str, Any] = {"device": torch.device("cpu"), "precision": "fp32"}
 
@@ -30,7 +33,7 @@ class Pictures:
 
 
 def validation() -> ValidationSet:
-    return validation_set(Pictures(), TABLE, IMAGE_OF, TOKENS, TRUTH)  # type: ignore[arg-type]
+    return validation_set(Pictures(), INDEX, TOKENS, Truth(TRUTH))  # type: ignore[arg-type]
 
 
 class Model:
@@ -60,7 +63,7 @@ def plain_miou(side: int, *, response: bool) -> float:
     """A loop over the expressions of val."""
     ious = []
     for row, expression in TABLE[TABLE["split"] == "val"].iterrows():
-        true = TRUTH.loc[expression["ref_id"]]
+        true = TRUTH.set_index("ref_id").loc[expression["ref_id"]]
         mask = decode(true["counts"], true["height"], true["width"])
         logit = noise(TOKENS[row], side)[None, None]
         if response:
@@ -88,14 +91,15 @@ def test_step2_is_scored_by_its_masks() -> None:
 
 
 def test_only_expressions_of_val_with_a_true_mask_count() -> None:
-    truth = TRUTH.drop(index=11)
-    val = validation_set(Pictures(), TABLE, IMAGE_OF, TOKENS, truth)  # type: ignore[arg-type]
+    truth = Truth(TRUTH[TRUTH["ref_id"] != 11])
+    val = validation_set(Pictures(), INDEX, TOKENS, truth)  # type: ignore[arg-type]
     expected = TABLE[(TABLE["split"] == "val") & (TABLE["ref_id"] != 11)]
-    assert val.truth.index.tolist() == expected["ref_id"].tolist()
+    assert val.ref_ids.tolist() == expected["ref_id"].tolist()
     assert val.image_of.tolist() == (expected["image_id"] - 1).tolist()
     assert torch.equal(val.tokens, TOKENS[expected.index.to_numpy()])
 
 
 def test_a_split_without_masks_is_refused() -> None:
+    truth = Truth(TRUTH[TRUTH["ref_id"] == 13])
     with pytest.raises(InputError, match="val_mIoU needs true masks of split 'val'"):
-        validation_set(Pictures(), TABLE, IMAGE_OF, TOKENS, TRUTH.loc[[13]])  # type: ignore[arg-type]
+        validation_set(Pictures(), INDEX, TOKENS, truth)  # type: ignore[arg-type]

@@ -115,9 +115,13 @@ HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 def what_to_do(path: Path, error: Exception) -> str:
     """Describe what `path` is instead of a readable picture, and what to do about it."""
-    if path.is_dir():
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError:  # a name that is too long
+        is_folder = is_file = False
+    if is_folder:
         return "is a folder; name a file"
-    if not path.is_file():
+    if not is_file:
         return f"cannot be read as an image ({error}); name a file"
     with path.open("rb") as file:
         start = file.read(64)
