@@ -46,8 +46,8 @@ def test_a_merge_with_conflicts_runs_only_what_neither_side_has(project: Project
 
 
 def test_other_conflicts_are_left_to_the_user(project: Project) -> None:
-    branch(project, "less", "refine.exp_times", 2)
-    branch(project, "more", "refine.exp_times", 1)
+    branch(project, "less", "evaluate_step2.min_box_fraction", 0.1)
+    branch(project, "more", "evaluate_step2.min_box_fraction", 0.2)
     project.run("git", "merge", "less", check=False)
     before = (project.folder / "params.yaml").read_text()
     said = project.run("bash", str(ROOT / "docs" / "merge_results.sh"), check=False)
