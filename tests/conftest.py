@@ -7,10 +7,12 @@ import pytest
 import torch
 
 # Tests that take seconds each: the pipeline, killed runs, several processes, browsers, packages,
-# documents that are run. `pytest -m "not slow"` leaves them out.
+# documents that are run, networks of the released size. `pytest -m "not slow"` leaves them out.
 SLOW = (
-    "attack", "demo", "fuzz", "pipeline", "reports/test_browser.py", "reports/test_page.py",
-    "security", "test_contributing.py", "test_packaging.py",
+    "attack", "cli/test_verify.py", "demo", "fuzz", "pipeline", "reports/test_browser.py",
+    "reports/test_page.py", "reports/test_provenance.py", "runtime/test_device.py", "security",
+    "step1/test_network.py", "step2/test_network.py", "test_contributing.py", "test_packaging.py",
+    "weights/test_model_folder.py", "weights/test_released.py",
 )  # fmt: skip
 FAST = ("pipeline/test_contract.py",)
 TESTS = Path(__file__).parent
