@@ -20,7 +20,7 @@ import stages.prepare_clip
 from stages._artifacts import open_index, open_packed
 from stages._stage import PARAMS, Run
 from tests.support.closure import ROOT
-from tests.support.in_process import run, write_params
+from tests.support.in_process import run, set_param, write_params
 from tests.support.tiny_refer import TinyRefer, dataset_params
 from tris_core.data.packed import PackedImages
 from tris_core.runtime.errors import InputError
@@ -37,12 +37,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(folder)
     write_params({"dataset": dataset_params(tmp_path / "root")})
     return folder
-
-
-def set_params(section: str, **values: object) -> None:
-    content = YAML().load(Path("params.yaml"))
-    content[section].update(values)
-    YAML().dump(content, Path("params.yaml"))
 
 
 def refuse(module: object, *words: str) -> None:
@@ -92,12 +86,12 @@ def test_a_pickle_that_would_execute_code(place: Path, tmp_path: Path) -> None:
 def test_a_parameter_of_any_stage_stops_the_first_one(
     place: Path, section: str, key: str, value: float, word: str
 ) -> None:
-    set_params(section, **{key: value})
+    set_param(f"{section}.{key}", value)
     refuse(stages.index, "params.yaml", word)
 
 
 def test_a_missing_clip_folder(place: Path) -> None:
-    set_params("prepare_clip", scorer="nowhere")
+    set_param("prepare_clip.scorer", "nowhere")
     assert CliRunner().invoke(stages.index.app, []).exit_code == 0
     result = CliRunner().invoke(stages.prepare_clip.app, [])
     assert result.exit_code == 1
@@ -162,7 +156,8 @@ def test_every_stage_names_its_missing_input(place: Path) -> None:
 def test_more_tokens_than_a_clip_reads_are_refused(role: str, place: Path) -> None:
     other = "scorer" if role == "backbone" else "backbone"
     larger = {other: "ViT-B-32-quickgelu", f"{other}_weights": "random"}
-    set_params("prepare_clip", max_tokens=33, **larger)
+    for key, value in {"max_tokens": 33, **larger}.items():
+        set_param(f"prepare_clip.{key}", value)
     message = f"max_tokens = 33: the {role} demo reads 32 tokens at most; set it to 32 or less"
     refuse(stages.prepare_clip, message)
 
@@ -175,7 +170,7 @@ def test_a_relative_root_must_be_tracked(place: Path, root: str, words: str) -> 
     subprocess.run(["git", "init", "-q"], check=True)
     if not Path(root).exists():
         shutil.copytree(place.parent / "root", root)
-    set_params("dataset", root=root)
+    set_param("dataset.root", root)
     result = CliRunner().invoke(stages.index.app, [])
     assert result.exit_code == 1
     assert all(word in result.output for word in (root, words, str(Path(root).resolve())))

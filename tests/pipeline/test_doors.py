@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 import stages.crf_seeds
@@ -22,7 +21,7 @@ import stages.train_step1
 import stages.train_step2
 from stages._artifacts import CLIP
 from tests.support.hub import put
-from tests.support.in_process import enter, run, write_params
+from tests.support.in_process import enter, run, set_param, write_params
 from tests.support.tiny_refer import TinyRefer, dataset_params
 from tests.support.tiny_released import BUILDERS, released, small
 from tris_core.clip.towers import pyramid_channels, stage_channels
@@ -62,13 +61,6 @@ def place(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     shutil.copytree(prepared, tmp_path / "work")
     monkeypatch.chdir(tmp_path / "work")
     return tmp_path / "work"
-
-
-def set_param(parameter: str, value: object) -> None:
-    section, key = parameter.split(".")
-    content = YAML().load(Path("params.yaml"))
-    content[section][key] = value
-    YAML().dump(content, Path("params.yaml"))
 
 
 def refuse(module: Any, *words: str) -> None:

@@ -7,19 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from ruamel.yaml import YAML
 
 from stages._artifacts import EVALUATION, METRICS, PREDICTIONS, REFS, RESPONSES, SHEETS, TRUTH
-from tests.support.in_process import run
+from tests.support.in_process import run, set_param
 from tests.support.unevaluated import EVALUATIONS, make_unevaluated
 from tris_core.evaluation.metrics import summarise
 from tris_core.runtime.parquet import write_table
-
-
-def set_parameter(section: str, key: str, value: object) -> None:
-    content = YAML().load(Path("params.yaml"))
-    content[section][key] = value
-    YAML().dump(content, Path("params.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +136,7 @@ def test_large_boxes_are_reported_beside_the_whole_split(place: Path) -> None:
     share = {i: (t.x1 - t.x0) * (t.y1 - t.y0) / (t.height * t.width) for i, t in truth.iterrows()}
     fraction = round(float(np.median(list(share.values()))), 3)
     for step in ("evaluate_step1", "evaluate_step2"):
-        set_parameter(step, "min_box_fraction", fraction)
+        set_param(f"{step}.min_box_fraction", fraction)
     _, metrics = evaluate()
     assert list(metrics["prms"]) == ["train", "val", "test"]
     of = pd.read_parquet(RESPONSES).set_index("expression_id")["ref_id"]

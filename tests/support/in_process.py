@@ -30,6 +30,18 @@ def write_params(
     return content
 
 
+def set_param(parameter: str, value: object, *, folder: Path = Path()) -> None:
+    """Change one parameter of `folder`/params.yaml, such as `refine.threshold`."""
+    yaml, path = YAML(), folder / "params.yaml"
+    content = yaml.load(path)
+    *sections, key = parameter.split(".")
+    place = content
+    for section in sections:
+        place = place[section]
+    place[key] = value
+    yaml.dump(content, path)
+
+
 def run(stage: ModuleType) -> str:
     """Run a module of `stages`, which must succeed, and return its output."""
     result = CliRunner().invoke(stage.app, [], catch_exceptions=False)

@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from tests.support.closure import ROOT
+from tests.support.in_process import set_param
 
 COPIED = (
     "stages",
@@ -80,14 +79,7 @@ class Project:
         return ran(self.run("dvc", "repro", *arguments))
 
     def set(self, parameter: str, value: Any) -> None:
-        yaml, path = YAML(), self.folder / "params.yaml"
-        content = yaml.load(path)
-        *sections, last = parameter.split(".")
-        place = content
-        for section in sections:
-            place = place[section]
-        place[last] = value
-        yaml.dump(content, path)
+        set_param(parameter, value, folder=self.folder)
 
     def commit(self, message: str) -> None:
         self.run("git", "add", "-A")
