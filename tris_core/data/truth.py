@@ -65,9 +65,13 @@ class Truth:
     def _pixels(self) -> "pd.Series[int]":
         return self._table["height"] * self._table["width"]
 
+    def size(self, ref_id: int) -> tuple[int, int]:
+        """Height and width of a ref's image in pixels. Raises KeyError as `mask` does."""
+        return int(self._table.at[ref_id, "height"]), int(self._table.at[ref_id, "width"])
+
     def mask(self, ref_id: int) -> NDArray[np.bool_]:
         """The mask (H, W) of a ref. Raises KeyError for a ref without one."""
-        height, width = (self._table.at[ref_id, side] for side in ("height", "width"))
+        height, width = self.size(ref_id)
         return decode(self._table.at[ref_id, "counts"], height, width)
 
     def masks(self, ref_ids: Iterable[int]) -> NDArray[np.bool_]:

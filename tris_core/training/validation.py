@@ -42,9 +42,7 @@ class ValidationSet:
 
     def size(self, row: int) -> tuple[int, int]:
         """Height and width of the expression's image."""
-        sizes = self.truth.sizes
-        ref_id = self.ref_ids[row]
-        return int(sizes.at[ref_id, "height"]), int(sizes.at[ref_id, "width"])
+        return self.truth.size(self.ref_ids[row])
 
 
 def validation_set(
