@@ -4,13 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from stages._stage import Run, remake
 from tris_core.runtime.errors import InputError
 from tris_core.runtime.params import DatasetParams
-from tris_core.runtime.parquet import open_table, read_table
+from tris_core.runtime.parquet import read_table
 from tris_core.runtime.scratch import scratch_root
 
 if TYPE_CHECKING:  # imported on use, since some stages need none of them
@@ -25,7 +23,6 @@ IMAGES = INDEX / "images.parquet"
 REFS = INDEX / "refs.parquet"
 EXPRESSIONS = INDEX / "expressions.parquet"
 TRUTH = Path("data/truth.parquet")
-DROPS = Path("data/drops.parquet")
 TOKENS = Path("data/tokens.parquet")
 
 PACKED = Path("data/packed.json")
@@ -106,50 +103,36 @@ KEYS = {
 }
 
 
-def check_keys(*paths: Path) -> None:
+def check_keys(index: "Index", *paths: Path) -> None:
     """Raise `InputError` unless each table has the keys (`KEYS`) that the index requires."""
     for path in paths:
-        found, expected = _columns(path, KEYS[path]), _expected(path)
-        found = found.cast(expected.schema).sort_by(KEYS[path][0])
-        if not found.equals(expected):
-            source = EXPRESSIONS if "expression_id" in KEYS[path] else REFS
-            problem = f"not of {source}, {_difference(found, expected)}"
-            raise InputError(f"{path}: {problem}; run {remake(path)}")
+        keys = list(KEYS[path])
+        expected = _expected(index, path)[keys].sort_values(keys[0], ignore_index=True)
+        found = read_table(path, keys).sort_values(keys[0], ignore_index=True)
+        if difference := _difference(found, expected):
+            source = EXPRESSIONS if "expression_id" in keys else REFS
+            raise InputError(f"{path}: not of {source}, {difference}; run {remake(path)}")
 
 
-def _expected(path: Path) -> pa.Table:
-    """The keys of a table according to the index, sorted by the first."""
-    keys = KEYS[path]
-    table = _columns(REFS, ("ref_id", "image_id", "split"))
-    if path in (CRF_SEEDS, PSEUDO_LABELS):
-        table = table.filter(pc.field("split") == "train")
-    if path == STEP1_RECORDS:
-        true = _columns(TRUTH, ("ref_id",))["ref_id"].combine_chunks()
-        table = table.filter(pc.field("ref_id").isin(true))
-    if "expression_id" in keys:
-        expressions = _columns(EXPRESSIONS, ("expression_id", "ref_id"))
-        table = expressions.join(table, "ref_id", join_type="inner")
-    if "height" in keys:
-        sizes = _columns(IMAGES, ("image_id", "height", "width"))
-        table = table.join(sizes, "image_id", join_type="inner")
-    return table.select(list(keys)).sort_by(keys[0])
+def _expected(index: "Index", path: Path) -> pd.DataFrame:
+    """The rows of the index that a table must have, its keys among the columns."""
+    if "expression_id" in KEYS[path]:
+        table = index.joined()
+        return table[open_truth().covers(table["ref_id"])] if path == STEP1_RECORDS else table
+    train = index.refs[index.refs["split"] == "train"]
+    return train.merge(index.images, on="image_id") if "height" in KEYS[path] else train
 
 
-def _columns(path: Path, names: tuple[str, ...]) -> pa.Table:
-    with open_table(path) as file:
-        return file.read(list(names))
-
-
-def _difference(found: pa.Table, expected: pa.Table) -> str:
-    """The first difference of two tables, in words."""
-    if found.num_rows != expected.num_rows:
-        return f"which asks for {expected.num_rows} rows where it has {found.num_rows}"
-    differs = [
-        pc.not_equal(found[name], expected[name]).fill_null(True) for name in found.column_names
-    ]
-    row = min(at for at in (pc.index(column, True).as_py() for column in differs) if at >= 0)
+def _difference(found: pd.DataFrame, expected: pd.DataFrame) -> str | None:
+    """The first difference of two tables, in words; None if they are equal."""
+    if len(found) != len(expected):
+        return f"which asks for {len(expected)} rows where it has {len(found)}"
+    differs = pd.concat([found[key] != expected[key] for key in expected], axis=1).any(axis=1)
+    if not differs.any():
+        return None
+    row = int(differs.idxmax())
     return f"which says {_shown(expected, row)} where it says {_shown(found, row)}"
 
 
-def _shown(table: pa.Table, row: int) -> str:
-    return " ".join(f"{name} {table[name][row]}" for name in table.column_names)
+def _shown(table: pd.DataFrame, row: int) -> str:
+    return " ".join(f"{key} {table[key].iloc[row]}" for key in table)

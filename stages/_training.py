@@ -58,8 +58,8 @@ class TrainingData:
 
     @staticmethod
     def open(run: Run) -> "TrainingData":
-        check_keys(TOKENS)
         index = open_index()
+        check_keys(index, TOKENS)
         refs = TrainingRefs.from_index(index, "train")
         return TrainingData(index, open_packed(run, index), refs, ClipPair.read(CLIP))
 

@@ -47,8 +47,8 @@ def main() -> None:
             write_seeds([])
             run.say(f"{CRF_SEEDS}: no seeds, {instead}")
             return
-        check_keys(RESPONSES, PRMS)
         index = open_index()
+        check_keys(index, RESPONSES, PRMS)
         train = index.ref_ids("train")
         maps = SelectedMaps(RESPONSES, read_table(PRMS), train, index.images)
         folder = checked_root(run, index.images)

@@ -46,9 +46,9 @@ def main() -> None:
     each expression.
     """
     with run_stage("draw_sheets") as run:
-        check_keys(RESPONSES, PSEUDO_LABELS, PREDICTIONS)
         set_threads(run.runtime)
         index = open_index()
+        check_keys(index, RESPONSES, PSEUDO_LABELS, PREDICTIONS)
         table = index.joined()
         responses = ResponseFile(RESPONSES, evenly(table))
         sizes = index.refs.merge(index.images, on="image_id").set_index("ref_id")

@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def compute(run: Run, params: DumpResponsesParams, index: Index) -> None:
-    check_keys(TOKENS)
+    check_keys(index, TOKENS)
     device = pick_device(run.runtime)
     packed, table = open_packed(run, index), index.joined()
     image_of = index.image_rows(table["image_id"])

@@ -2,7 +2,15 @@
 
 import numpy as np
 
-from stages._artifacts import METRICS, PRMS, PSEUDO_LABELS, RESPONSES, check_keys, open_truth
+from stages._artifacts import (
+    METRICS,
+    PRMS,
+    PSEUDO_LABELS,
+    RESPONSES,
+    check_keys,
+    open_index,
+    open_truth,
+)
 from stages._stage import run_stage, stage_app
 from tris_core.evaluation.outputs import unmeasured
 from tris_core.evaluation.records import mask_ious, threshold_curve
@@ -26,7 +34,7 @@ def main() -> None:
     masks. Refs without a true mask are not measured.
     """
     with run_stage("evaluate_labels") as run:
-        check_keys(PRMS, RESPONSES, PSEUDO_LABELS)
+        check_keys(open_index(), PRMS, RESPONSES, PSEUDO_LABELS)
         truth = open_truth()
         labels = read_table(PSEUDO_LABELS).set_index("ref_id")
         measured = labels[truth.covers(labels.index.to_series())]

@@ -1,6 +1,6 @@
 """Evaluate the selection of PRMS."""
 
-from stages._artifacts import METRICS, PRMS, STEP1_RECORDS, check_keys
+from stages._artifacts import METRICS, PRMS, STEP1_RECORDS, check_keys, open_index
 from stages._stage import run_stage, stage_app
 from tris_core.evaluation.metrics import ious
 from tris_core.evaluation.outputs import unmeasured
@@ -23,7 +23,7 @@ def main() -> None:
     not measured. A split without any true mask is left out.
     """
     with run_stage("evaluate_prms") as run:
-        check_keys(STEP1_RECORDS, PRMS)
+        check_keys(open_index(), STEP1_RECORDS, PRMS)
         records, prms = read_table(STEP1_RECORDS), read_table(PRMS)
         iou = records.assign(iou=ious(records)).merge(prms, on="expression_id")
         selected = iou[iou["selected"]].set_index("ref_id")["iou"]

@@ -42,8 +42,8 @@ def main() -> None:
     """
     with run_stage("evaluate_step1") as run:
         params = run.params[EvaluateStep1Params]
-        check_keys(RESPONSES, TOKENS)
         index, truth = open_index(), open_truth()
+        check_keys(index, RESPONSES, TOKENS)
         set_threads(run.runtime)
         has_truth = truth.covers(index.expressions["ref_id"])
         measured = index.expressions.loc[has_truth, "expression_id"]

@@ -38,8 +38,8 @@ def main() -> None:
     """
     with run_stage("evaluate_step2") as run:
         params = run.params[EvaluateStep2Params]
-        check_keys(PREDICTIONS, TOKENS)
-        truth = open_truth()
+        index, truth = open_index(), open_truth()
+        check_keys(index, PREDICTIONS, TOKENS)
         predictions = read_table(PREDICTIONS)
         records = score_rows(predictions[truth.covers(predictions["ref_id"])], truth)
         trainings = run.params[TrainStep1Params], run.params[TrainStep2Params]
@@ -53,7 +53,7 @@ def main() -> None:
         full = write_evaluation(
             EVALUATION / "step2",
             records,
-            describe(open_index(), truth, read_cut()),
+            describe(index, truth, read_cut()),
             about,
             min_box_fraction=params.min_box_fraction,
         )

@@ -38,9 +38,9 @@ def main() -> None:
     """
     with run_stage("predict_step2", ranks=True) as run:
         params = run.params[PredictStep2Params]
-        check_keys(TOKENS)
         device = pick_device(run.runtime)
         index = open_index()
+        check_keys(index, TOKENS)
         packed, table = open_packed(run, index), index.joined()
         model, config = load_model(STEP2, Step2Config, build_step2)
         place(model, device)

@@ -49,9 +49,9 @@ def main() -> None:
             write_labels(supplied_labels(Path(params.source), index))
             run.say(f"{PSEUDO_LABELS}: taken from {params.source}")
             return
-        refiner = REFINERS[params.method](params, pick_device(run.runtime), IRN)
-        check_keys(RESPONSES, PRMS)
         train = index.ref_ids("train")
+        refiner = REFINERS[params.method](params, pick_device(run.runtime), IRN)
+        check_keys(index, RESPONSES, PRMS)
         maps = SelectedMaps(RESPONSES, read_table(PRMS), train, index.images)
         refine = RefineImages(refiner, checked_root(run, index.images))
         rows: list[Label] = []

@@ -41,8 +41,8 @@ def main() -> None:
     with run_stage("score_prms", ranks=True) as run:
         params = run.params[ScorePrmsParams]
         device = pick_device(run.runtime)
-        check_keys(RESPONSES, TOKENS)
         index = open_index()
+        check_keys(index, RESPONSES, TOKENS)
         packed, table = open_packed(run, index), index.joined()
         image_of = index.image_rows(table["image_id"])
         clip = ClipPair.read(CLIP)

@@ -82,15 +82,15 @@ def train(run: Run, params: TrainIrnParams) -> None:
 
 def open_seeds(run: Run) -> tuple[Path, pd.DataFrame]:
     """The folder of the images, and the CRF seeds with the path of their image."""
-    images = open_index().images
-    root = checked_root(run, images)
-    seeds = read_table(CRF_SEEDS).merge(images[["image_id", "path"]], on="image_id")
+    index = open_index()
+    root = checked_root(run, index.images)
+    seeds = read_table(CRF_SEEDS).merge(index.images[["image_id", "path"]], on="image_id")
     if seeds.empty:
         raise InputError(
             f"{CRF_SEEDS}: no seeds, because refine.method or refine.from was different when it "
             "was made; run `dvc repro`"
         )
-    check_keys(CRF_SEEDS)
+    check_keys(index, CRF_SEEDS)
     return root, seeds
 
 

@@ -71,8 +71,8 @@ def main() -> None:
 def train(run: Run, params: TrainStep2Params) -> None:
     device = pick_device(run.runtime)
     seed_everything(params.seed)
-    check_keys(PSEUDO_LABELS)
     data = TrainingData.open(run)
+    check_keys(data.index, PSEUDO_LABELS)
     labels = read_table(PSEUDO_LABELS).set_index("ref_id")
 
     backbone = data.clip.backbone

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from stages._artifacts import EVALUATION, METRICS, PREDICTIONS, TRUTH, open_index
 from tests.support.finished_run import HOSTILE, evaluate_with_truth_for, md5, write_lock
+from tests.support.in_process import set_param
 from tris_core.cli.main import app
 from tris_core.evaluation.metrics import ious
 from tris_core.reports.compare import differences
@@ -135,9 +136,8 @@ def test_every_stored_metric_is_in_its_table(whole: Page, finished: Path) -> Non
 
 
 def test_the_papers_numbers_are_below_ours(finished: Path) -> None:
-    content = YAML().load(Path("params.yaml"))
-    content["dataset"].update(name="refcocog", split_by="umd")
-    YAML().dump(content, Path("params.yaml"))
+    set_param("dataset.name", "refcocog")
+    set_param("dataset.split_by", "umd")
     page = report()
 
     def theirs(caption: str, split: str) -> "pd.Series[str]":
@@ -285,9 +285,7 @@ def test_refs_without_truth_and_supplied_pseudo_labels(finished: Path) -> None:
     records = pd.read_parquet(EVALUATION / "step2" / "records.parquet")
     for step in ("step1", "step2"):
         write_table(EVALUATION / step / "records.parquet", records.iloc[:0])
-    content = YAML().load(Path("params.yaml"))
-    content["refine"]["from"] = "theirs.parquet"
-    YAML().dump(content, Path("params.yaml"))
+    set_param("refine.from", "theirs.parquet")
     labels = pd.read_parquet("data/crf_seeds.parquet")
     write_table(Path("data/crf_seeds.parquet"), labels.iloc[:0])
     page = report()
