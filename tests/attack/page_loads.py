@@ -16,7 +16,7 @@ def many_files(server: Server) -> None:
     before = server.uploaded()
     files = [("files", (f"{n}.png", b"x%d" % n)) for n in range(1500)]
     refused(server.client.post("/gradio_api/upload", files=files))
-    assert server.uploaded() == before
+    assert not set(server.uploaded()) - set(before)  # the sweep may take earlier ones meanwhile
 
 
 def quota(server: Server) -> None:

@@ -94,37 +94,7 @@ def build(
         found = gr.State(None, time_to_live=limits.kept_s)
         gr.HTML(f"<h1>{TITLE}</h1><p>{INTRODUCTION}</p>", elem_id="introduction")
         with gr.Row():
-            with gr.Column(scale=2, min_width=320):
-                picture = gr.Image(
-                    label="Picture",
-                    placeholder=PLACEHOLDER,
-                    type="filepath",
-                    image_mode=None,
-                    sources="upload",
-                    buttons=[],
-                    height=230,
-                    alt_text="The picture to mark things in",
-                    elem_id="picture",
-                )
-                gallery = gr.Gallery(
-                    [(path, texts.replace("\n", ", ")) for path, texts in examples],
-                    label="Examples",
-                    columns=len(examples),
-                    object_fit="cover",
-                    allow_preview=False,
-                    interactive=False,
-                    buttons=[],
-                    elem_id="examples",
-                )
-                text = gr.Textbox(
-                    label=f"Sentences, one per line, up to {MAX_SENTENCES}",
-                    lines=3,
-                    max_lines=MAX_SENTENCES,
-                    placeholder="red star on the left",
-                    elem_id="sentences",
-                )
-                notice = gr.HTML(elem_id="notice")
-                button = gr.Button("Mark (Shift+Enter)", variant="primary", elem_id="mark")
+            picture, gallery, text, notice, button = _question(examples)
             with gr.Column(scale=3, min_width=320):
                 threshold = gr.Slider(
                     LOWEST,
@@ -167,6 +137,44 @@ def build(
     # otherwise Gradio, mounted in another app, does not check that a path is an upload
     page.has_launched = True
     return page
+
+
+def _question(
+    examples: Sequence[Sequence[str]],
+) -> tuple[gr.Image, gr.Gallery, gr.Textbox, gr.HTML, gr.Button]:
+    """The column where a visitor asks: picture, examples, sentences, notice, button."""
+    with gr.Column(scale=2, min_width=320):
+        picture = gr.Image(
+            label="Picture",
+            placeholder=PLACEHOLDER,
+            type="filepath",
+            image_mode=None,
+            sources="upload",
+            buttons=[],
+            height=230,
+            alt_text="The picture to mark things in",
+            elem_id="picture",
+        )
+        gallery = gr.Gallery(
+            [(path, texts.replace("\n", ", ")) for path, texts in examples],
+            label="Examples",
+            columns=len(examples),
+            object_fit="cover",
+            allow_preview=False,
+            interactive=False,
+            buttons=[],
+            elem_id="examples",
+        )
+        text = gr.Textbox(
+            label=f"Sentences, one per line, up to {MAX_SENTENCES}",
+            lines=3,
+            max_lines=MAX_SENTENCES,
+            placeholder="red star on the left",
+            elem_id="sentences",
+        )
+        notice = gr.HTML(elem_id="notice")
+        button = gr.Button("Mark (Shift+Enter)", variant="primary", elem_id="mark")
+    return picture, gallery, text, notice, button
 
 
 def _file(picture: Upload, uploads: Uploads) -> tuple[Path, str]:

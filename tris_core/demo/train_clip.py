@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from open_clip.model import CLIP
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
@@ -141,17 +143,7 @@ def train(
     config = demo_config(len(vocabulary))
     clip = build_clip(config).to(memory_format=torch.channels_last)
     clip.visual.compile()  # 1.4 times the speed on two cores, after a minute's wait
-    matrices = [p for p in clip.parameters() if p.ndim > 1]
-    vectors = [p for p in clip.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}],
-        lr=lr,
-        betas=(0.9, 0.98),
-    )
-    warm = max(1, steps // 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda i: min((i + 1) / warm, 0.5 + 0.5 * np.cos(np.pi * i / steps))
-    )
+    optimizer, schedule = _optimizer(clip, lr, steps)
     loader = DataLoader(
         CaptionedScenes(batch, range(steps), seed),
         batch_size=None,
@@ -178,6 +170,21 @@ def train(
             save(clip, config, vocabulary, out)
     save(clip, config, vocabulary, out)
     return retrieval(clip, seed + 1)
+
+
+def _optimizer(clip: CLIP, lr: float, steps: int) -> tuple[AdamW, LambdaLR]:
+    """AdamW with a linear warm-up and a cosine; biases and norms do not decay."""
+    matrices = [p for p in clip.parameters() if p.ndim > 1]
+    vectors = [p for p in clip.parameters() if p.ndim <= 1]
+    optimizer = AdamW(
+        [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}],
+        lr=lr,
+        betas=(0.9, 0.98),
+    )
+    warm = max(1, steps // 20)
+    return optimizer, LambdaLR(
+        optimizer, lambda i: min((i + 1) / warm, 0.5 + 0.5 * np.cos(np.pi * i / steps))
+    )
 
 
 def save(clip: CLIP, config: ClipConfig, vocabulary: list[int], out: Path) -> None:
