@@ -18,6 +18,7 @@ FAST = ("pipeline/test_contract.py",)
 TESTS = Path(__file__).parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark slow tests; with `-n 2`, keep a file's tests, and those of one pipeline, together."""
     for item in items:

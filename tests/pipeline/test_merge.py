@@ -36,13 +36,12 @@ def test_a_merge_without_conflicts_recomputes_nothing(project: Project) -> None:
 
 
 def test_a_merge_with_conflicts_runs_only_what_neither_side_has(project: Project) -> None:
-    branch(project, "fewer", "refine.exp_times", 1)
-    branch(project, "shorter", "train_step2.steps", 9)
-    merged = project.run("git", "merge", "fewer", check=False)
+    branch(project, "higher", "predict_step2.threshold", 0.7)
+    branch(project, "large", "evaluate_step2.min_box_fraction", 0.1)
+    merged = project.run("git", "merge", "higher", check=False)
     assert "CONFLICT" in merged
     assert "dvc.lock" in merged
-    step2 = {"train_step2", "predict_step2", "evaluate_step2", "draw_sheets"}
-    assert settle(project) == step2, "the pseudo-labels are those of one side"
+    assert settle(project) == {"evaluate_step2"}, "the predictions are those of one side"
 
 
 def test_other_conflicts_are_left_to_the_user(project: Project) -> None:

@@ -117,10 +117,10 @@ def wait_for_queue(project: Project, seconds: float = 120) -> None:
 
 
 def test_experiments_leave_the_workspace_unchanged(project: Project) -> None:
-    experiment, threshold = ["dvc", "exp", "run"], "predict_step2.threshold"
-    out = project.run(*experiment, "--temp", "-n", "higher", "-S", f"{threshold}=1.5")
-    assert ran(out) == {"predict_step2", "evaluate_step2", "draw_sheets"}
-    project.run(*experiment, "--queue", "-n", "lower", "-S", f"{threshold}=-1.5")
+    experiment, fraction = ["dvc", "exp", "run"], "evaluate_step2.min_box_fraction"
+    out = project.run(*experiment, "--temp", "-n", "higher", "-S", f"{fraction}=0.3")
+    assert ran(out) == {"evaluate_step2"}
+    project.run(*experiment, "--queue", "-n", "lower", "-S", f"{fraction}=0.2")
     project.run("dvc", "queue", "start")
     wait_for_queue(project)
     shown = project.run("dvc", "exp", "show", "--csv")

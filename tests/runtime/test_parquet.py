@@ -1,33 +1,34 @@
-"""JSON that contains its own hash. `tests.runtime.test_files` tests flipped bits."""
+"""Tables. `tests.runtime.test_files` tests flipped bits."""
 
-import hashlib
-import json
 from pathlib import Path
 
+import pandas as pd
+import pyarrow as pa
 import pytest
 
-from tris_core.runtime.errors import InputError
-from tris_core.runtime.files import read_sealed_json, write_json, write_sealed_json
+from tris_core.runtime.parquet import read_table, table_writer
 
-CONTENT = {"layers": [1, 2], "name": "é", "alpha": 0.1, "none": None}
-
-
-@pytest.fixture(scope="module")
-def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("sealed") / "config.json"
-    write_sealed_json(path, CONTENT)
-    return path
-
-
-def test_content_comes_back_and_the_seal_is_the_hash_of_the_file(sealed: Path) -> None:
-    assert read_sealed_json(sealed) == CONTENT
-    seal = json.loads(sealed.read_text())["seal"]
-    assert list(json.loads(sealed.read_text()))[-1] == "seal"
-    blank = sealed.read_text().replace(seal, "0" * 64)
-    assert hashlib.sha256(blank.encode()).hexdigest() == seal
+TABLE = pd.DataFrame(
+    {
+        "ref_id": [3, 1, 4, 1, 5, 9],
+        "split": ["train", "val", "train", "val", "test", "train"],
+        "text": ["a", None, "b", "a", None, None],
+        "score": [0.5, None, 1.0, None, 2.0, 0.0],
+        "hit": [True, False, False, True, True, False],
+    }
+)
 
 
-def test_json_without_a_seal_is_refused(tmp_path: Path) -> None:
-    write_json(tmp_path / "plain.json", CONTENT)
-    with pytest.raises(InputError, match="has no seal"):
-        read_sealed_json(tmp_path / "plain.json")
+@pytest.mark.parametrize("rows", [0, 1, 4, 6])
+@pytest.mark.parametrize("columns", [None, ["text", "ref_id"]])
+def test_a_table_of_any_number_of_row_groups_is_read_whole(
+    rows: int, columns: list[str] | None, tmp_path: Path
+) -> None:
+    path, table = tmp_path / "table.parquet", pa.Table.from_pandas(TABLE, preserve_index=False)
+    groups = [table[start : start + rows] for start in range(0, len(table), rows)] if rows else []
+    with table_writer(path, table.schema) as writer:
+        for group in groups:
+            writer.write_table(group)
+    written = TABLE if rows else TABLE[:0]
+    expected = written[columns] if columns else written
+    pd.testing.assert_frame_equal(read_table(path, columns), expected, check_dtype=bool(rows))
