@@ -8,14 +8,14 @@ from tests.support.project import Project, ran
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.usefixtures("clean")]
 
 
-def branch(project: Project, name: str, parameter: str, value: float) -> str:
-    """Run with a changed parameter on a new branch and return its dvc.lock."""
+def branch(project: Project, name: str, parameter: str, value: float) -> set[str]:
+    """Run with a changed parameter on a new branch. Returns the stages that ran."""
     project.run("git", "checkout", "-qb", name, "main")
     project.run("dvc", "checkout", "-q", "-f")
     project.set(parameter, value)
-    assert project.repro()
+    stages = project.repro()
     project.commit(name)
-    return (project.folder / "dvc.lock").read_text()
+    return stages
 
 
 def settle(project: Project) -> set[str]:
@@ -28,11 +28,18 @@ def settle(project: Project) -> set[str]:
     return ran(said)
 
 
-def test_a_merge_without_conflicts_recomputes_nothing(project: Project) -> None:
-    branch(project, "walk", "refine.exp_times", 2)
+def test_a_walk_threshold_reruns_refinement_onwards_and_merges_without_a_run(
+    project: Project,
+) -> None:
+    assert branch(project, "walk", "refine.threshold", 0.4) == {
+        "refine", "evaluate_labels",
+        "train_step2", "predict_step2", "evaluate_step2", "draw_sheets",
+    }  # fmt: skip
     branch(project, "metric", "evaluate_step1.threshold", 0.4)
     project.run("git", "merge", "-q", "--no-edit", "walk")
     assert settle(project) == set()
+    project.set("refine.threshold", 0.5)
+    assert project.repro() == set(), "the first value is in the run-cache"
 
 
 def test_a_merge_with_conflicts_runs_only_what_neither_side_has(project: Project) -> None:

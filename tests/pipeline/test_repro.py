@@ -62,16 +62,6 @@ def test_a_second_run_has_nothing_to_do(project: Project) -> None:
     assert "up to date" in project.run("dvc", "status")
 
 
-def test_a_walk_threshold_reruns_refinement_onwards(project: Project) -> None:
-    project.set("refine.threshold", 0.4)
-    assert project.repro() == {
-        "refine", "evaluate_labels",
-        "train_step2", "predict_step2", "evaluate_step2", "draw_sheets",
-    }  # fmt: skip
-    project.set("refine.threshold", 0.5)
-    assert project.repro() == set(), "the first value is in the run-cache"
-
-
 @pytest.mark.parametrize(
     ("parameter", "value", "reruns"),
     [

@@ -92,8 +92,8 @@ def test_two_processes_see_the_same_losses(name: str, alone: Path, together: Pat
         torch.testing.assert_close(second[key], first[key], rtol=1e-3, atol=1e-5)
 
 
-def score_prms(folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "stages.score_prms"]
+def crf_seeds(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "stages.crf_seeds"]
     return subprocess.run(
         command, cwd=folder, env=env(folder), capture_output=True, text=True, timeout=300
     )
@@ -102,11 +102,11 @@ def score_prms(folder: Path) -> subprocess.CompletedProcess[str]:
 def test_a_stage_starts_its_processes_itself(alone: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(alone, folder)
-    (folder / FILES[1]).unlink()
+    (folder / FILES[2]).unlink()
     write_params({**SMALL, "runtime": {**SMALL["runtime"], "processes": 2}}, folder=folder)
-    done = score_prms(folder)
+    done = crf_seeds(folder)
     assert done.returncode == 0, done.stderr
-    assert (folder / FILES[1]).read_bytes() == (alone / FILES[1]).read_bytes()
-    assert done.stdout.count("score_prms: ") == 1
-    (folder / "models" / "clip.json").unlink()
-    assert score_prms(folder).returncode == 1
+    assert (folder / FILES[2]).read_bytes() == (alone / FILES[2]).read_bytes()
+    assert done.stdout.count("crf_seeds: ") == 1
+    (folder / FILES[1]).unlink()  # an input
+    assert crf_seeds(folder).returncode == 1
