@@ -112,6 +112,8 @@ def network(params: TrainStep1Params, clip: ClipConfig) -> Step1Model:
         hidden=params.hidden,
         alpha=prompt.alpha if prompt.t2v else 0.0,
         beta=prompt.beta if prompt.v2t else 0.0,
+        softmax=prompt.softmax,
+        projection=prompt.projection,
         temperature=params.temperature.init,
         learn_temperature=params.temperature.learnable,
     )

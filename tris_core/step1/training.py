@@ -75,11 +75,10 @@ class Step1Batches:
         rng = np.random.default_rng([self._params.seed, 1, step])
         batch = self._refs.batch(step, self._params.batch, self._params.seed)
         own = self._refs.draw_text(batch, rng)
-        negatives = self._negatives.draw(batch, rng)
-        pool, columns, positive, counted = classification_columns(
-            self._refs, batch, self._params, rng
+        negatives = self._negatives.draw(batch, own, rng)
+        extra, columns, positive, counted = classification_columns(
+            self._refs, batch, own, self._params.cls_negatives, rng
         )
-        extra = self._refs.draw_text(pool, rng)
         part = distributed.part(len(batch))
         made = Step1Batch(
             squares=self._images[self._refs.image[batch[part]]],
