@@ -78,7 +78,7 @@ def train(run: Run, params: TrainStep1Params) -> None:
     model.backbone.load_state_dict(load_clip(backbone).state_dict())
     place(model.train(), device)
     synchronise_batch_norm(model)
-    scorer = Scorer.load(data.clip.scorer, device)
+    scorer = Scorer.load(data.clip.scorer, device, params.mask_fill)
     sentences = SentenceFeatures(scorer, data.tokens(data.clip.scorer), device)
 
     tokens, steps = data.tokens(backbone), params.total_steps(len(data.refs))

@@ -100,7 +100,11 @@ def test_a_batch_depends_on_its_step_alone() -> None:
 class Respond(torch.nn.Module):
     """Responds to every sentence with its first token, everywhere on the image."""
 
+    pixels = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+
     def encode_image(self, image: Tensor) -> Tensor:
+        assert image.min() >= 0
+        assert image.max() <= 1, "normalised as this CLIP asks for"
         return image[:, :1, :2, :2]
 
     def encode_text(self, tokens: Tensor) -> Tensor:
@@ -113,8 +117,12 @@ class Respond(torch.nn.Module):
 class See:
     """A scorer whose image feature is the mean response in both dimensions."""
 
+    pixels = (0.5, 0.5, 0.5), (2.0, 2.0, 2.0)
+    expected: Tensor
+
     def seen(self, image: Tensor, response_BHW: Tensor, mask: str) -> Tensor:
         assert mask == "sigmoid"
+        assert torch.equal(self.expected, image), "normalised as this CLIP asks for"
         return response_BHW.mean((1, 2))[:, None].expand(-1, 2) / 10
 
 
@@ -125,7 +133,9 @@ def test_the_objective_weights_eq_7_and_eq_8(calibrated: bool) -> None:
     params = PARAMS.model_copy(update={"batch": 3, "loss": loss})
     batch = batches(params)(0)
     sentences = torch.linspace(-0.5, 0.5, 24).view(12, 2)
-    objective = Step1Objective(Respond(), See(), sentences, params, torch.device("cpu"))  # type: ignore[arg-type]
+    scorer = See()
+    scorer.expected = (batch.squares / 255 - 0.5) / 2
+    objective = Step1Objective(Respond(), scorer, sentences, params, torch.device("cpu"))  # type: ignore[arg-type]
     found = objective(batch)
     own = batch.tokens[:, 0].float() / 10
     scores = image_level_score(own.expand(3, 3)[..., None, None].expand(3, 3, 2, 2))

@@ -290,7 +290,7 @@ def _truth(
     """Boxes and mask of each ref whose mask has a pixel; a mask that refs share is made once."""
     size = zip(images["height"], images["width"], strict=True)
     sizes = dict(zip(images["image_id"], size, strict=True))
-    rows, more = [], {}
+    rows, more = [], dict[int, list[float]]()
     annotated = np.fromiter(tables.annotations, np.int64, len(tables.annotations))
     known = refs.loc[refs["ann_id"].isin(annotated), ["ref_id", "ann_id"]]
     for ann_id in known["ann_id"].unique():

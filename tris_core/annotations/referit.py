@@ -47,7 +47,8 @@ def read_referit(root: Path, annotations: str) -> Tables:
         raise InputError(f"{folder}: has none of {names}; {fix}, such as referit/annotations")
     used: dict[int, Annotation] = {}
     regions: dict[tuple[int, str], int] = {}  # image, boxes and segmentation to ann_id
-    refs, texts, wheres = [], [], []
+    refs: list[tuple[int, int, int, int, str]] = []
+    texts, wheres = [], []
     images: dict[int, str] = {}
     sizes: dict[int, tuple[int, int]] = {}
     for split, path in paths.items():

@@ -11,6 +11,7 @@ from open_clip.model import CLIP
 from torch import Tensor, nn
 
 from tris_core.clip.towers import build_clip, encode_words, sentence_feature, stage_features
+from tris_core.data.transforms import Pixels
 from tris_core.step1.prompt import BilateralPrompt
 from tris_core.weights.configs import Step1Config, Step1Model
 
@@ -24,11 +25,13 @@ class Step1(nn.Module):
         model: Widths, weights of the residuals (a residual of weight 0 is not computed), the kind
             of prompt, and tau of Eq. 2, which the release does not learn
             (docs/paper_vs_code.md#temperature).
+        pixels: What images are normalised with, see `normalise`.
     """
 
-    def __init__(self, clip: CLIP, model: Step1Model) -> None:
+    def __init__(self, clip: CLIP, model: Step1Model, pixels: Pixels | None = None) -> None:
         super().__init__()
         self.backbone = clip
+        self.pixels = pixels
         self.vis_project = nn.Conv2d(model.visual_channels, model.hidden, 1)
         self.lan_project = nn.Linear(model.text_channels, model.hidden)
         self.attn_fusion = BilateralPrompt(
@@ -75,4 +78,4 @@ class Step1(nn.Module):
 
 def build_step1(config: Step1Config) -> Step1:
     """Step-1 with random weights."""
-    return Step1(build_clip(config.clip.config), config.model)
+    return Step1(build_clip(config.clip.config), config.model, config.clip.pixels)

@@ -88,6 +88,9 @@ class LossWeights(Group):
 class TrainStep1Params(Training):
     """Network and losses of Step-1.
 
+    `mask_fill`: what the scorer of Eq. 9 sees where a response masks the image: its `mean` colour,
+    as released, or the picture's `blur`. A crop, which score_prms has, passes no gradient.
+
     `shuffle_sentences` gives every image the sentences of another one: a control that shows how
     much is learnt from text.
     """
@@ -101,6 +104,7 @@ class TrainStep1Params(Training):
     cls_negatives: ClsNegatives
     cal_negatives: CalNegatives
     loss: LossWeights
+    mask_fill: Literal["mean", "blur"]
     shuffle_sentences: bool
 
 

@@ -5,7 +5,7 @@ Parameter names follow the paper's weights: `v_proj1..3` are W^v_1..3, `t_proj1.
 """
 
 import math
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +81,7 @@ class BilateralPrompt(nn.Module):
         attention = self._over_space(self.t_proj1(lan_BNC), self.v_proj2(vis_BCHW))
         value, offset = self.t_proj3(lan_BNC), torch.zeros_like(attention[..., :1])
         if len(self.v_output):  # a 1x1 convolution and an instance norm of that product
-            convolution, norm = self.v_output
+            convolution, norm = cast(tuple[nn.Conv2d, nn.InstanceNorm2d], tuple(self.v_output))
             value = value @ convolution.weight.flatten(1).T  # the norm takes off the bias
             attention = attention - attention.mean(2, keepdim=True)
             variance = value**2 * attention.square().mean(2, keepdim=True)

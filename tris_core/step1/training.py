@@ -107,7 +107,7 @@ class Step1Objective:
 
     def __call__(self, batch: Step1Batch) -> Losses:
         batch = batch.to(self.device)
-        image = normalise(batch.squares)
+        image = normalise(batch.squares, self.model.pixels)
         response_BNHW = self._respond(image, batch)
         everyone = torch.arange(len(image), device=self.device)
         own_BHW = response_BNHW[everyone, batch.positive]
@@ -115,7 +115,7 @@ class Step1Objective:
         losses = {"cls": classification_loss(score_BN, batch.positive, batch.counted)}
         weights = self.params.loss
         if weights.pos or weights.neg:
-            losses |= self._calibration(image, own_BHW, batch)
+            losses |= self._calibration(own_BHW, batch)
         total = torch.zeros((), device=self.device)
         for name, loss in losses.items():
             total = total + getattr(weights, name) * loss
@@ -130,9 +130,9 @@ class Step1Objective:
             lan = torch.cat([distributed.gather(own), extra])
             return self.model.respond(vis, lan[batch.columns]).float()
 
-    def _calibration(self, image: Tensor, own_BHW: Tensor, batch: Step1Batch) -> Losses:
+    def _calibration(self, own_BHW: Tensor, batch: Step1Batch) -> Losses:
         """Both terms of Eq. 8, with the similarities S of Eq. 9."""
-        weights = self.params.loss
+        weights, image = self.params.loss, normalise(batch.squares, self.scorer.pixels)
         with autocast(self.device, self.params.precision):
             seen = self.scorer.seen(image, own_BHW, "sigmoid")
         positive = (seen * self.sentences[batch.own]).sum(1)
