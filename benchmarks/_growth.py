@@ -108,7 +108,8 @@ def _sample(count: int) -> float:
     times = []
     for step in range(200):
         started = time.process_time()
-        negatives.draw(refs.batch(step, BATCH, seed=0), np.random.default_rng(step))
+        batch = refs.batch(step, BATCH, seed=0)
+        negatives.draw(batch, refs.start[batch], np.random.default_rng(step))
         times.append(time.process_time() - started)
     return 1e3 * median(times[1:])
 

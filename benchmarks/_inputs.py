@@ -21,6 +21,7 @@ from tris_core.step2.network import Step2
 from tris_core.training.samples import TrainingRefs
 from tris_core.training.task import Losses
 from tris_core.weights.clip_spec import ClipConfig
+from tris_core.weights.configs import Step1Model
 
 TOKENS = 20
 
@@ -42,11 +43,11 @@ def clip(name: str) -> CLIP:
 
 def step1() -> Step1:
     """Step-1 as in the paper: RN50, 1,024 hidden channels."""
-    model = Step1(
-        clip("RN50-quickgelu"), channels=(2048, 1024), hidden=1024,
+    paper = Step1Model(
+        visual_channels=2048, text_channels=1024, hidden=1024,
         alpha=0.1, beta=0.1, temperature=0.07, learn_temperature=False,
     )  # fmt: skip
-    return place(model, device())
+    return place(Step1(clip("RN50-quickgelu"), paper), device())
 
 
 def step2() -> Step2:
@@ -91,4 +92,6 @@ def sentences(number: int) -> Tensor:
 def refs(number: int, *, per_image: int = 2, per_ref: int = 2) -> TrainingRefs:
     """`number` refs, `per_image` on each image, with `per_ref` sentences each."""
     rows = np.arange(number)
-    return TrainingRefs(rows, rows // per_image, rows * per_ref, np.full(number, per_ref))
+    each = np.full(number, per_ref)
+    sentences = np.arange(number * per_ref, dtype=np.uint64)
+    return TrainingRefs(rows, rows // per_image, rows, rows * per_ref, each, sentences)

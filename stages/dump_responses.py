@@ -91,8 +91,8 @@ def responder(params: DumpResponsesParams) -> tuple[Any, ClipSpec, Text]:
         model, config = load_model(STEP1, Step1Config, build_step1)
         return model, config.clip, config.text
     clip = ClipPair.read(CLIP)
-    baseline = BASELINES[params.method](load_clip(clip.backbone), clip.backbone.name)
-    return baseline, clip.backbone, clip.text
+    spec = clip.backbone
+    return BASELINES[params.method](load_clip(spec), spec.name, spec.pixels), spec, clip.text
 
 
 def copy_supplied(run: Run, source: Path, index: Index) -> None:

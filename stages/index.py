@@ -24,7 +24,7 @@ def main() -> None:
     1. Read the annotations; pickles are read without executing code. 2. Check ids, references and
     images. 3. Convert segmentations to masks. 4. Drop known defects and the images of
     index.exclude_images_of, with the reason for each. The ground truth is a separate table that
-    only evaluation reads. Refs without a mask, which a list may have, are not in it.
+    only evaluation reads. Refs without a mask, or with one that has no pixel, are not in it.
     """
     with run_stage("index") as run:
         params, dataset = run.params[IndexParams], run.params[DatasetParams]

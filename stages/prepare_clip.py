@@ -30,9 +30,12 @@ def main() -> None:
     with run_stage("prepare_clip") as run:
         params = run.params[PrepareClipParams]
         backbone = describe_clip(
-            params.backbone, params.backbone_weights, imagenet=params.imagenet_weights
+            params.backbone,
+            params.backbone_weights,
+            imagenet=params.imagenet_weights,
+            normalise=params.normalise,
         )
-        scorer = describe_clip(params.scorer, params.scorer_weights)
+        scorer = describe_clip(params.scorer, params.scorer_weights, normalise=params.normalise)
         both = {"backbone": backbone, "scorer": scorer}
         for role, clip in both.items():
             if params.max_tokens > clip.context_length:

@@ -46,7 +46,7 @@ def main() -> None:
         packed, table = open_packed(run, index), index.joined()
         image_of = index.image_rows(table["image_id"])
         clip = ClipPair.read(CLIP)
-        scorer = Scorer.load(clip.scorer, device)
+        scorer = Scorer.load(clip.scorer, device, params.mask_fill)
         tokens = read_tokens(TOKENS, table["text"], clip.scorer.vocabulary, clip.text)
         sentences = SentenceFeatures(scorer, tokens, device)
         row_of = pd.Series(range(len(table)), index=table["expression_id"])
@@ -82,7 +82,7 @@ class ScoreMaps:
     def __call__(self, group: pd.DataFrame) -> pd.DataFrame:
         rows = self.row_of.loc[group["expression_id"]].to_numpy()
         image_rows, image_of = np.unique(self.image_of[rows], return_inverse=True)
-        images = normalise(self.images[image_rows].to(self.device))
+        images = normalise(self.images[image_rows].to(self.device), self.scorer.pixels)
         similarity = similarities(
             self.scorer,
             images[torch.from_numpy(image_of).to(self.device)],

@@ -78,7 +78,7 @@ def train(run: Run, params: TrainStep1Params) -> None:
     model.backbone.load_state_dict(load_clip(backbone).state_dict())
     place(model.train(), device)
     synchronise_batch_norm(model)
-    scorer = Scorer.load(data.clip.scorer, device)
+    scorer = Scorer.load(data.clip.scorer, device, params.mask_fill)
     sentences = SentenceFeatures(scorer, data.tokens(data.clip.scorer), device)
 
     tokens, steps = data.tokens(backbone), params.total_steps(len(data.refs))
@@ -112,6 +112,8 @@ def network(params: TrainStep1Params, clip: ClipConfig) -> Step1Model:
         hidden=params.hidden,
         alpha=prompt.alpha if prompt.t2v else 0.0,
         beta=prompt.beta if prompt.v2t else 0.0,
+        softmax=prompt.softmax,
+        projection=prompt.projection,
         temperature=params.temperature.init,
         learn_temperature=params.temperature.learnable,
     )

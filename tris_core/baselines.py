@@ -15,15 +15,20 @@ from torch import Tensor, nn
 from tris_core.clip.towers import encode_words, sentence_feature, stage_features
 from tris_core.runtime.errors import InputError
 
+Pixels = tuple[list[float], list[float]]
+
 
 class Baseline(nn.Module):
     """A CLIP with a ResNet image tower, because both methods use its attention pool.
 
+    `pixels` is what images are normalised with, None for ImageNet's mean and deviation.
+
     Raises `InputError`, which gives `name`, for other towers.
     """
 
-    def __init__(self, clip: CLIP, name: str) -> None:
+    def __init__(self, clip: CLIP, name: str, pixels: Pixels | None = None) -> None:
         super().__init__()
+        self.pixels = pixels
         if not isinstance(clip.visual, ModifiedResNet):
             raise InputError(
                 f"prepare_clip.backbone = {name!r}: dump_responses.method needs a ResNet tower "

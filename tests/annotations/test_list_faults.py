@@ -127,7 +127,7 @@ LISTS: dict[str, tuple[list[Row], str]] = {
     "no rows": ([], "is empty; write image,sentence in its first line"),
     "only blanks": (
         [{"image": "b.png", "sentence": " "}],
-        "no ref is left, all lack a sentence or a mask pixel; correct",
+        "no ref is left, all lack a sentence; correct",
     ),
     "training": (
         [{**OBJECT, "split": "training"}],

@@ -10,9 +10,13 @@ import pytest
 from PIL import Image
 
 from tests.support.tiny_referit import FOLDER, HEIGHT, WIDTH, Tiny, runs
-from tris_core.annotations.index import build_index, drop_summary
+from tris_core.annotations.index import build_index, drop_summary, write_index
 from tris_core.data import rle
+from tris_core.data.index import Index
+from tris_core.data.truth import Truth
 from tris_core.runtime.errors import InputError
+from tris_core.step1.negatives import CalibrationNegatives
+from tris_core.training.samples import TrainingRefs
 
 
 def build(tiny: Tiny, root: Path, **options: Any) -> Any:
@@ -26,7 +30,7 @@ def test_every_annotation_is_a_ref_with_one_sentence(tmp_path: Path) -> None:
         [0, 40, 0, "train"],
         [1, 40, 1, "train"],
         [2, 7, 2, "train"],
-        [3, 7, 3, "test"],
+        [3, 7, 2, "test"],  # the region that ref 2 describes
     ]
     assert set(index.refs["category_id"].to_pylist()) == {0}
     assert set(index.refs["category"].to_pylist()) == {None}
@@ -51,25 +55,67 @@ def test_masks_of_one_annotation_are_united_even_where_they_overlap(
     assert (truth["area"], box) == (expected.sum(), [1.5, 2, 8, 9.25])
 
 
-def test_several_boxes_are_enclosed(tmp_path: Path) -> None:
+def test_sentences_about_one_region_share_an_object(tmp_path: Path) -> None:
+    """Image, boxes and segmentation are equal: refs 0 and 2, and 4 and 5 (of train and test)."""
     tiny = Tiny()
-    tiny.test["7"]["annotations"][0]["bbox"] = [[3, 1, 5, 4], [2, 2, 9, 3.5]]
-    truth = build(tiny, tmp_path).truth.to_pylist()[3]
-    assert [truth[c] for c in ("x0", "y0", "x1", "y1")] == [2, 1, 9, 4]
+    first = tiny.train["40"]["annotations"][0]
+    again = {**first, "query": "the hut", "sen_id": 77}
+    elsewhere = {**again, "bbox": [[0, 0, 4, 4]]}
+    tiny.train["40"]["annotations"] += [again, elsewhere]
+    index = build(tiny, tmp_path, strict=True)
+    assert index.refs["ref_id"].to_pylist() == [0, 1, 2, 3, 4, 5]
+    assert index.refs["ann_id"].to_pylist() == [0, 1, 0, 3, 4, 4]
+    truth = index.truth.to_pandas().set_index("ref_id")
+    assert truth.loc[2].to_list() == truth.loc[0].to_list()
+    assert truth.loc[3, "x1"] == 4
+
+
+def test_sentences_about_one_region_are_no_negatives_of_each_other(tmp_path: Path) -> None:
+    tiny = Tiny()
+    rows = tiny.train["40"]["annotations"]
+    rows += [{**rows[0], "query": f"hut {number}"} for number in range(3)]
+    index = build(tiny, tmp_path)
+    tables = {name: getattr(index, name).to_pandas() for name in ("images", "refs", "expressions")}
+    refs = TrainingRefs.from_index(Index.of(**tables), "train")
+    huts = np.flatnonzero(refs.object == 0)
+    assert len(huts) == 4
+    for fill in ("if_none", "up_to_k"):
+        negatives = CalibrationNegatives(refs, 6, fill)
+        drawn = negatives.draw(huts, refs.start[huts], np.random.default_rng(0))
+        said = set(tables["expressions"]["text"][drawn.ravel()])
+        assert said == ({"sky"} if fill == "if_none" else {"sky", "the boy"})
+
+
+def test_all_boxes_are_kept_the_first_in_its_columns(tmp_path: Path) -> None:
+    tiny = Tiny()
+    tiny.test["7"]["annotations"][0]["bbox"] = [[3, 1, 5, 4], [2, 2, 9, 3.5], [0, 0, 1, 1]]
+    index = build(tiny, tmp_path)
+    truth = index.truth.to_pylist()
+    assert [truth[3][c] for c in ("x0", "y0", "x1", "y1")] == [3, 1, 5, 4]
+    more = [row["more_boxes"] for row in truth]
+    assert more == [None, None, None, [2, 2, 9, 3.5, 0, 0, 1, 1]]
+    write_index(index, tmp_path / "data" / "index")
+    found = Truth.open(tmp_path / "data" / "truth.parquet").boxes([3, 0])
+    expected = [[3, 1, 5, 4], [2, 2, 9, 3.5], [0, 0, 1, 1]], [[1.5, 2, 8, 9.25]] * 3
+    np.testing.assert_array_equal(found, expected)
+    assert "more_boxes" not in build(Tiny(), tmp_path / "single").truth.column_names
 
 
 @pytest.mark.parametrize("empty", [[runs()], []])
-def test_dirt_is_counted_and_strict_says_where(tmp_path: Path, empty: list[dict[str, Any]]) -> None:
+def test_a_mask_without_pixels_leaves_out_its_truth_and_nothing_else(
+    tmp_path: Path, empty: list[dict[str, Any]]
+) -> None:
     tiny = Tiny()
     tiny.train["40"]["annotations"][1]["segmentation"] = empty
     tiny.train["7"]["annotations"][0]["query"] = " "
     index = build(tiny, tmp_path / "a")
-    assert index.refs["ref_id"].to_pylist() == [0, 3]
+    assert index.refs["ref_id"].to_pylist() == [0, 1, 3]
+    assert index.truth["ref_id"].to_pylist() == [0, 3]
+    assert index.expressions["ref_id"].to_pylist() == [0, 1, 3]
     assert drop_summary(index).split(", ") == [
-        "1 ref without a mask pixel",
+        "1 annotation: without a mask pixel",
         "1 ref without sentences",
         "1 sentence empty",
-        "1 sentence of a ref without a mask pixel",
     ]
     with pytest.raises(
         InputError, match=r"train\.pickle: image '7', annotation 0 \(sen_id 5\): empty; correct it"
@@ -77,11 +123,15 @@ def test_dirt_is_counted_and_strict_says_where(tmp_path: Path, empty: list[dict[
         build(tiny, tmp_path / "b", strict=True)
 
 
-def test_an_image_without_masks_is_left_out(tmp_path: Path) -> None:
+def test_an_image_without_masks_has_the_size_of_its_file(tmp_path: Path) -> None:
     tiny = Tiny()
     for annotation in tiny.train["40"]["annotations"]:
         annotation["segmentation"] = []
-    assert build(tiny, tmp_path).images["image_id"].to_pylist() == [7]
+    index = build(tiny, tmp_path)
+    sizes = index.images.select(["image_id", "height", "width"]).to_pylist()
+    assert sizes == [{"image_id": i, "height": HEIGHT, "width": WIDTH} for i in (7, 40)]
+    assert index.refs["ref_id"].to_pylist() == [0, 1, 2, 3]
+    assert index.truth["ref_id"].to_pylist() == [2, 3]
 
 
 def test_excluding_a_split_removes_its_images_from_training_only(tmp_path: Path) -> None:

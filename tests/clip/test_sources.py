@@ -132,6 +132,21 @@ def test_an_archive_is_a_clip_in_float32(archive: tuple[Path, dict[str, Tensor]]
     assert description.config.quick_gelu is True
 
 
+def test_pictures_are_normalised_as_asked() -> None:
+    released, own = (
+        describe_clip(name, weights, normalise=how)
+        for name, weights, how in (("tiny", "random", "imagenet"), ("tiny", "random", "clip"))
+    )
+    assert released.pixels is None
+    assert "normalise" not in released.content()
+    assert own.pixels is not None
+    assert own.pixels[0] == pytest.approx([0.4815, 0.4578, 0.4082], abs=1e-4), "OpenAI's"
+    assert own.pixels[1] == pytest.approx([0.2686, 0.2613, 0.2758], abs=1e-4)
+    assert ClipSpec.model_validate(own.content()).pixels == own.pixels
+    demo = describe_clip("demo", None, normalise="clip")
+    assert demo.pixels == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), "as its file says"
+
+
 class Attack:
     def __init__(self, target: Path) -> None:
         self.target = target

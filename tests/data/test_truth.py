@@ -23,7 +23,18 @@ def test_masks_and_boxes_are_in_the_order_of_the_refs() -> None:
         row = TABLE.loc[ref_id]
         np.testing.assert_array_equal(mask, decode(row["counts"], row["height"], row["width"]))
     expected = TABLE.loc[refs, ["x0", "y0", "x1", "y1"]].to_numpy()
-    np.testing.assert_array_equal(TRUTH.boxes(refs), expected)
+    np.testing.assert_array_equal(TRUTH.boxes(refs), expected[:, None])
+
+
+def test_refs_with_fewer_boxes_repeat_their_first() -> None:
+    table = make_truth()
+    table["more_boxes"] = [None, np.array([1.0, 2, 3, 4, 5, 6, 7, 8]), None, None, None]
+    first = TABLE[["x0", "y0", "x1", "y1"]].to_numpy()
+    found = Truth(table).boxes([10, 11])
+    np.testing.assert_array_equal(found[0], [first[0]] * 3)
+    np.testing.assert_array_equal(found[1], [first[1], [1, 2, 3, 4], [5, 6, 7, 8]])
+    assert Truth(table).boxes([]).shape == (0, 1, 4)
+    assert Truth(table).box_share.tolist() == TRUTH.box_share.tolist(), "of the first box"
 
 
 def test_membership() -> None:

@@ -204,6 +204,19 @@ def test_point_is_the_first_maximum_and_box_edges_count():
         assert (record.expression_id, record.intersection, record.union) == (7, 1, 2)
 
 
+def test_a_point_may_be_in_any_box_but_proposals_hit_the_first():
+    """ReferIt's PointIt and Acc_box, as released."""
+    maps = np.zeros((2, 40, 40), np.float32)
+    maps[:, 5:15, 5:15] = 1
+    truth, here, there = maps > 0, [5, 5, 15, 15], [25, 25, 35, 35]
+    found = score_image([1, 2], maps, maps > 0, truth, [[here, there], [there, here]])
+    assert found["hit_box"].tolist() == [True, True]
+    assert found["acc_box"].tolist() == [True, False]
+    missed = score_image([1], maps[:1], truth[:1], truth[:1], [[there, there]])
+    assert not missed["hit_box"].any()
+    assert not missed["acc_box"].any()
+
+
 def test_score_image_refuses_disagreeing_input():
     ones = np.ones((2, 3, 3), bool)
     with pytest.raises(ValueError, match="shapes"):

@@ -13,6 +13,7 @@ from tris_core.clip.towers import build_clip
 from tris_core.step1.network import Step1
 from tris_core.step2.network import Step2
 from tris_core.weights.clip_spec import ClipConfig
+from tris_core.weights.configs import Step1Model
 
 FOLDER = Path(__file__).parent
 SHAPES = json.loads((FOLDER / "state_dict_shapes.json").read_text())
@@ -50,10 +51,11 @@ def clip(
 
 
 def step1_model() -> Step1:
-    model = Step1(
-        clip(RN, 1024), channels=(2048, 1024), hidden=1024,
+    released = Step1Model(
+        visual_channels=2048, text_channels=1024, hidden=1024,
         alpha=0.1, beta=0.1, temperature=0.07, learn_temperature=False,
     )  # fmt: skip
+    model = Step1(clip(RN, 1024), released)
     load_formula(model, "step1.", "step1")
     return model
 

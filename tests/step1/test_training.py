@@ -11,9 +11,10 @@ from torch import Tensor
 
 from tests.support.closure import ROOT
 from tests.support.refs import refs_of
+from tris_core.runtime import distributed
 from tris_core.runtime.params import read_params
 from tris_core.step1.losses import image_level_score
-from tris_core.step1.negatives import classification_columns
+from tris_core.step1.negatives import POOL
 from tris_core.step1.params import TrainStep1Params
 from tris_core.step1.training import Step1Batch, Step1Batches, Step1Objective
 
@@ -24,39 +25,6 @@ def with_negatives(**changes: object) -> TrainStep1Params:
     return PARAMS.model_copy(
         update={"cls_negatives": PARAMS.cls_negatives.model_copy(update=changes)}
     )
-
-
-@pytest.mark.parametrize("exclude", [False, True])
-def test_batch_negatives_are_the_other_sentences_of_the_batch(exclude: bool) -> None:
-    refs, batch = refs_of([0, 0, 1, 2]), np.array([0, 1, 3])
-    params = with_negatives(source="batch", exclude_same_image=exclude)
-    extra, columns, positive, counted = classification_columns(
-        refs, batch, params, np.random.default_rng(0)
-    )
-    assert len(extra) == 0
-    assert columns.tolist() == [[0, 1, 2]] * 3
-    assert positive.tolist() == [0, 1, 2]
-    expected = [[True, not exclude, True], [not exclude, True, True], [True, True, True]]
-    assert counted.tolist() == expected
-
-
-@pytest.mark.parametrize(("size", "n"), [(2, 9), (4, 3)])
-def test_dataset_negatives_do_not_depend_on_the_batch(size: int, n: int) -> None:
-    refs, batch = refs_of(list(range(20))), np.arange(size)
-    params = with_negatives(source="dataset", n=n, exclude_same_image=True)
-    extra, columns, positive, counted = classification_columns(
-        refs, batch, params, np.random.default_rng(0)
-    )
-    assert columns.shape == counted.shape == (size, n + 1)
-    assert positive.tolist() == [0] * size
-    everyone = np.concatenate([batch, extra])
-    for b in range(size):
-        assert everyone[columns[b, 0]] == batch[b]
-        assert everyone[columns[b, 1:]].tolist() == extra.tolist()
-        same = refs.image[extra] == refs.image[batch[b]]
-        assert counted[b, 1:].tolist() == (~same).tolist()
-    assert counted[:, 0].all()
-    assert torch.equal(counted, counted.bool())
 
 
 class Pictures:
@@ -80,10 +48,44 @@ def test_the_fields_of_a_batch_fit_together(source: str) -> None:
     assert made.squares[:, 0, 0, 0].tolist() == refs.image[chosen].tolist()
     assert (made.own // 2).tolist() == chosen.tolist(), "two sentences a ref"
     assert made.tokens[:3, 0].tolist() == (3 * made.own).tolist()
-    assert len(made.tokens) == (3 if source == "batch" else 8)
+    assert len(made.tokens) == (3 if source == "batch" else 6), (
+        "all other refs: fewer than the pool"
+    )
     assert made.columns[torch.arange(3), made.positive].tolist() == [0, 1, 2]
     assert made.negatives.shape == (3, params.cal_negatives.k)
     assert batches(params).describe(7) == f"ref_id {', '.join(str(100 + ref) for ref in chosen)}"
+
+
+@pytest.mark.parametrize("source", ["batch", "dataset"])
+def test_ranks_take_parts_of_one_and_the_same_batch(
+    source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every rank scores the sentences that one process would score, on its images."""
+    params = with_negatives(source=source, n=3).model_copy(update={"batch": 4})
+    whole = batches(params)(2)
+    parts = []
+    for rank in (0, 1):
+        half = slice(2 * rank, 2 * rank + 2)
+        monkeypatch.setattr(distributed, "part", lambda count, half=half: half)
+        parts.append(batches(params)(2))
+    tokens = torch.cat([*(part.tokens[:2] for part in parts), parts[0].tokens[2:]])  # `gather`
+    assert torch.equal(tokens, whole.tokens)
+    for field in ("squares", "columns", "positive", "counted"):
+        assert torch.equal(
+            torch.cat([getattr(part, field) for part in parts]), getattr(whole, field)
+        )
+    for field in ("own", "negatives"):
+        found = np.concatenate([getattr(part, field) for part in parts])
+        np.testing.assert_array_equal(found, getattr(whole, field))
+
+
+def test_the_pool_is_encoded_once_whatever_n_is() -> None:
+    refs, tokens = refs_of(list(range(200))), torch.arange(400)[:, None]
+    for n in (1, POOL, 60):
+        params = with_negatives(source="dataset", n=n).model_copy(update={"batch": 4})
+        made = Step1Batches(Pictures(), refs, tokens, params, torch.device("cpu"))(0)  # type: ignore[arg-type]
+        assert len(made.tokens) == 4 + max(n, POOL)
+        assert made.columns.shape == (4, 1 + n)
 
 
 def test_a_batch_depends_on_its_step_alone() -> None:
@@ -98,7 +100,11 @@ def test_a_batch_depends_on_its_step_alone() -> None:
 class Respond(torch.nn.Module):
     """Responds to every sentence with its first token, everywhere on the image."""
 
+    pixels = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+
     def encode_image(self, image: Tensor) -> Tensor:
+        assert image.min() >= 0
+        assert image.max() <= 1, "normalised as this CLIP asks for"
         return image[:, :1, :2, :2]
 
     def encode_text(self, tokens: Tensor) -> Tensor:
@@ -111,8 +117,12 @@ class Respond(torch.nn.Module):
 class See:
     """A scorer whose image feature is the mean response in both dimensions."""
 
+    pixels = (0.5, 0.5, 0.5), (2.0, 2.0, 2.0)
+    expected: Tensor
+
     def seen(self, image: Tensor, response_BHW: Tensor, mask: str) -> Tensor:
         assert mask == "sigmoid"
+        assert torch.equal(self.expected, image), "normalised as this CLIP asks for"
         return response_BHW.mean((1, 2))[:, None].expand(-1, 2) / 10
 
 
@@ -123,7 +133,9 @@ def test_the_objective_weights_eq_7_and_eq_8(calibrated: bool) -> None:
     params = PARAMS.model_copy(update={"batch": 3, "loss": loss})
     batch = batches(params)(0)
     sentences = torch.linspace(-0.5, 0.5, 24).view(12, 2)
-    objective = Step1Objective(Respond(), See(), sentences, params, torch.device("cpu"))  # type: ignore[arg-type]
+    scorer = See()
+    scorer.expected = (batch.squares / 255 - 0.5) / 2
+    objective = Step1Objective(Respond(), scorer, sentences, params, torch.device("cpu"))  # type: ignore[arg-type]
     found = objective(batch)
     own = batch.tokens[:, 0].float() / 10
     scores = image_level_score(own.expand(3, 3)[..., None, None].expand(3, 3, 2, 2))

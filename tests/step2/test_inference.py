@@ -29,6 +29,8 @@ class Pictures:
 class Model:
     """Logits are ten times the number of the image plus the token."""
 
+    pixels = None
+
     def eval(self) -> None: ...
 
     def encode_image(self, image: Tensor) -> Tensor:

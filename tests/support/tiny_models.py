@@ -9,7 +9,7 @@ from torch import nn
 
 from tris_core.step1.network import build_step1
 from tris_core.step2.network import build_step2
-from tris_core.weights.configs import ModelConfig, Step1Config, Step2Config
+from tris_core.weights.configs import ModelConfig, Step1Config, Step1Model, Step2Config
 from tris_core.weights.model_folder import save_model
 
 SIZE, MAX_TOKENS, WORDS = 64, 8, "left right man red dog , on the of a"
@@ -44,6 +44,13 @@ def _configs() -> tuple[Step1Config, Step2Config]:
     one = {**shared, "model": {"visual_channels": 256, "text_channels": 16, **prompt}}
     two = {**shared, "model": {"stage_channels": [32, 64, 128, 256], "text_width": 16, "width": 8}}
     return Step1Config.model_validate(one), Step2Config.model_validate(two)
+
+
+def step1_config(**changes: Any) -> Step1Config:
+    """The tiny Step-1's configuration with other values of its network."""
+    config = _configs()[0]
+    model = Step1Model.model_validate({**config.model.content(), **changes})
+    return config.model_copy(update={"model": model})
 
 
 def write_tiny_models(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[Path, Path]:

@@ -39,6 +39,8 @@ def validation() -> ValidationSet:
 class Model:
     """Responses and logits that depend on nothing but the sentence's tokens."""
 
+    pixels = None
+
     def eval(self) -> None: ...
 
     def encode_image(self, image: Tensor) -> Tensor:

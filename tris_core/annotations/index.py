@@ -9,6 +9,7 @@ drops.parquet        what was left out or repaired, and why
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -62,6 +63,9 @@ SCHEMAS = {
     "drops": pa.schema([("kind", pa.string()), ("id", pa.int64()), ("reason", pa.string())]),
 }
 
+# of truth.parquet, only where a ref has several boxes: those after its first, four numbers each
+MORE_BOXES = pa.field("more_boxes", pa.list_(pa.float64()))
+
 SORTED_BY = {
     "images": ("image_id",),
     "refs": ("ref_id",),
@@ -81,13 +85,14 @@ class Annotations:
 
     Images are sorted by image_id, refs and truth by ref_id, expressions by (ref_id, expression_id).
 
-    A box is (x0, y0, x1, y1) in pixels as annotated, or the mask's own if there is no annotated
-    one. `area` is the mask's number of pixels, `counts` its compressed COCO runs
+    A box is (x0, y0, x1, y1) in pixels as annotated, the first if there are several, or the mask's
+    own if there is none. ReferIt's further boxes are in the column `MORE_BOXES`, which other data
+    sets do not have. `area` is the mask's number of pixels, `counts` its compressed COCO runs
     (`tris_core.data.rle`).
 
     `drops` lists, in reading order, a kind (sentence, ref, annotation), its id and a reason. A
-    listed annotation was repaired and is kept. `remarks` are lines about what is odd but not
-    wrong; they are not written to a file.
+    listed sentence or ref is left out. A listed annotation was repaired, or has no pixel; its refs
+    are kept. `remarks` are lines about what is odd but not wrong; they are not written to a file.
     """
 
     images: pa.Table
@@ -168,8 +173,9 @@ def build_index(
 ) -> Annotations:
     """Read a data set (`read_annotations`) and the headers of its images.
 
-    These are left out and listed in `drops`: blank sentences, refs without a sentence, refs
-    without a mask pixel and their sentences, and excluded refs.
+    These are left out and listed in `drops`: blank sentences, refs without a sentence, and
+    excluded refs. No mask decides about a ref: one without a pixel is listed in `drops` and left
+    out of `truth`, and its refs stay (docs/paper_vs_code.md#masks).
 
     These are repaired and listed in `drops`: polygons without area (left out of the mask),
     polygons that leave the image (clipped) and polygons that overlap.
@@ -193,12 +199,8 @@ def build_index(
     drops.excluded_refs(refs["ref_id"][excluded], sentences, ON_EXCLUDED_IMAGE)
     refs = _rows(refs, ~excluded)
 
-    sized = refs[refs["image_id"].isin(_sized_images(tables, refs))]
-    images, turned = _images(root, tables, sized)  # checks sizes before masks of that size are made
-    truth = _truth(tables, refs, mask_overlap, drops)
-    unseen = truth.loc[truth["area"] == 0, "ref_id"]
-    drops.dirty_refs(unseen, sentences, WITHOUT_PIXELS)
-    refs = _rows(refs, ~refs["ref_id"].isin(unseen))
+    images, turned = _images(root, tables, refs)  # checks sizes before masks of that size are made
+    truth = _truth(tables, refs, images, mask_overlap, drops)
     remarks = (*tables.remarks, *turned, *_of_training(root / annotations, refs))
 
     expressions = _rows(sentences, sentences["ref_id"].isin(refs["ref_id"])).rename(
@@ -207,8 +209,8 @@ def build_index(
     frames = {
         "expressions": expressions,
         "refs": refs.assign(category=refs["category_id"].map(tables.categories)),
-        "images": images[images["image_id"].isin(refs["image_id"])],
-        "truth": truth[truth["area"] > 0],
+        "images": images,
+        "truth": truth,
         "drops": pd.DataFrame(drops.rows, columns=SCHEMAS["drops"].names),
     }
     del tables, refs, sentences, expressions  # so that each is freed once it is sorted
@@ -229,14 +231,6 @@ def _with_sentences(tables: Tables, drops: _Drops) -> tuple[pd.DataFrame, pd.Dat
     return _rows(tables.refs, spoken), sentences
 
 
-def _sized_images(tables: Tables, refs: pd.DataFrame) -> "pd.Series[int]":
-    """Ids of the images of `refs` with an annotated size. Raises `InputError` for absurd sizes."""
-    used = tables.images[tables.images["image_id"].isin(refs["image_id"])]
-    for image_id, height, width in used[["image_id", "height", "width"]].itertuples(index=False):
-        check_size(height, width, tables.where("image", image_id))
-    return used["image_id"][(used["height"] > 0) & (used["width"] > 0)]
-
-
 def _sorted(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Sorted by integer columns; not copied if already sorted."""
     if not names:
@@ -253,7 +247,7 @@ def _rows(frame: pd.DataFrame, kept: "pd.Series[bool]") -> pd.DataFrame:
 def _of_training(path: Path, refs: pd.DataFrame) -> list[str]:
     """Remarks about the refs of the train split. Raises `InputError` if there is none."""
     if refs.empty:
-        problem = "no ref is left, all lack a sentence or a mask pixel"
+        problem = "no ref is left, all lack a sentence"
         raise InputError(f"{path}: {problem}; correct the annotations")
     images = refs["image_id"][refs["split"] == "train"].unique()
     if len(images) == 0:
@@ -271,7 +265,10 @@ def _to_arrow(table: str, frame: pd.DataFrame) -> pa.Table:
 
     Files must repeat to the byte.
     """
-    made = pa.Table.from_pandas(frame, SCHEMAS[table], preserve_index=False)
+    schema = SCHEMAS[table]
+    if MORE_BOXES.name in frame:
+        schema = schema.append(MORE_BOXES)
+    made = pa.Table.from_pandas(frame, schema, preserve_index=False)
     return made.replace_schema_metadata(None)
 
 
@@ -287,12 +284,13 @@ def _on_excluded_images(refs: pd.DataFrame, splits: Sequence[str]) -> "pd.Series
     return (refs["split"] == "train") & refs["image_id"].isin(used)
 
 
-def _truth(tables: Tables, refs: pd.DataFrame, overlap: rle.Overlap, drops: _Drops) -> pd.DataFrame:
-    """Box and mask of each ref that has an annotation; a mask that refs share is made once."""
-    images = tables.images
+def _truth(
+    tables: Tables, refs: pd.DataFrame, images: pd.DataFrame, overlap: rle.Overlap, drops: _Drops
+) -> pd.DataFrame:
+    """Boxes and mask of each ref whose mask has a pixel; a mask that refs share is made once."""
     size = zip(images["height"], images["width"], strict=True)
     sizes = dict(zip(images["image_id"], size, strict=True))
-    rows = []
+    rows, more = [], dict[int, list[float]]()
     annotated = np.fromiter(tables.annotations, np.int64, len(tables.annotations))
     known = refs.loc[refs["ann_id"].isin(annotated), ["ref_id", "ann_id"]]
     for ann_id in known["ann_id"].unique():
@@ -303,12 +301,17 @@ def _truth(tables: Tables, refs: pd.DataFrame, overlap: rle.Overlap, drops: _Dro
         except ValueError as error:
             fix = "correct the segmentation or download again"
             raise InputError(f"{annotation.where}: {error}; {fix}") from error
-        for remark in remarks:
+        area = rle.area(counts, height, width)
+        for remark in remarks if area else [*remarks, WITHOUT_PIXELS]:
             drops.dirt("annotation", [ann_id], remark)
-        box = annotation.box or rle.box(counts, height, width)
-        rows.append((ann_id, *box, rle.area(counts, height, width), height, width, counts))
+        if area:
+            box, *others = annotation.boxes or [rle.box(counts, height, width)]
+            rows.append((ann_id, *box, area, height, width, counts))
+            more |= {ann_id: list(chain(*others))} if others else {}
     masks = pd.DataFrame(rows, columns=["ann_id", *SCHEMAS["truth"].names[1:]])
     masks = masks.astype({"ann_id": "int64"})
+    if more:
+        masks[MORE_BOXES.name] = masks["ann_id"].map(more)
     return known.merge(masks, on="ann_id", validate="many_to_one")
 
 
@@ -319,12 +322,13 @@ def _images(root: Path, tables: Tables, refs: pd.DataFrame) -> tuple[pd.DataFram
     columns = ["image_id", "file_name", "height", "width"]
     for image_id, file_name, height, width in used[columns].itertuples(index=False):
         where, path = tables.where("image", image_id), tables.image_root / file_name
+        check_size(height, width, where)
         header = image_header(tables.image_root, file_name, where)
-        _check_annotated_size(header, height, width, where, path)
+        if height and width:  # else the annotations give none
+            _check_annotated_size(header, height, width, where, path)
         turned += header.orientation != 1
-        rows.append(
-            (image_id, path.relative_to(root).as_posix(), height, width, path.stat().st_size)
-        )
+        size = header.height, header.width, path.stat().st_size
+        rows.append((image_id, path.relative_to(root).as_posix(), *size))
     remark = [f"{counted(turned, 'image')} turned as the EXIF orientation says"] if turned else []
     return pd.DataFrame(rows, columns=SCHEMAS["images"].names), remark
 

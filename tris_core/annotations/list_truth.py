@@ -53,8 +53,8 @@ class ListTruth(Mapping[int, Annotation]):
         where = f"{self._path}: row {row + 1}: mask"
         image_id = int(self._image_id[row])
         box_row = self._row("box", ann_id - 1)
-        box = None if box_row is None else self._box(box_row)
-        return Annotation(where, image_id, box, self._segmentation(row))
+        boxes = () if box_row is None else (self._box(box_row),)
+        return Annotation(where, image_id, boxes, self._segmentation(row))
 
     def __iter__(self) -> Iterator[int]:
         return iter((self._heads("mask") + 1).tolist())

@@ -14,8 +14,9 @@ class IndexParams(Section):
     `exclude_images_of`: no train ref is on an image of these splits; [] as released. RefCOCOg's
     google partition divides objects, not images, so there [val] keeps its images out of training.
 
-    `strict`: empty sentences, degenerate polygons and refs without sentences are errors.
-    Otherwise they are dropped or repaired, and counted.
+    `strict`: empty sentences, degenerate polygons, refs without sentences and masks without pixels
+    are errors. Otherwise they are dropped or repaired, and counted; of a mask without pixels only
+    the truth is dropped.
     """
 
     key: ClassVar[str] = "index"

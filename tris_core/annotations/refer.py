@@ -204,7 +204,7 @@ def _used_annotations(
             raise _fault(path, "annotations", position, row["id"], problem, REPAIR)
         x, y, w, h = row["bbox"]
         where, box = f"{path}: annotation {row['id']}", (x, y, x + w, y + h)
-        used[row["id"]] = Annotation(where, row["image_id"], box, row["segmentation"])
+        used[row["id"]] = Annotation(where, row["image_id"], (box,), row["segmentation"])
     return used
 
 

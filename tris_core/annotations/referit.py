@@ -3,11 +3,14 @@
     <annotations>/{train,val,test}.pickle   image id -> {"annotations": [annotation, ...]}
     <root>/referit/images/<image id>.jpg
 
-An annotation is a dict of image_id, query, bbox, segmentation and sen_id. It is one object with one
-sentence. Its ref, sentence and annotation have the same id, a running number over the files in the
-order above; `sen_id` appears only in messages. `bbox` is a list of boxes [x0, y0, x1, y1] in
-pixels. `segmentation` is a list of run-length dicts; several are united, as released
-(docs/paper_vs_code.md#masks).
+An annotation is a dict of image_id, query, bbox, segmentation and sen_id. It becomes a ref with one
+sentence, as released. Both have the same id, a running number over the files in the order above;
+`sen_id` appears only in messages. Annotations of an image with equal bbox and segmentation are
+sentences about one region: their refs share an `ann_id`, which is the id of the first
+(docs/paper_vs_code.md#objects).
+
+`bbox` is a list of boxes [x0, y0, x1, y1] in pixels, all of which are kept. `segmentation` is a
+list of run-length dicts; several are united, as released (docs/paper_vs_code.md#masks).
 """
 
 import reprlib
@@ -29,8 +32,7 @@ REPAIR = "correct the record or download the file again"
 def read_referit(root: Path, annotations: str) -> Tables:
     """Read those pickles of `SPLITS` that exist in the folder `annotations` under `root`.
 
-    The size of an image is that of its run lengths. An image without any is 0 x 0, and the masks
-    of its refs are empty.
+    The size of an image is that of its run lengths; 0 x 0, for the file's own, without any.
 
     Raises:
         InputError: there is no pickle, or one is damaged, would run code or has a record that is
@@ -44,34 +46,32 @@ def read_referit(root: Path, annotations: str) -> Tables:
         fix = f"set dataset.annotations to their folder under dataset.root ({root})"
         raise InputError(f"{folder}: has none of {names}; {fix}, such as referit/annotations")
     used: dict[int, Annotation] = {}
-    texts, splits = [], []
+    regions: dict[tuple[int, str], int] = {}  # image, boxes and segmentation to ann_id
+    refs: list[tuple[int, int, int, int, str]] = []
+    texts, wheres = [], []
     images: dict[int, str] = {}
     sizes: dict[int, tuple[int, int]] = {}
     for split, path in paths.items():
         for where, image_id, row in _rows(path):
-            box = _box(row["bbox"], where)
-            used[len(used)] = Annotation(where, image_id, box, row["segmentation"])
+            boxes, ref_id = _boxes(row["bbox"], where), len(refs)
+            region = image_id, repr((row["bbox"], row["segmentation"]))
+            ann_id = regions.setdefault(region, ref_id)
+            used.setdefault(ann_id, Annotation(where, image_id, boxes, row["segmentation"]))
+            refs.append((ref_id, image_id, ann_id, 0, split))
             texts.append(row["query"])
-            splits.append(split)
+            wheres.append(where)
             images.setdefault(image_id, f"{path}: image {image_id}")
             for part in row["segmentation"]:
                 sizes.setdefault(image_id, _size(part, where))
-    ids = list(used)
+    ids = range(len(refs))
     named = [(image_id, f"{image_id}.jpg", *sizes.get(image_id, (0, 0))) for image_id in images]
-    refs = {
-        "ref_id": ids,
-        "image_id": [a.image_id for a in used.values()],
-        "ann_id": ids,
-        "category_id": 0,
-        "split": splits,
-    }
     return Tables(
         root / IMAGE_FOLDERS["referit"],
         pd.DataFrame(named, columns=["image_id", "file_name", "height", "width"]),
-        pd.DataFrame(refs),
+        pd.DataFrame(refs, columns=["ref_id", "image_id", "ann_id", "category_id", "split"]),
         pd.DataFrame({"sent_id": ids, "ref_id": ids, "sent": texts}),
         used,
-        lambda kind, row_id: images[row_id] if kind == "image" else used[row_id].where,
+        lambda kind, row_id: images[row_id] if kind == "image" else wheres[row_id],
     )
 
 
@@ -124,11 +124,9 @@ def _size(runs: Any, where: str) -> tuple[int, int]:
     return size[0], size[1]
 
 
-def _box(boxes: list[Any], where: str) -> Box:
-    """The box around all boxes of an annotation."""
+def _boxes(boxes: list[Any], where: str) -> tuple[Box, ...]:
     good = [b for b in boxes if isinstance(b, list) and len(b) == 4 and all(map(is_coordinate, b))]
     if not boxes or len(good) < len(boxes):
         problem = f"bbox is {reprlib.repr(boxes)}, expected a list of [x0, y0, x1, y1] in pixels"
         raise InputError(f"{where}: {problem}; {REPAIR}")
-    x0, y0, x1, y1 = zip(*good, strict=True)
-    return min(x0), min(y0), max(x1), max(y1)
+    return tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in good)

@@ -28,13 +28,13 @@ class Annotation(NamedTuple):
     Attributes:
         where: its file and row, for messages.
         image_id: its image.
-        box: x0, y0, x1, y1 in pixels; None for the mask's own.
+        boxes: each x0, y0, x1, y1 in pixels; none for the mask's own, several in ReferIt.
         segmentation: as annotated; checked when its mask is made.
     """
 
     where: str
     image_id: int
-    box: Box | None
+    boxes: tuple[Box, ...]
     segmentation: Any
 
 

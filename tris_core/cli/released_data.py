@@ -44,16 +44,18 @@ class ReleasedData:
     ) -> None:
         built = build_index(root, name, split_by, annotations)
         refs = built.refs.to_pandas()
-        refs = refs[refs["split"] != "train"]
+        self._truth = Truth(built.truth.to_pandas())
+        refs = refs[(refs["split"] != "train") & self._truth.covers(refs["ref_id"])]
         if refs.empty:
-            raise InputError(f"{root / annotations}: has a train split only, which is not measured")
+            raise InputError(
+                f"{root / annotations}: no ref outside train has a mask, so none is measured"
+            )
         expressions, images = built.expressions.to_pandas(), built.images.to_pandas()
         self._index = Index.of(
             images=images[images["image_id"].isin(refs["image_id"])].reset_index(drop=True),
             refs=refs,
             expressions=expressions[expressions["ref_id"].isin(refs["ref_id"])],
         )
-        self._truth = Truth(built.truth.to_pandas())
         self._table = self._index.joined()
         self._image_of = self._index.image_rows(self._table["image_id"])
         self._root, self._scratch = root, scratch

@@ -19,6 +19,10 @@ class PrepareClipParams(Section):
     ImageNet ResNet (Table 2, "Ours*"). They are read from `imagenet_weights`, a file in
     torchvision's layout, which is null with `clip`.
 
+    `normalise`: the mean and deviation of pictures before either CLIP: ImageNet's, as released, or
+    each `clip`'s own. The colour of masked-out pixels goes with it. The boundary network always
+    takes ImageNet's.
+
     A file is a path or hf://owner/repo[@revision]/file on the Hugging Face hub, which `tris fetch`
     downloads into the hub's cache.
 
@@ -34,6 +38,7 @@ class PrepareClipParams(Section):
     scorer_weights: str | None = Field(min_length=1)
     visual_init: Literal["clip", "imagenet"]
     imagenet_weights: str | None = Field(min_length=1)
+    normalise: Literal["imagenet", "clip"]
     max_tokens: int = Field(ge=4, le=77)
     overflow: Literal["cut", "keep_eot"]
 

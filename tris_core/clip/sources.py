@@ -2,9 +2,10 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.model import CLIP, resize_pos_embed
 from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor
@@ -23,13 +24,21 @@ _RESNET_STAGE = re.compile(r"layer[1-4]\.\d+\.(conv[123]|bn[123]|downsample\.[01
 _UNUSED = ("conv1", "bn1", "fc")  # of torchvision's ResNet: its stem and classifier
 
 
-def describe_clip(name: str, weights: str | None, *, imagenet: str | None = None) -> ClipSpec:
+def describe_clip(
+    name: str,
+    weights: str | None,
+    *,
+    imagenet: str | None = None,
+    normalise: Literal["imagenet", "clip"] = "imagenet",
+) -> ClipSpec:
     """Describe a CLIP, and check that its weights fit its configuration.
 
     Args:
         name: see `tris_core.clip.names`.
         weights: a tag, a file or `random`; None for `demo` and for a folder.
         imagenet: a file with the stages of the image tower (`imagenet_tower`), or None.
+        normalise: whose mean and deviation its pictures are normalised with; `clip` for those it
+            was trained with, which are OpenAI's if its configuration gives none.
 
     Raises:
         InputError: the name is unknown, or a file is missing or does not fit.
@@ -46,6 +55,9 @@ def describe_clip(name: str, weights: str | None, *, imagenet: str | None = None
     }
     if imagenet is not None:
         content["imagenet"] = {"file": imagenet, "sha256": _hash(local_file(imagenet))}
+    if normalise == "clip":
+        mean, std = config.mean or OPENAI_DATASET_MEAN, config.std or OPENAI_DATASET_STD
+        content["normalise"] = {"mean": list(mean), "std": list(std)}
     spec = validated(ClipSpec, content, name, "take another CLIP, or correct its files")
     if path is not None or imagenet is not None:
         load_clip(spec)

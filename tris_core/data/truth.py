@@ -22,8 +22,10 @@ class Truth:
     """True boxes and masks by ref_id. Lookups are safe from several threads.
 
     Args:
-        table: columns ref_id; x0, y0, x1, y1, the box in pixels; area, the mask's pixels; height
-            and width of the image; counts, the mask in compressed runs (`tris_core.data.rle`).
+        table: columns ref_id; x0, y0, x1, y1, the first box in pixels; area, the mask's pixels;
+            height and width of the image; counts, the mask in compressed runs
+            (`tris_core.data.rle`). more_boxes, only where a ref has several: the others, four
+            numbers each.
     """
 
     def __init__(self, table: pd.DataFrame) -> None:
@@ -57,7 +59,7 @@ class Truth:
 
     @property
     def box_share(self) -> "pd.Series[float]":
-        """The share of its image that a box covers, by ref_id."""
+        """The share of its image that the first box covers, by ref_id."""
         x0, y0, x1, y1 = (self._table[corner] for corner in CORNERS)
         return (x1 - x0) * (y1 - y0) / self._pixels
 
@@ -79,8 +81,19 @@ class Truth:
         return np.stack([self.mask(ref_id) for ref_id in ref_ids])
 
     def boxes(self, ref_ids: Iterable[int]) -> NDArray[np.float64]:
-        """The boxes (N, 4) of refs, x0, y0, x1, y1 in pixels. Raises KeyError as `mask` does."""
-        return np.array([[self._table.at[i, corner] for corner in CORNERS] for i in ref_ids])
+        """All boxes (N, M, 4) of refs, x0, y0, x1, y1 in pixels. Raises KeyError as `mask` does.
+
+        M is the most that one of them has; refs with fewer repeat their first.
+        """
+        found = [self._boxes_of(ref_id) for ref_id in ref_ids]
+        most = max(map(len, found), default=1)
+        padded = [boxes + boxes[:1] * (most - len(boxes)) for boxes in found]
+        return np.array(padded, np.float64).reshape(len(found), most, 4)
+
+    def _boxes_of(self, ref_id: int) -> list[list[float]]:
+        first = [self._table.at[ref_id, corner] for corner in CORNERS]
+        more = self._table.at[ref_id, "more_boxes"] if "more_boxes" in self._table else None
+        return [first] if more is None else [first, *np.reshape(more, (-1, 4)).tolist()]
 
     def encoded(self, ref_ids: "pd.Series[int]") -> pd.DataFrame:
         """ref_id, height, width and counts of the refs, in their order. Raises KeyError."""

@@ -96,8 +96,8 @@ def oracle_labels(
 
     Args:
         train: the refs to label.
-        shape: `mask` for the true masks, as LAVT trains on; `box` for all pixels that the true
-            box touches, as CTS trains on.
+        shape: `mask` for the true masks, as LAVT trains on; `box` for all pixels that the (first)
+            true box touches, as CTS trains on.
 
     Returns:
         Columns ref_id, height, width, counts.
@@ -107,7 +107,8 @@ def oracle_labels(
     """
     labels = truth.encoded(train)
     if shape == "box":
-        boxes = zip(labels["height"], labels["width"], truth.boxes(train), strict=True)
+        first = truth.boxes(train)[:, 0]
+        boxes = zip(labels["height"], labels["width"], first, strict=True)
         labels["counts"] = [encode(_filled(*box)) for box in boxes]
     return labels
 

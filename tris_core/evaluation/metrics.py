@@ -4,9 +4,10 @@ Records of any number of processes are concatenated and reduced once, so a distr
 the numbers of a single process. Shapes: N expressions of one image, whose size is H, W.
 
 Columns of the records: expression_id, intersection, union, point_x, point_y (int64, in pixels);
-hit_mask, whether the point is in the true mask; hit_box, whether it is in the true box, edges
-included; acc_box, whether a proposed box hits the true one (bool). Masks made elsewhere may come
-without points; their records have neither points nor the two hits.
+hit_mask, whether the point is in the true mask; hit_box, whether it is in one of the true boxes,
+edges included; acc_box, whether a proposed box hits the first true one (bool). Only ReferIt has
+several true boxes (docs/paper_vs_code.md#objects). Masks made elsewhere may come without points;
+their records have neither points nor the two hits.
 """
 
 import math
@@ -69,16 +70,17 @@ def score_masks(
         points: (N, 2) pixels x, y; (-1, -1) means no point, which misses. None if the masks have
             no points.
         predicted, truth: masks (N, H, W) bool.
-        boxes: (N, 4) true boxes as x1, y1, x2, y2 in pixels, truncated to integers here. (The
-            release truncates x, y, width and height before it adds them; code that stores boxes
-            should do the same.)
+        boxes: (N, M, 4) true boxes as x1, y1, x2, y2 in pixels, truncated to integers here, or
+            (N, 4) if M = 1. (The release truncates x, y, width and height before it adds them;
+            code that stores boxes should do the same.)
         proposers: (N, H, W) maps to propose boxes from, instead of the predicted masks.
 
     Raises:
         ValueError: if shapes disagree.
     """
     predicted, truth = np.asarray(predicted, dtype=bool), np.asarray(truth, dtype=bool)
-    corners = np.asarray(boxes).astype(np.int64).reshape(-1, 4)
+    corners = np.asarray(boxes).astype(np.int64)
+    corners = corners[:, None] if corners.ndim == 2 else corners
     same_length = len(truth) == len(corners) == len(expression_ids)
     if predicted.ndim != 3 or predicted.shape != truth.shape or not same_length:
         found = f"{len(corners)} boxes, masks of shapes {(predicted.shape, truth.shape)}"
@@ -92,14 +94,15 @@ def score_masks(
     }
     if points is not None:
         x, y = np.asarray(points, dtype=np.int64).reshape(-1, 2).T
-        x1, y1, x2, y2 = corners.T
+        x1, y1, x2, y2 = corners.T  # each (M, N)
+        in_boxes = (x1 <= x) & (x <= x2) & (y1 <= y) & (y <= y2)
         columns |= {
             "point_x": x,
             "point_y": y,
             "hit_mask": (x >= 0) & truth[np.arange(len(x)), y, x],
-            "hit_box": (x >= 0) & (x1 <= x) & (x <= x2) & (y1 <= y) & (y <= y2),
+            "hit_box": (x >= 0) & in_boxes.any(axis=0),
         }
-    hits = [hit_box_iou(m, box) for m, box in zip(proposers, corners, strict=True)]
+    hits = [hit_box_iou(m, box) for m, box in zip(proposers, corners[:, 0], strict=True)]
     return pd.DataFrame({**columns, "acc_box": np.array(hits, dtype=bool)})
 
 

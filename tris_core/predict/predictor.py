@@ -102,12 +102,14 @@ class _Reader:
         self.size = config.size
         self.max_tokens = config.text.max_tokens
         self._overflow = config.text.overflow
+        self._pixels = config.clip.pixels
         self._tokenizer = Tokenizer(config.clip.vocabulary)
         self._device = device
 
     def image(self, pixels: NDArray[np.uint8]) -> Tensor:
         """(1, 3, size, size) float32 of RGB pixels (H, W, 3)."""
-        return normalise(to_tensor(resize_square(pixels, self.size))[None].to(self._device))
+        square = to_tensor(resize_square(pixels, self.size))[None].to(self._device)
+        return normalise(square, self._pixels)
 
     def tokens(self, text: str) -> Tensor:
         """(1, max_tokens) int32; a longer sentence is cut as in training."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tris_core.data.grouping import Rows, RowsByImage
 from tris_core.data.packed import PackedImages
-from tris_core.data.transforms import normalise
+from tris_core.data.transforms import Pixels, normalise
 from tris_core.runtime import distributed
 from tris_core.runtime.device import autocast
 
@@ -24,6 +24,8 @@ GROUP = 16  # images per forward, and per row group of the responses file
 
 class Responder(Protocol):
     """What responds to expressions: `Step1` or a baseline. Shapes as in `Step1`."""
+
+    pixels: Pixels | None
 
     def eval(self) -> Any: ...
     def encode_image(self, image: Tensor) -> Tensor: ...
@@ -75,7 +77,8 @@ class _Respond:
     def __call__(self, rows: Rows) -> tuple[Rows, NDArray[np.float32]]:
         image_rows, image_of = np.unique(self.image_of[rows], return_inverse=True)
         with torch.inference_mode(), autocast(self.device, self.precision):
-            vis = self.model.encode_image(normalise(self.images[image_rows].to(self.device)))
+            image = normalise(self.images[image_rows].to(self.device), self.model.pixels)
+            vis = self.model.encode_image(image)
             lan = self.model.encode_text(self.tokens[rows].to(self.device))
             maps = self.model.respond_pairs(vis[torch.from_numpy(image_of).to(self.device)], lan)
         return rows, maps.float().cpu().numpy()

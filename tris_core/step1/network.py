@@ -11,8 +11,9 @@ from open_clip.model import CLIP
 from torch import Tensor, nn
 
 from tris_core.clip.towers import build_clip, encode_words, sentence_feature, stage_features
+from tris_core.data.transforms import Pixels
 from tris_core.step1.prompt import BilateralPrompt
-from tris_core.weights.configs import Step1Config
+from tris_core.weights.configs import Step1Config, Step1Model
 
 
 class Step1(nn.Module):
@@ -21,34 +22,25 @@ class Step1(nn.Module):
     Args:
         clip: The backbone. The image feature is the last map of its image tower, the text feature
             that of the end token.
-        channels: Channels of that map, and width of the text feature.
-        hidden: C_d, the width both are projected to.
-        alpha: Weight of V' in Eq. 1. 0 drops the residual, which is then not computed.
-        beta: Weight of L' in Eq. 1, likewise.
-        temperature: tau of Eq. 2.
-        learn_temperature: The release does not; see docs/paper_vs_code.md#temperature.
+        model: Widths, weights of the residuals (a residual of weight 0 is not computed), the kind
+            of prompt, and tau of Eq. 2, which the release does not learn
+            (docs/paper_vs_code.md#temperature).
+        pixels: What images are normalised with, see `normalise`.
     """
 
-    def __init__(
-        self,
-        clip: CLIP,
-        *,
-        channels: tuple[int, int],
-        hidden: int,
-        alpha: float,
-        beta: float,
-        temperature: float,
-        learn_temperature: bool,
-    ) -> None:
+    def __init__(self, clip: CLIP, model: Step1Model, pixels: Pixels | None = None) -> None:
         super().__init__()
         self.backbone = clip
-        self.vis_project = nn.Conv2d(channels[0], hidden, 1)
-        self.lan_project = nn.Linear(channels[1], hidden)
-        self.attn_fusion = BilateralPrompt(hidden)
-        self.logit_scale = nn.Parameter(
-            torch.tensor(math.log(1 / temperature)), requires_grad=learn_temperature
+        self.pixels = pixels
+        self.vis_project = nn.Conv2d(model.visual_channels, model.hidden, 1)
+        self.lan_project = nn.Linear(model.text_channels, model.hidden)
+        self.attn_fusion = BilateralPrompt(
+            model.hidden, softmax=model.softmax, projection=model.projection
         )
-        self.alpha, self.beta = alpha, beta
+        self.logit_scale = nn.Parameter(
+            torch.tensor(math.log(1 / model.temperature)), requires_grad=model.learn_temperature
+        )
+        self.alpha, self.beta = model.alpha, model.beta
 
     def encode_image(self, image: Tensor) -> Tensor:
         """V (B, C, H, W) of normalised images (B, 3, 32 H, 32 W), with unit length along C."""
@@ -62,14 +54,19 @@ class Step1(nn.Module):
     def respond(self, vis_BCHW: Tensor, lan_BNC: Tensor) -> Tensor:
         """Responses R (B, N, H, W) of N expressions on each image (Eq. 1, 2), before any ReLU."""
         prompted_vis, prompted_lan = vis_BCHW, lan_BNC
-        if self.alpha:
+        per_text = self.attn_fusion.softmax == "space"  # each expression has a V' of its own
+        if self.alpha and not per_text:
             prompted_vis = vis_BCHW + self.alpha * self.attn_fusion.text_to_visual(
                 vis_BCHW, lan_BNC
             )
         if self.beta:
             prompted_lan = lan_BNC + self.beta * self.attn_fusion.visual_to_text(vis_BCHW, lan_BNC)
         response = prompted_lan @ prompted_vis.flatten(2) * self.logit_scale.exp()
-        return response.unflatten(2, vis_BCHW.shape[2:])
+        response = response.unflatten(2, vis_BCHW.shape[2:])
+        if self.alpha and per_text:
+            added = self.attn_fusion.residual_response(vis_BCHW, lan_BNC, prompted_lan)
+            response = response + self.alpha * added * self.logit_scale.exp()
+        return response
 
     def respond_pairs(self, vis_PCHW: Tensor, lan_PC: Tensor) -> Tensor:
         """Responses (P, H, W) of P pairs of image and expression, as inference needs them.
@@ -81,6 +78,4 @@ class Step1(nn.Module):
 
 def build_step1(config: Step1Config) -> Step1:
     """Step-1 with random weights."""
-    model = config.model.content()
-    channels = model.pop("visual_channels"), model.pop("text_channels")
-    return Step1(build_clip(config.clip.config), channels=channels, **model)
+    return Step1(build_clip(config.clip.config), config.model, config.clip.pixels)

@@ -9,12 +9,20 @@ from tris_core.training.params import Group, Training
 
 
 class Prompt(Group):
-    """Residuals of Eq. 1: `t2v` adds alpha V', `v2t` adds beta L'. `false` drops a residual."""
+    """Residuals of Eq. 1: `t2v` adds alpha V', `v2t` adds beta L'. `false` drops a residual.
+
+    `softmax`: in V', positions gather from all `texts` scored on the image, as released, so a
+    sentence's response depends on the others; or the soft-max is over `space`, one text at a time,
+    as Eq. 3-5 say. `projection`: the layers are as `released`, with instance norm, ReLU and an
+    output layer, or `plain` matrices, as in Eq. 3-5. See docs/paper_vs_code.md#prompt.
+    """
 
     t2v: bool
     v2t: bool
     alpha: float = Field(gt=0, le=10)
     beta: float = Field(gt=0, le=10)
+    softmax: Literal["texts", "space"]
+    projection: Literal["released", "plain"]
 
 
 class Temperature(Group):
@@ -36,15 +44,21 @@ class MaskSize(Group):
 
 
 class ClsNegatives(Group):
-    """Negatives of Eq. 7: the other sentences of the batch, or `n` from the data set per step.
+    """Negatives of Eq. 7: the other sentences of the batch, or `n` per image from the data set.
 
-    `exclude_same_image` leaves out sentences about the image itself, which the release counts as
-    negatives.
+    With `source: dataset`, each image draws its own `n` among the batch's other sentences and
+    max(n, 47) more of the step, without replacement.
+
+    The release counts as negatives what these leave out: `exclude_same_image`, sentences about
+    other objects of the image; `exclude_duplicates`, sentences that equal the image's own to the
+    letter. They stay in psi of Eq. 6 and in the prompt's context, see
+    docs/paper_vs_code.md#negatives.
     """
 
     source: Literal["batch", "dataset"]
     n: int = Field(ge=0, description="used with source: dataset")
     exclude_same_image: bool
+    exclude_duplicates: bool
 
 
 class CalNegatives(Group):
@@ -74,6 +88,9 @@ class LossWeights(Group):
 class TrainStep1Params(Training):
     """Network and losses of Step-1.
 
+    `mask_fill`: what the scorer of Eq. 9 sees where a response masks the image: its `mean` colour,
+    as released, or the picture's `blur`. A crop, which score_prms has, passes no gradient.
+
     `shuffle_sentences` gives every image the sentences of another one: a control that shows how
     much is learnt from text.
     """
@@ -87,6 +104,7 @@ class TrainStep1Params(Training):
     cls_negatives: ClsNegatives
     cal_negatives: CalNegatives
     loss: LossWeights
+    mask_fill: Literal["mean", "blur"]
     shuffle_sentences: bool
 
 

@@ -75,11 +75,10 @@ class Step1Batches:
         rng = np.random.default_rng([self._params.seed, 1, step])
         batch = self._refs.batch(step, self._params.batch, self._params.seed)
         own = self._refs.draw_text(batch, rng)
-        negatives = self._negatives.draw(batch, rng)
-        pool, columns, positive, counted = classification_columns(
-            self._refs, batch, self._params, rng
+        negatives = self._negatives.draw(batch, own, rng)
+        extra, columns, positive, counted = classification_columns(
+            self._refs, batch, own, self._params.cls_negatives, rng
         )
-        extra = self._refs.draw_text(pool, rng)
         part = distributed.part(len(batch))
         made = Step1Batch(
             squares=self._images[self._refs.image[batch[part]]],
@@ -108,7 +107,7 @@ class Step1Objective:
 
     def __call__(self, batch: Step1Batch) -> Losses:
         batch = batch.to(self.device)
-        image = normalise(batch.squares)
+        image = normalise(batch.squares, self.model.pixels)
         response_BNHW = self._respond(image, batch)
         everyone = torch.arange(len(image), device=self.device)
         own_BHW = response_BNHW[everyone, batch.positive]
@@ -116,7 +115,7 @@ class Step1Objective:
         losses = {"cls": classification_loss(score_BN, batch.positive, batch.counted)}
         weights = self.params.loss
         if weights.pos or weights.neg:
-            losses |= self._calibration(image, own_BHW, batch)
+            losses |= self._calibration(own_BHW, batch)
         total = torch.zeros((), device=self.device)
         for name, loss in losses.items():
             total = total + getattr(weights, name) * loss
@@ -131,9 +130,9 @@ class Step1Objective:
             lan = torch.cat([distributed.gather(own), extra])
             return self.model.respond(vis, lan[batch.columns]).float()
 
-    def _calibration(self, image: Tensor, own_BHW: Tensor, batch: Step1Batch) -> Losses:
+    def _calibration(self, own_BHW: Tensor, batch: Step1Batch) -> Losses:
         """Both terms of Eq. 8, with the similarities S of Eq. 9."""
-        weights = self.params.loss
+        weights, image = self.params.loss, normalise(batch.squares, self.scorer.pixels)
         with autocast(self.device, self.params.precision):
             seen = self.scorer.seen(image, own_BHW, "sigmoid")
         positive = (seen * self.sentences[batch.own]).sum(1)

@@ -73,7 +73,8 @@ class _Predict(Generic[R]):
 
     def __call__(self, rows: Rows) -> R:
         with torch.inference_mode(), autocast(self.device, self.precision):
-            image = normalise(self.images[self.image_of[rows[:1]]].to(self.device))
+            square = self.images[self.image_of[rows[:1]]].to(self.device)
+            image = normalise(square, self.model.pixels)
             stages = self.model.encode_image(image)
             logits = self.model.segment(stages, self.tokens[rows].to(self.device), self.images.size)
         return self.keep(rows, logits[:, 0].float())

@@ -11,6 +11,7 @@ from open_clip.model import CLIP
 from torch import Tensor, nn
 
 from tris_core.clip.towers import build_clip, encode_words, stage_features
+from tris_core.data.transforms import Pixels
 from tris_core.weights.configs import Step2Config
 
 
@@ -61,13 +62,21 @@ class Step2(nn.Module):
     """CLIP encoders, pixel attention on the last three stages, and a decoder from coarse to fine.
 
     The decoder has `width` channels at the finest stage (64 in the release), twice as many at
-    every coarser one, and a head at every scale.
+    every coarser one, and a head at every scale. `pixels` is what images are normalised with, see
+    `normalise`.
     """
 
     def __init__(
-        self, clip: CLIP, *, stage_channels: tuple[int, int, int, int], text_width: int, width: int
+        self,
+        clip: CLIP,
+        *,
+        stage_channels: tuple[int, int, int, int],
+        text_width: int,
+        width: int,
+        pixels: Pixels | None = None,
     ) -> None:
         super().__init__()
+        self.pixels = pixels
         self.backbone = clip
         c1, c2, c3, c4 = stage_channels
         self.attention2, self.attention3, self.attention4 = (
@@ -131,4 +140,5 @@ def deep_supervision_losses(logits: list[Tensor], target: Tensor) -> list[Tensor
 
 def build_step2(config: Step2Config) -> Step2:
     """Step-2 with random weights."""
-    return Step2(build_clip(config.clip.config), **config.model.content())
+    model = config.model.content()
+    return Step2(build_clip(config.clip.config), **model, pixels=config.clip.pixels)

@@ -110,7 +110,7 @@ class Step2Objective:
 
     def __call__(self, batch: Step2Batch) -> Losses:
         batch = batch.to(self.device)
-        image = normalise(batch.squares)
+        image = normalise(batch.squares, self.model.pixels)
         if self.average is not None and _average_is_due(batch.step):
             self.average.update_parameters(self.model)
         with autocast(self.device, self.params.precision):

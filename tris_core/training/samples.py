@@ -1,13 +1,15 @@
 """Which refs and sentences make up a training batch.
 
 A batch is a function of (seed, step), so any step can be redone. Rows are positions in the tables
-of the index: `image` rows in images, `text` rows in expressions.
+of the index: `image` rows in images, expression rows in expressions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
+from pandas.util import hash_pandas_object
 
 from tris_core.data.grouping import Rows
 from tris_core.data.index import Index
@@ -28,24 +30,35 @@ class TrainingRefs:
     Attributes:
         ref_id: Their ids, (R,).
         image: Image rows, (R,).
+        object: Which object each ref is about, (R,). Refs that share it are about the same one.
         start: First expression row of each ref, (R,).
         count: Number of expressions of each ref, in consecutive rows, (R,).
+        sentence: A 64-bit hash of each sentence, (L,) by expression row: equal for equal strings.
     """
 
     ref_id: Rows
     image: Rows
+    object: Rows
     start: Rows
     count: Rows
+    sentence: NDArray[np.uint64]
 
     @staticmethod
     def from_index(index: Index, split: str) -> "TrainingRefs":
         """The refs of a split. Expressions must be sorted by ref, as `index` writes them."""
-        chosen = index.refs[index.refs["split"] == split]
+        chosen = index.objects[index.objects["split"] == split]
         owner = index.expressions["ref_id"].to_numpy()
         start = np.searchsorted(owner, chosen["ref_id"])
         stop = np.searchsorted(owner, chosen["ref_id"], side="right")
-        image = index.image_rows(chosen["image_id"])
-        return TrainingRefs(chosen["ref_id"].to_numpy(np.int64), image, start, stop - start)
+        texts = index.expressions["text"]
+        return TrainingRefs(
+            ref_id=chosen["ref_id"].to_numpy(np.int64),
+            image=index.image_rows(chosen["image_id"]),
+            object=chosen["ann_id"].to_numpy(np.int64),
+            start=start,
+            count=stop - start,
+            sentence=hash_pandas_object(texts, index=False, categorize=False).to_numpy(),
+        )
 
     def __len__(self) -> int:
         return len(self.ref_id)
@@ -56,7 +69,7 @@ class TrainingRefs:
         order = np.random.default_rng(seed).permutation(len(distinct))
         other = np.empty_like(order)
         other[order] = np.roll(order, 1)
-        return TrainingRefs(self.ref_id, distinct[other[position]], self.start, self.count)
+        return replace(self, image=distinct[other[position]])
 
     def batch(self, step: int, size: int, seed: int) -> Rows:
         """Positions (size,) of the refs of a step.
@@ -71,6 +84,12 @@ class TrainingRefs:
     def describe(self, step: int, size: int, seed: int) -> str:
         """The ref ids of a step's batch, such as "ref_id 3, 17"."""
         return f"ref_id {', '.join(map(str, self.ref_id[self.batch(step, size, seed)]))}"
+
+    def rows(self, chosen: NDArray[np.bool_]) -> Rows:
+        """The expression rows of the refs that a mask (R,) chooses."""
+        start, count = self.start[chosen], self.count[chosen]
+        within = np.arange(count.sum()) - np.repeat(count.cumsum() - count, count)
+        return np.repeat(start, count) + within
 
     def draw_text(self, refs: Rows, rng: np.random.Generator) -> Rows:
         """Draw one expression row for each ref, uniformly from its own."""

@@ -136,11 +136,22 @@ class ImagenetFile(Part):
     sha256: str
 
 
+Three = Annotated[list[float], Field(min_length=3, max_length=3)]
+
+
+class PixelStatistics(Part):
+    """Mean and standard deviation of RGB values in [0, 1]."""
+
+    mean: Three
+    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)]
+
+
 class ClipSpec(Part):
     """One CLIP: its name, its weights, its architecture and its vocabulary.
 
     `sha256` is that of the file of weights, None for random ones. `vocabulary` holds the BPE ids
-    that kept an embedding, None for all of them.
+    that kept an embedding, None for all of them. `normalise` is what its pictures are normalised
+    with here, None for ImageNet's.
     """
 
     name: str = ""
@@ -155,6 +166,12 @@ class ClipSpec(Part):
         ]
         | None
     )
+    normalise: PixelStatistics | None = None
+
+    @property
+    def pixels(self) -> tuple[list[float], list[float]] | None:
+        """Mean and deviation that its pictures are normalised with; None for ImageNet's."""
+        return None if self.normalise is None else (self.normalise.mean, self.normalise.std)
 
     @property
     def image_size(self) -> int:

@@ -4,7 +4,7 @@ They validate and become JSON as those of `tris_core.weights.clip_spec` do.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -41,13 +41,20 @@ class Source(Part):
 
 
 class Step1Model(Part):
-    """The arguments of `Step1`."""
+    """The network of Step-1: what `train_step1` says of it.
+
+    `visual_channels` and `text_channels` are those of its CLIP's last map and sentence feature,
+    `hidden` is C_d; `alpha` and `beta` of Eq. 1 are 0 without the residual. A model from before
+    `softmax` and `projection` of the prompt were parameters has the released ones.
+    """
 
     visual_channels: Width
     text_channels: Width
     hidden: Width
     alpha: Weight
     beta: Weight
+    softmax: Literal["texts", "space"] = "texts"
+    projection: Literal["released", "plain"] = "released"
     temperature: float = Field(gt=0)
     learn_temperature: bool
 
