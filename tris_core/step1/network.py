@@ -68,7 +68,10 @@ class Step1(nn.Module):
             )
         if self.beta:
             prompted_lan = lan_BNC + self.beta * self.attn_fusion.visual_to_text(vis_BCHW, lan_BNC)
-        response = prompted_lan @ prompted_vis.flatten(2) * self.logit_scale.exp()
+        with torch.autocast(vis_BCHW.device.type, enabled=False):
+            # In bfloat16, responses of 8 to 16 are 1/16 apart: too coarse for psi and the maximum.
+            product = prompted_lan.float() @ prompted_vis.flatten(2).float()
+        response = product * self.logit_scale.exp()
         return response.unflatten(2, vis_BCHW.shape[2:])
 
     def respond_pairs(self, vis_PCHW: Tensor, lan_PC: Tensor) -> Tensor:
