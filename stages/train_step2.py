@@ -76,7 +76,7 @@ def train(run: Run, params: TrainStep2Params) -> None:
     check_keys(data.index, PSEUDO_LABELS)
     labels = read_table(PSEUDO_LABELS).set_index("ref_id")
 
-    backbone = data.clip.backbone
+    backbone = data.clip.backbone.with_own_tower()
     config = Step2Config(
         clip=backbone,
         text=data.clip.text,

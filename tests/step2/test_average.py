@@ -45,16 +45,14 @@ def averages(values: list[float]) -> list[float]:
 
 def released(values: list[float]) -> list[float]:
     """The library's rule: it is called after every step, with a count of its own from 0."""
-    average, count, averaging, seen = values[0], 0, False, [values[0]]
-    for weight in values[1:]:
-        due, copies = count % 10 == 0, count <= 100
-        count += 1
-        if due and copies:
+    average, averaging, seen = values[0], False, [values[0]]
+    for count, weight in enumerate(values[1:]):
+        if count % 10 == 0 and count <= 100:
             average = weight
-        elif due:
+        elif count % 10 == 0:
             if not averaging:
                 average, averaging = weight, True
-            decay = min(max(1 - (1 + count - 101) ** (-2 / 3), 0.0), 0.9999)
+            decay = min(max(1 - (1 + count + 1 - 101) ** (-2 / 3), 0.0), 0.9999)
             average = decay * average + (1 - decay) * weight
         seen.append(average)
     return seen

@@ -1,7 +1,5 @@
 """Step-2: batches, optimizer groups and the consistency term."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
