@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from tests.support.closure import ROOT
 from tests.support.in_process import enter, run, write_params
 from tests.support.random_resnet import write_resnet50
+from tris_core.runtime.files import sha256_of_file
 
 STAGES = list(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"])
 PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml") if path.stem != "shapes")
@@ -42,6 +43,8 @@ def test_a_preset_runs_through_all_stages(
     params = write_params(SMALL, preset=preset)
     write_resnet50(Path("resnet50.pth"))
     said = {name: run(import_module(f"stages.{name}")) for name in STAGES}
+    irn = json.loads(Path("models/irn/config.json").read_text())
+    assert irn["imagenet"]["sha256"] == sha256_of_file(Path("resnet50.pth"))
     for step in (1, 2):
         metrics = json.loads(Path(f"metrics/step{step}.json").read_text())
         assert metrics.keys() == {"train", "val", "test"}
