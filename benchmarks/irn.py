@@ -1,6 +1,6 @@
-"""A training step of the boundary network as released.
+"""A training step of the boundary network at the released size.
 
-RN50 frozen at stride 16, 24 crops of 512 px (4 on a CPU).
+CLIP's RN50 (`train_irn.backbone: clip`) frozen at stride 16, 24 crops of 512 px (4 on a CPU).
 """
 
 import torch

@@ -90,9 +90,9 @@ def responder(params: DumpResponsesParams) -> tuple[Any, ClipSpec, Text]:
     if params.method == "step1":
         model, config = load_model(STEP1, Step1Config, build_step1)
         return model, config.clip, config.text
-    clip = ClipPair.read(CLIP)
-    spec = clip.backbone
-    return BASELINES[params.method](load_clip(spec), spec.name, spec.pixels), spec, clip.text
+    pair = ClipPair.read(CLIP)
+    clip = pair.backbone.with_own_tower()
+    return BASELINES[params.method](load_clip(clip), clip.name, clip.pixels), clip, pair.text
 
 
 def copy_supplied(run: Run, source: Path, index: Index) -> None:

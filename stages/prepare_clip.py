@@ -2,15 +2,17 @@
 
 from stages._artifacts import CLIP, EXPRESSIONS, TOKENS
 from stages._stage import run_stage, stage_app
+from tris_core.clip.imagenet import describe_imagenet, load_resnet50
 from tris_core.clip.names import RANDOM
 from tris_core.clip.params import PrepareClipParams
 from tris_core.clip.sources import describe_clip
 from tris_core.clip.tokenizer import Tokenizer
 from tris_core.clip.tokens import write_tokens
+from tris_core.irn.params import TrainIrnParams
 from tris_core.runtime.errors import InputError
 from tris_core.runtime.files import write_sealed_json
 from tris_core.runtime.parquet import read_table
-from tris_core.weights.clip_spec import ClipPair, Text
+from tris_core.weights.clip_spec import ClipPair, ImagenetFile, Text
 
 app = stage_app()
 
@@ -19,21 +21,20 @@ app = stage_app()
 def main() -> None:
     """Find the CLIP that initialises the networks and the one that scores masked images.
 
-    Inputs: data/index (expressions), the files of weights, params prepare_clip.
-    Outputs: models/clip.json (configuration, vocabulary and hash of both; the weights stay where
-    they are), data/tokens.parquet (token ids of every expression, and whether it is cut).
-    Nothing is downloaded.
+    Inputs: data/index (expressions), the files of weights, params prepare_clip and
+    train_irn.backbone.
+    Outputs: models/clip.json (configuration, vocabulary and hash of both, hash of the boundary
+    network's ResNet-50; the weights stay where they are), data/tokens.parquet (token ids of every
+    expression, and whether it is cut). Nothing is downloaded.
 
     1. Find configuration and weights. 2. Hash the weights and check that they fit. 3. Tokenise the
     expressions, and report the share of unknown words.
     """
     with run_stage("prepare_clip") as run:
         params = run.params[PrepareClipParams]
+        tower = params.imagenet_weights if params.visual_init == "imagenet" else None
         backbone = describe_clip(
-            params.backbone,
-            params.backbone_weights,
-            imagenet=params.imagenet_weights,
-            normalise=params.normalise,
+            params.backbone, params.backbone_weights, imagenet=tower, normalise=params.normalise
         )
         scorer = describe_clip(params.scorer, params.scorer_weights, normalise=params.normalise)
         both = {"backbone": backbone, "scorer": scorer}
@@ -46,7 +47,10 @@ def main() -> None:
         expressions = read_table(EXPRESSIONS)
         texts = expressions["text"].tolist()
         text = Text(max_tokens=params.max_tokens, overflow=params.overflow)
-        write_sealed_json(CLIP, ClipPair(backbone=backbone, scorer=scorer, text=text).content())
+        pair = ClipPair(backbone=backbone, scorer=scorer, text=text).content()
+        if run.params[TrainIrnParams].backbone == "imagenet":
+            pair["imagenet"] = resnet50_of_irn(params).content()
+        write_sealed_json(CLIP, pair)
         for role, clip in both.items():
             unknown = Tokenizer(clip.vocabulary).unknown_share(texts)
             run.say(f"{role} {clip.name}: {unknown:.1%} of the words unknown to it")
@@ -54,6 +58,18 @@ def main() -> None:
                 run.say(f"WARNING: the {role}'s weights are random, so results mean nothing")
         cut = write_tokens(TOKENS, expressions, [backbone.vocabulary, scorer.vocabulary], text)
         run.say(f"{cut} of {len(texts)} expressions longer than {params.max_tokens} tokens")
+
+
+def resnet50_of_irn(params: PrepareClipParams) -> ImagenetFile:
+    """The file of the boundary network's ResNet-50, checked."""
+    if params.imagenet_weights is None:
+        raise InputError(
+            "prepare_clip.imagenet_weights = null: train_irn.backbone: imagenet needs a file or "
+            "`torchvision`; if no boundary network is trained, set train_irn.backbone: clip"
+        )
+    described = describe_imagenet(params.imagenet_weights)
+    load_resnet50(described)
+    return described
 
 
 if __name__ == "__main__":

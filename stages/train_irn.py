@@ -8,9 +8,7 @@ import pandas as pd
 from stages._artifacts import CLIP, CRF_SEEDS, IMAGES, IRN, check_keys, checked_root, open_index
 from stages._stage import Run, run_stage, stage_app
 from stages._training import last_loss, open_training, save_training, skip_training
-from tris_core.clip.sources import load_clip
-from tris_core.clip.towers import pyramid_channels
-from tris_core.irn.backbone import freeze_at_stride_16
+from tris_core.irn.backbone import describe_irn, load_backbone
 from tris_core.irn.network import build_irn
 from tris_core.irn.params import TrainIrnParams
 from tris_core.irn.training import CropBatches, IrnObjective, mean_displacement, sgd
@@ -22,7 +20,6 @@ from tris_core.training.loop import fit, seed_everything
 from tris_core.training.optimizers import poly
 from tris_core.training.task import Task
 from tris_core.weights.clip_spec import ClipPair
-from tris_core.weights.configs import IrnConfig, IrnModel
 
 app = stage_app()
 
@@ -55,9 +52,8 @@ def train(run: Run, params: TrainIrnParams) -> None:
     seed_everything(params.seed)
     root, seeds = open_seeds(run)
 
-    clip = ClipPair.read(CLIP).backbone
-    config = IrnConfig(clip=clip, model=IrnModel(channels=list(pyramid_channels(clip))))
-    visual = place(freeze_at_stride_16(load_clip(clip).visual), device)
+    config = describe_irn(ClipPair.read(CLIP))
+    visual = place(load_backbone(config), device)
     irn = place(build_irn(config).train(), device)
 
     batches = CropBatches(seeds, root, params, device)

@@ -28,9 +28,10 @@ from tris_core.runtime.device import pick_device
 from tris_core.runtime.distributed import synchronise_batch_norm
 from tris_core.runtime.errors import counted
 from tris_core.runtime.parquet import read_table
+from tris_core.step2.average import RunningAverage
 from tris_core.step2.network import build_step2
 from tris_core.step2.params import TrainStep2Params
-from tris_core.step2.training import Step2Batches, Step2Objective, running_average
+from tris_core.step2.training import Step2Batches, Step2Objective
 from tris_core.step2.validation import validation_miou
 from tris_core.training.loop import fit, seed_everything
 from tris_core.training.optimizers import adamw, schedule
@@ -75,7 +76,7 @@ def train(run: Run, params: TrainStep2Params) -> None:
     check_keys(data.index, PSEUDO_LABELS)
     labels = read_table(PSEUDO_LABELS).set_index("ref_id")
 
-    backbone = data.clip.backbone
+    backbone = data.clip.backbone.with_own_tower()
     config = Step2Config(
         clip=backbone,
         text=data.clip.text,
@@ -86,7 +87,7 @@ def train(run: Run, params: TrainStep2Params) -> None:
     model.backbone.load_state_dict(load_clip(backbone).state_dict())
     model.train().to(device)
     synchronise_batch_norm(model)
-    average = None if params.ema == "none" else running_average(model)
+    average = None if params.ema == "none" else RunningAverage(model)
 
     tokens, steps = data.tokens(backbone), params.total_steps(len(data.refs))
     batches = Step2Batches(data.packed, data.refs, labels, tokens, params, device)

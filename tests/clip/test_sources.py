@@ -16,8 +16,9 @@ from torchvision.models.resnet import Bottleneck, ResNet
 
 from tests.support.hub import put
 from tests.support.tiny_clips import TEXT, TOWERS
+from tris_core.clip.imagenet import describe_imagenet, imagenet_tower
 from tris_core.clip.names import find_weights
-from tris_core.clip.sources import describe_clip, imagenet_tower, load_clip
+from tris_core.clip.sources import describe_clip, load_clip
 from tris_core.clip.towers import (
     at_image_size,
     build_clip,
@@ -467,7 +468,7 @@ def test_an_imagenet_tower_has_torchvisions_stages_and_a_random_stem(
     save_file(clip_of("wide").state_dict(), tmp_path / "clip.safetensors")
     description = describe_clip("wide", str(tmp_path / "clip.safetensors"), imagenet=str(path))
     clip = load_clip(description).eval()
-    plain = load_clip(description.model_copy(update={"imagenet": None}))
+    plain = load_clip(description.with_own_tower())
     x = torch.randn(2, 64, 8, 8)
     with torch.no_grad():
         # layer1 is the only stage without a stride
@@ -487,9 +488,8 @@ def test_imagenet_weights_are_accounted_for_key_by_key(imagenet: tuple[ResNet, P
     clip, state = clip_of("wide"), net.state_dict()
     old = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
     torch.save(old, path)
-    assert torch.equal(
-        imagenet_tower(clip, path)["layer3.0.bn2.weight"], state["layer3.0.bn2.weight"]
-    )
+    tower = imagenet_tower(clip, describe_imagenet(str(path)))
+    assert torch.equal(tower["layer3.0.bn2.weight"], state["layer3.0.bn2.weight"])
     for changed, words in (
         (
             {**state, "layer2.0.conv4.weight": torch.zeros(1)},
@@ -507,10 +507,10 @@ def test_imagenet_weights_are_accounted_for_key_by_key(imagenet: tuple[ResNet, P
     ):
         torch.save(changed, path)
         with pytest.raises(InputError) as error:
-            imagenet_tower(clip, path)
+            imagenet_tower(clip, describe_imagenet(str(path)))
         assert words in str(error.value)
     with pytest.raises(InputError, match="needs a ResNet tower"):
-        imagenet_tower(clip_of("vit"), path)
+        imagenet_tower(clip_of("vit"), describe_imagenet(str(path)))
 
 
 @pytest.mark.parametrize(

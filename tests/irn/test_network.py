@@ -6,13 +6,24 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet50
-from torchvision.models.resnet import ResNet
 
 from tests.golden.formula import weights
 from tests.golden.reference import FOLDER, close, formula_input, golden
+from tris_core.clip.imagenet import describe_imagenet
+from tris_core.clip.sources import describe_clip, load_clip
 from tris_core.irn.affinity import irn_losses
-from tris_core.irn.network import IRN
+from tris_core.irn.backbone import (
+    backbone_taps,
+    boundaries,
+    describe_irn,
+    displacements,
+    freeze_at_stride_16,
+    load_backbone,
+    padded_for,
+)
+from tris_core.irn.network import IRN, build_irn
+from tris_core.weights.clip_spec import ClipPair, Text
+from tris_core.weights.configs import IrnConfig
 
 G = golden("irn_net")
 KEYS = json.loads((FOLDER / "state_dict_shapes.json").read_text())["irn"]
@@ -22,8 +33,25 @@ STATE = {
 }
 
 
-def head() -> IRN:
-    irn = IRN(channels=(64, 256, 512, 1024, 2048))
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> IrnConfig:
+    """The boundary network on a ResNet-50 with formula weights, as `prepare_clip` finds it."""
+    path = tmp_path_factory.mktemp("imagenet") / "resnet50.pth"
+    backbone = {k.removeprefix("resnet50."): v for k, v in STATE.items() if k[:8] == "resnet50"}
+    torch.save(backbone, path)
+    demo, text = describe_clip("demo", None), Text(max_tokens=20, overflow="cut")
+    imagenet = describe_imagenet(str(path))
+    return describe_irn(ClipPair(backbone=demo, scorer=demo, text=text, imagenet=imagenet))
+
+
+@pytest.fixture(scope="module")
+def backbone(config: IrnConfig) -> nn.Module:
+    return load_backbone(config)
+
+
+@pytest.fixture
+def head(config: IrnConfig) -> IRN:
+    irn = build_irn(config)
     aliases = ("fc_dp7.4.running_mean",)
     state = {
         key: value
@@ -36,42 +64,19 @@ def head() -> IRN:
 
 
 @pytest.fixture(scope="module")
-def backbone() -> ResNet:
-    """A frozen ResNet-50 with formula weights; its last stage keeps stride 16."""
-    net = resnet50(weights=None)
-    net.fc = nn.Identity()
-    net.load_state_dict(
-        {k.removeprefix("resnet50."): v for k, v in STATE.items() if k.startswith("resnet50.")}
-    )
-    for conv in (net.layer4[0].conv2, net.layer4[0].downsample[0]):
-        conv.stride = (1, 1)
-    return net.eval()
+def taps(backbone: nn.Module) -> list[Tensor]:
+    return backbone_taps(backbone, formula_input("irn.image", (2, 3, 128, 128)))
 
 
-def run_backbone(net: ResNet, image: Tensor) -> list[Tensor]:
-    taps = [net.maxpool(net.relu(net.bn1(net.conv1(image))))]
-    for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
-        taps.append(stage(taps[-1]))
-    return taps
-
-
-@pytest.fixture(scope="module")
-def taps(backbone: ResNet) -> list[Tensor]:
+def test_eval_outputs_equal_the_release(head: IRN, taps: list[Tensor]) -> None:
     with torch.no_grad():
-        return run_backbone(backbone, formula_input("irn.image", (2, 3, 128, 128)))
-
-
-def test_eval_outputs_equal_the_release(taps: list[Tensor]) -> None:
-    irn = head().eval()
-    with torch.no_grad():
-        edge_logits, displacement = irn(taps)
+        edge_logits, displacement = head.eval()(taps)
     close(edge_logits, G["edge_logits"])
     close(displacement, G["displacement"])
 
 
-def test_training_losses_equal_the_release(taps: list[Tensor]) -> None:
-    irn = head().train()
-    losses = irn_losses(*irn(taps), torch.from_numpy(G["label"]), radius=10)
+def test_training_losses_equal_the_release(head: IRN, taps: list[Tensor]) -> None:
+    losses = irn_losses(*head.train()(taps), torch.from_numpy(G["label"]), radius=10)
     names = {
         "affinity_positive": "pos_aff_loss",
         "affinity_negative": "neg_aff_loss",
@@ -84,16 +89,16 @@ def test_training_losses_equal_the_release(taps: list[Tensor]) -> None:
         assert losses[ours].item() == pytest.approx(G[released].item(), rel=1e-4), ours
 
 
-def test_every_parameter_learns_and_the_backbone_does_not(taps: list[Tensor]) -> None:
-    irn = head().train()
+def test_every_parameter_learns_and_the_backbone_does_not(head: IRN, taps: list[Tensor]) -> None:
+    irn = head.train()
     leaves = [tap.clone().requires_grad_() for tap in taps]
     irn_losses(*irn(leaves), torch.from_numpy(G["label"]), radius=10)["total"].backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in irn.parameters())
     assert all(leaf.grad is None for leaf in leaves)
 
 
-def test_mean_shift_acts_in_eval_mode_only(taps: list[Tensor]) -> None:
-    irn, mean = head(), torch.tensor([3.0, -5.0])
+def test_mean_shift_acts_in_eval_mode_only(head: IRN, taps: list[Tensor]) -> None:
+    irn, mean = head, torch.tensor([3.0, -5.0])
     with torch.no_grad():
         plain = irn.train()(taps)[1]
         irn.set_mean_shift(mean)
@@ -102,11 +107,43 @@ def test_mean_shift_acts_in_eval_mode_only(taps: list[Tensor]) -> None:
     assert irn.state_dict()["mean_shift.running_mean"].tolist() == mean.tolist()
 
 
-@pytest.mark.parametrize("size", [(65, 98), (93, 126), (100, 71)])
-def test_odd_sizes_are_cropped_to_the_first_tap(backbone: ResNet, size: tuple[int, int]) -> None:
+SIZES = [(65, 98), (93, 126), (100, 71)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_an_image_is_not_padded_for_a_resnet(
+    head: IRN, backbone: nn.Module, size: tuple[int, int]
+) -> None:
+    """The released inference, written again: odd sides, two views averaged."""
+    image, irn = formula_input(f"irn.{size}", (3, *size)), head.eval()
+    edge, displacement = boundaries(backbone, irn, image)
     with torch.no_grad():
-        taps = run_backbone(backbone, torch.zeros(1, 3, *size))
-        edge_logits, displacement = head().eval()(taps)
+        logits, both = irn(backbone_taps(backbone, torch.stack([image, image.flip(-1)])))
     stride4 = (-(-size[0] // 4), -(-size[1] // 4))
-    assert edge_logits.shape == (1, 1, *stride4)
-    assert displacement.shape == (1, 2, *stride4)
+    assert edge.shape == logits.shape[2:] == stride4
+    torch.testing.assert_close(edge, torch.sigmoid(logits[0, 0] / 2 + logits[1, 0].flip(-1) / 2))
+    torch.testing.assert_close(displacement, both[0])
+    alone = displacements(backbone, irn, image)
+    torch.testing.assert_close(alone, displacement, rtol=1e-4, atol=1e-4)
+
+
+def test_a_clip_reads_multiples_of_16() -> None:
+    visual = freeze_at_stride_16(load_clip(describe_clip("demo", None)).visual)
+    image = torch.ones(3, 65, 96)
+    padded = padded_for(visual, image)
+    assert padded.shape == (3, 80, 96)
+    assert torch.equal(padded[:, :65], image)
+    assert padded[:, 65:].abs().max() == 0
+    shapes = [tap.shape[2:] for tap in backbone_taps(visual, padded[None])]
+    assert shapes == [(20, 24), (20, 24), (10, 12), (5, 6), (5, 6)]
+
+
+def test_taps_are_torchvisions_stages_with_the_last_at_stride_16(
+    backbone: nn.Module, taps: list[Tensor]
+) -> None:
+    assert [tap.shape[1] for tap in taps] == [64, 256, 512, 1024, 2048]
+    assert [tap.shape[2] for tap in taps] == [32, 32, 16, 8, 8]
+    norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(norms) == 53
+    assert not any(norm.training for norm in norms)
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())

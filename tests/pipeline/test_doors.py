@@ -278,4 +278,4 @@ def test_random_clip_weights_cause_a_warning(place: Path) -> None:
     set_param("prepare_clip.backbone_weights", "random")
     assert "WARNING: the backbone's weights are random" in run(stages.prepare_clip)
     set_param("prepare_clip.visual_init", "imagenet")
-    refuse(stages.prepare_clip, "params.yaml", "imagenet_weights names a file")
+    refuse(stages.prepare_clip, "params.yaml", "visual_init: imagenet needs imagenet_weights")

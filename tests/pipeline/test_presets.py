@@ -11,10 +11,12 @@ from ruamel.yaml import YAML
 
 from tests.support.closure import ROOT
 from tests.support.in_process import enter, run, write_params
+from tests.support.random_resnet import write_resnet50
+from tris_core.runtime.files import sha256_of_file
 
 STAGES = list(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"])
 PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml") if path.stem != "shapes")
-# Small sizes and the packaged CLIP; all other values are the preset's.
+# Small sizes, the packaged CLIP and a random ResNet-50; all other values are the preset's.
 SMALL: dict[str, dict[str, Any]] = {
     "dataset": {
         "name": "shapes", "split_by": "demo", "root": "data/shapes", "annotations": "refer/shapes",
@@ -23,6 +25,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "pack_images": {"size": 64},
     "prepare_clip": {
         "backbone": "demo", "backbone_weights": None, "scorer": "demo", "scorer_weights": None,
+        "imagenet_weights": "resnet50.pth",
     },
     "train_step1": {"epochs": 2, "batch": 4, "hidden": 16},
     "crf_seeds": {"iterations": 2},
@@ -38,7 +41,10 @@ def test_a_preset_runs_through_all_stages(
 ) -> None:
     enter(monkeypatch, tmp_path)
     params = write_params(SMALL, preset=preset)
+    write_resnet50(Path("resnet50.pth"))
     said = {name: run(import_module(f"stages.{name}")) for name in STAGES}
+    irn = json.loads(Path("models/irn/config.json").read_text())
+    assert irn["imagenet"]["sha256"] == sha256_of_file(Path("resnet50.pth"))
     for step in (1, 2):
         metrics = json.loads(Path(f"metrics/step{step}.json").read_text())
         assert metrics.keys() == {"train", "val", "test"}

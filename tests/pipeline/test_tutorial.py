@@ -28,6 +28,7 @@ from tests.support.artifacts import ARTIFACTS, columns
 from tests.support.closure import ROOT
 from tests.support.hub import MAIN, run_fetch, serve
 from tests.support.in_process import enter, run
+from tests.support.random_resnet import write_resnet50
 from tests.support.stages import STAGES
 from tests.support.tiny_clips import TEXT, TOWERS
 from tris_core.cli.main import app
@@ -124,6 +125,8 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
                 build_clip(ClipConfig.model_validate({**config, "quick_gelu": True})).state_dict()
             )
             files[f"/{repository}/resolve/main/open_clip_model.safetensors"] = (MAIN, weights)
+        resnet = save(write_resnet50(folder / "resnet50.pth"))
+        files["/timm/resnet50.tv_in1k/resolve/main/model.safetensors"] = (MAIN, resnet)
         with serve(files) as endpoint:
             reader = Reader(folder, endpoint)
             for kind, content in FENCES:  # csv, bash or python
@@ -134,10 +137,11 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
 def test_the_models_start_from_what_was_fetched(followed: Reader) -> None:
     clip = json.loads((followed.folder / "models" / "clip.json").read_text())
     fetched = {
-        sha256_of_file(path)
-        for path in followed.folder.glob("hub/*/snapshots/*/open_clip_model.safetensors")
+        sha256_of_file(path) for path in followed.folder.glob("hub/*/snapshots/*/*.safetensors")
     }
-    assert {clip["backbone"]["sha256"], clip["scorer"]["sha256"]} == fetched
+    found = {clip[part]["sha256"] for part in ("backbone", "scorer", "imagenet")}
+    assert len(found) == 3
+    assert found == fetched
     config = json.loads((followed.folder / "models" / "step1" / "config.json").read_text())
     assert config["clip"]["sha256"] == clip["backbone"]["sha256"]
 

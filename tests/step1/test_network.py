@@ -16,6 +16,7 @@ from tests.golden.reference import (
     step1_model,
 )
 from tris_core.clip.towers import encode_words, sentence_feature, stage_features
+from tris_core.runtime.device import autocast
 from tris_core.step1.losses import (
     classification_loss,
     image_level_score,
@@ -164,3 +165,25 @@ def test_a_residual_of_weight_zero_is_dropped(alpha: float, beta: float) -> None
     torch.testing.assert_close(
         out, torch.einsum("bnc,bchw->bnhw", t, v) / 0.07, rtol=1e-4, atol=1e-4
     )
+
+
+def test_bfloat16_gives_the_responses_losses_and_gradients_of_float32() -> None:
+    """bfloat16 rounds the encoders' and the prompt's products to 8 bits, but not Eq. 2's."""
+    image, aux = formula_input("step1.bf16", (6, 3, 96, 96)), Scorer(scorer(), size=224)
+    found = []
+    for precision in ("fp32", "bf16"):
+        model = step1_model().train()
+        with autocast(torch.device("cpu"), precision):
+            out = released_losses(model, aux, image)
+        out["total"].backward()
+        found.append((out, model.vis_project.weight.grad.flatten()))
+    (exact, exact_gradient), (rounded, rounded_gradient) = found
+    own = rounded["own"]
+    assert own.dtype == torch.float32
+    assert (own != own.bfloat16()).float().mean() > 0.9, "Eq. 2 was rounded to bfloat16"
+    assert (own - exact["own"]).abs().max() < 0.02 / 0.07, "2 % of a cosine"
+    assert torch.corrcoef(torch.stack([own.flatten(), exact["own"].flatten()]))[0, 1] > 0.98
+    for name in ("cls", "fg", "neg", "total"):
+        assert rounded[name].item() == pytest.approx(exact[name].item(), rel=0.02), name
+    assert F.cosine_similarity(rounded_gradient, exact_gradient, dim=0) > 0.97
+    assert rounded_gradient.norm().item() == pytest.approx(exact_gradient.norm().item(), rel=0.05)

@@ -1,7 +1,5 @@
 """Step-2: batches, optimizer groups and the consistency term."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,8 +10,9 @@ from tests.support.closure import ROOT
 from tests.support.refs import refs_of
 from tris_core.data.rle import encode
 from tris_core.runtime.params import read_params
+from tris_core.step2.average import RunningAverage
 from tris_core.step2.params import TrainStep2Params
-from tris_core.step2.training import Step2Batches, Step2Objective, running_average
+from tris_core.step2.training import Step2Batches, Step2Objective
 from tris_core.training.optimizers import adamw
 
 PARAMS = read_params(ROOT / "presets" / "shapes.yaml")[TrainStep2Params]
@@ -80,20 +79,9 @@ def test_positional_embeddings_learn_at_the_full_rate() -> None:
     assert len(together["params"]) == 2
 
 
-def test_running_average_equals_its_formula() -> None:
-    model = nn.Linear(1, 1, bias=False)
-    average, expected, weights = running_average(model), 0.0, [5.0, -1.0, 2.0, 7.0]  # type: ignore[arg-type]
-    for n, weight in enumerate(weights):
-        nn.init.constant_(model.weight, weight)
-        average.update_parameters(model)
-        decay = min(0.9999, 1 - (1 + n) ** (-2 / 3))
-        expected = weight if n == 0 else decay * expected + (1 - decay) * weight
-    assert average.module.weight.item() == pytest.approx(expected, rel=1e-6)
-
-
 def test_consistency_term_is_the_distance_to_the_average() -> None:
     model = Tiny()
-    losses, batch = objective(model, running_average(model)), batches()  # type: ignore[arg-type]
+    losses, batch = objective(model, RunningAverage(model)), batches()  # type: ignore[arg-type]
     assert losses(batch(3))["ema"].item() == 0
     with torch.no_grad():
         model.heads.bias += 2.0
@@ -101,19 +89,6 @@ def test_consistency_term_is_the_distance_to_the_average() -> None:
     assert parts["ema"].item() > 0.01
     heads = sum(parts[f"head{i}"].item() for i in range(1, 5))
     assert parts["total"].item() == pytest.approx(heads + parts["ema"].item(), rel=1e-6)
-    assert losses(batch(99))["ema"].item() > 0.01
-    assert losses(batch(100))["ema"].item() == 0, "the first update copies the weights"
+    assert losses(batch(100))["ema"].item() > 0.01, "no update is due"
+    assert losses(batch(101))["ema"].item() == 0, "the weights are copied before they are compared"
     assert "ema" not in objective(model, None)(batch(3))
-
-
-def test_the_average_is_updated_every_ten_steps_from_step_100_on() -> None:
-    model = Tiny()
-    average = running_average(model)  # type: ignore[arg-type]
-    losses, first = objective(model, average), batches()(0)
-    updated = []
-    for step in range(131):
-        before = int(average.n_averaged)
-        losses(replace(first, step=step))
-        if int(average.n_averaged) > before:
-            updated.append(step)
-    assert updated == [100, 110, 120, 130]

@@ -25,7 +25,7 @@ ROOMS: dict[str, set[str]] = {
     "step1": {"training", "clip", "weights", "data", "runtime"},
     "prms": {"step1", "runtime"},
     "irn": {"crf", "training", "clip", "weights", "data", "runtime"},
-    "refinement": {"irn", "crf", "clip", "weights", "data", "runtime"},
+    "refinement": {"irn", "crf", "weights", "data", "runtime"},
     "step2": {"training", "clip", "weights", "data", "runtime"},
     "predict": {"step1", "step2", "clip", "weights", "data", "drawing", "runtime"},
     "reports": {"evaluation", "responses", "crf", "data", "drawing", "runtime"},

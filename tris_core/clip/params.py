@@ -15,9 +15,10 @@ class PrepareClipParams(Section):
     (`openai`) that is already in the cache, a file (OpenAI's archive, a state dict, safetensors),
     or `random` for dry runs. They are null with `demo` and folders.
 
-    `visual_init: imagenet` replaces the stages of the backbone's image tower by those of an
-    ImageNet ResNet (Table 2, "Ours*"). They are read from `imagenet_weights`, a file in
-    torchvision's layout, which is null with `clip`.
+    `imagenet_weights` is a file of an ImageNet ResNet in torchvision's layout, or `torchvision`:
+    the first weights of its ResNet-50 (IMAGENET1K_V1) in torch's cache. It is read for
+    `train_irn.backbone: imagenet`, and for `visual_init: imagenet`, with which Step-1 starts from
+    its stages instead of those of the backbone's image tower (Table 2, "Ours*").
 
     `normalise`: the mean and deviation of pictures before either CLIP: ImageNet's, as released, or
     each `clip`'s own. The colour of masked-out pixels goes with it. The boundary network always
@@ -44,9 +45,8 @@ class PrepareClipParams(Section):
 
     @model_validator(mode="after")
     def imagenet_has_a_file(self) -> "PrepareClipParams":
-        if (self.visual_init == "imagenet") != (self.imagenet_weights is not None):
+        if self.visual_init == "imagenet" and self.imagenet_weights is None:
             raise ValueError(
-                "imagenet_weights names a file with visual_init: imagenet, "
-                "and is null with visual_init: clip"
+                "visual_init: imagenet needs imagenet_weights, a file or `torchvision`"
             )
         return self

@@ -1,15 +1,14 @@
 """From a CLIP's name to its weights: describe it, check that name and weights fit, and load it."""
 
-import re
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.model import CLIP, resize_pos_embed
-from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor
 
+from tris_core.clip.imagenet import describe_imagenet, imagenet_tower
 from tris_core.clip.names import SUFFIX, find_config, find_weights
 from tris_core.clip.towers import build_clip
 from tris_core.runtime.errors import InputError
@@ -17,11 +16,8 @@ from tris_core.runtime.files import sha256_of_file
 from tris_core.weights.archives import is_torchscript, read_checkpoint
 from tris_core.weights.clip_spec import ClipConfig, ClipSpec, validated
 from tris_core.weights.fitting import as_float32, fitted, no_such_network, skeleton
-from tris_core.weights.hub import local_file
 
 _SIZES = ("input_resolution", "context_length", "vocab_size")  # beside OpenAI's weights
-_RESNET_STAGE = re.compile(r"layer[1-4]\.\d+\.(conv[123]|bn[123]|downsample\.[01])\.")
-_UNUSED = ("conv1", "bn1", "fc")  # of torchvision's ResNet: its stem and classifier
 
 
 def describe_clip(
@@ -36,7 +32,7 @@ def describe_clip(
     Args:
         name: see `tris_core.clip.names`.
         weights: a tag, a file or `random`; None for `demo` and for a folder.
-        imagenet: a file with the stages of the image tower (`imagenet_tower`), or None.
+        imagenet: where the stages of the image tower come from (`describe_imagenet`), or None.
         normalise: whose mean and deviation its pictures are normalised with; `clip` for those it
             was trained with, which are OpenAI's if its configuration gives none.
 
@@ -54,7 +50,7 @@ def describe_clip(
         "vocabulary": vocabulary,
     }
     if imagenet is not None:
-        content["imagenet"] = {"file": imagenet, "sha256": _hash(local_file(imagenet))}
+        content["imagenet"] = describe_imagenet(imagenet).content()
     if normalise == "clip":
         mean, std = config.mean or OPENAI_DATASET_MEAN, config.std or OPENAI_DATASET_STD
         content["normalise"] = {"mean": list(mean), "std": list(std)}
@@ -81,19 +77,9 @@ def load_clip(spec: ClipSpec) -> CLIP:
             "run `dvc repro -f prepare_clip`"
         )
     if spec.imagenet is not None:
-        file = local_file(spec.imagenet.file)
-        if _hash(file) != spec.imagenet.sha256:
-            raise InputError(
-                f"{file}: not the file that prepare_clip saw; run `dvc repro -f prepare_clip`"
-            )
-        clip.visual.load_state_dict(imagenet_tower(_random_clip(spec.config), file))
+        tower = imagenet_tower(_random_clip(spec.config), spec.imagenet)
+        clip.visual.load_state_dict(tower)
     return clip
-
-
-def _hash(path: Path) -> str:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; download it or correct the path")
-    return sha256_of_file(path)
 
 
 def _random_clip(config: ClipConfig) -> CLIP:
@@ -146,34 +132,3 @@ def _filled(config: ClipConfig, state: dict[str, Tensor], path: Path) -> CLIP:
     clip = build_clip(config)
     clip.load_state_dict(state)
     return clip
-
-
-def imagenet_tower(clip: CLIP, path: Path) -> dict[str, Tensor]:
-    """State dict of the image tower with the stages of an ImageNet ResNet (Table 2, "Ours*").
-
-    The file is in torchvision's layout. Convolutions and batch norms of layer1 to layer4 are
-    taken. The rest stays random, as in `clip`: the stem, three convolutions where torchvision has
-    one, and the attention pool, through which no map passes. The file's conv1, bn1 and fc are not
-    used; any other key is refused. Older files have no `num_batches_tracked`.
-
-    Strides differ too, which no weight shows: CLIP pools where torchvision's convolutions stride.
-    """
-    tower: dict[str, Tensor] = clip.visual.state_dict()
-    if not isinstance(clip.visual, ModifiedResNet):
-        raise InputError(
-            f"prepare_clip.visual_init: imagenet needs a ResNet tower such as RN50{SUFFIX}"
-        )
-    state = read_checkpoint(path)
-    stages = {key: value for key, value in state.items() if _RESNET_STAGE.match(key)}
-    wanted = {key for key in tower if _RESNET_STAGE.match(key)}
-    absent = wanted - stages.keys()
-    beyond = {key for key in state.keys() - stages.keys() if key.split(".")[0] not in _UNUSED}
-    missing = sorted(key for key in absent if not key.endswith("num_batches_tracked"))
-    unexpected = sorted((stages.keys() - wanted) | beyond)
-    other = sorted(key for key in wanted & stages.keys() if stages[key].shape != tower[key].shape)
-    if missing or unexpected or other:
-        raise InputError(
-            f"{path}: not torchvision's ResNet of this tower's depth and width; "
-            f"missing {missing[:3]}, unexpected {unexpected[:3]}, of another shape {other[:3]}"
-        )
-    return {**tower, **as_float32(stages)}

@@ -1,6 +1,6 @@
-"""The frozen backbone of the boundary network: a CLIP image tower.
+"""The frozen backbone of the boundary network: an ImageNet ResNet-50 or a CLIP image tower.
 
-It is tapped at strides 4, 4, 8, 16 and 16.
+It is tapped at strides 4, 4, 8, 16 and 16. See docs/paper_vs_code.md#irn.
 """
 
 from typing import Any
@@ -8,24 +8,51 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models import ResNet
 
-from tris_core.clip.towers import stage_features
+from tris_core.clip.imagenet import RESNET50_CHANNELS, load_resnet50
+from tris_core.clip.sources import load_clip
+from tris_core.clip.towers import pyramid_channels, stage_features
 from tris_core.irn.network import IRN
+from tris_core.weights.clip_spec import ClipPair
+from tris_core.weights.configs import IrnConfig, IrnModel
 
 STRIDE = 16
 
 
-def freeze_at_stride_16(visual: nn.Module) -> nn.Module:
-    """Freeze a CLIP tower in eval mode and keep the stride of its last stage at 16.
+def describe_irn(pair: ClipPair) -> IrnConfig:
+    """The boundary network on the backbone of models/clip.json."""
+    clip = pair.backbone.with_own_tower()
+    if pair.imagenet is None:
+        return IrnConfig(clip=clip, model=IrnModel(channels=list(pyramid_channels(clip))))
+    model = IrnModel(channels=list(RESNET50_CHANNELS))
+    return IrnConfig(clip=clip, imagenet=pair.imagenet, model=model)
 
-    In a ResNet, layer4 no longer pools. In a ConvNeXt, the last 2x2 convolution moves by one pixel
-    and is padded with zeros.
+
+def load_backbone(config: IrnConfig) -> nn.Module:
+    """The frozen backbone that a boundary network reads.
+
+    Raises `InputError` if its file of weights is missing or has changed.
+    """
+    if config.imagenet is None:
+        return freeze_at_stride_16(load_clip(config.clip).visual)
+    return freeze_at_stride_16(load_resnet50(config.imagenet))
+
+
+def freeze_at_stride_16(visual: nn.Module) -> nn.Module:
+    """Freeze a backbone in eval mode and keep the stride of its last stage at 16.
+
+    In a ConvNeXt, the last 2x2 convolution moves by one pixel and is padded with zeros. In a
+    ResNet, the first block of layer4 no longer strides (torchvision's) or pools (CLIP's).
     """
     if hasattr(visual, "trunk"):  # open_clip's adapter of a ConvNeXt
         last: Any = visual.trunk.stages[-1]  # type: ignore[union-attr, index]
         norm, conv = last.downsample
         conv.stride = (1, 1)
         last.downsample = nn.Sequential(norm, nn.ZeroPad2d((0, 1, 0, 1)), conv)
+    elif isinstance(visual, ResNet):
+        first = visual.layer4[0]
+        first.conv2.stride = first.downsample[0].stride = (1, 1)
     else:
         block: Any = visual.layer4[0]  # type: ignore[index]
         block.avgpool = nn.Identity()
@@ -34,9 +61,14 @@ def freeze_at_stride_16(visual: nn.Module) -> nn.Module:
 
 
 def backbone_taps(visual: nn.Module, image: Tensor) -> list[Tensor]:
-    """The five taps of normalised images (B, 3, H, W), with H and W multiples of 16."""
+    """The five taps of normalised images (B, 3, H, W). For a CLIP, 16 divides H and W."""
     with torch.no_grad():
-        return stage_features(visual, image)
+        if not isinstance(visual, ResNet):
+            return stage_features(visual, image)
+        taps = [visual.maxpool(visual.relu(visual.bn1(visual.conv1(image))))]
+        for stage in (visual.layer1, visual.layer2, visual.layer3, visual.layer4):
+            taps.append(stage(taps[-1]))
+        return taps
 
 
 @torch.inference_mode()
@@ -46,7 +78,7 @@ def boundaries(visual: nn.Module, irn: IRN, image: Tensor) -> tuple[Tensor, Tens
     `image` (3, H, W) is normalised. As in the release, boundary logits are averaged with those of
     the mirrored image.
     """
-    padded = pad_to_stride(image)
+    padded = padded_for(visual, image)
     logits, displacement = irn(backbone_taps(visual, torch.stack([padded, padded.flip(2)])))
     edge = ((logits[0, 0] + logits[1, 0].flip(1)) / 2).sigmoid()
     return crop_to_image(edge, image), crop_to_image(displacement[0], image)
@@ -55,11 +87,17 @@ def boundaries(visual: nn.Module, irn: IRN, image: Tensor) -> tuple[Tensor, Tens
 @torch.inference_mode()
 def displacements(visual: nn.Module, irn: IRN, image: Tensor) -> Tensor:
     """Only the displacements of `boundaries`, in half the time."""
-    return crop_to_image(irn(backbone_taps(visual, pad_to_stride(image)[None]))[1][0], image)
+    return crop_to_image(irn(backbone_taps(visual, padded_for(visual, image)[None]))[1][0], image)
 
 
-def pad_to_stride(image: Tensor) -> Tensor:
-    """Pad (3, H, W) with the mean colour to multiples of 16, because pooling drops the rest."""
+def padded_for(visual: nn.Module, image: Tensor) -> Tensor:
+    """`image` (3, H, W) as `visual` takes it.
+
+    A CLIP pools, which drops the rest of a side, so the image is padded with the mean colour to
+    multiples of 16. torchvision's ResNet strides and keeps the rest; the release does not pad.
+    """
+    if isinstance(visual, ResNet):
+        return image
     height, width = image.shape[1:]
     return F.pad(image, (0, -width % STRIDE, 0, -height % STRIDE))
 

@@ -13,10 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from tris_core.clip.sources import load_clip
 from tris_core.crf.dense_crf import BinaryCRF
 from tris_core.data.transforms import normalise, to_tensor
-from tris_core.irn.backbone import boundaries, freeze_at_stride_16
+from tris_core.irn.backbone import boundaries, load_backbone
 from tris_core.irn.network import IRN, build_irn
 from tris_core.refinement.instances import refine_maps
 from tris_core.refinement.params import CrfParams, RefineParams
@@ -55,7 +54,7 @@ def _crf(image: Image, maps: Maps, *, threshold: float, params: CrfParams) -> Ma
 def walk(params: RefineParams, device: torch.device, irn: Path) -> Refiner:
     network, config = load_model(irn, IrnConfig, build_irn)
     place(network.eval(), device)
-    visual = place(freeze_at_stride_16(load_clip(config.clip).visual), device)
+    visual = place(load_backbone(config), device)
     return Walk(visual, network, params, device)
 
 

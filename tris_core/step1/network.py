@@ -61,12 +61,14 @@ class Step1(nn.Module):
             )
         if self.beta:
             prompted_lan = lan_BNC + self.beta * self.attn_fusion.visual_to_text(vis_BCHW, lan_BNC)
-        response = prompted_lan @ prompted_vis.flatten(2) * self.logit_scale.exp()
+        with torch.autocast(vis_BCHW.device.type, enabled=False):
+            # In bfloat16, responses of 8 to 16 are 1/16 apart: too coarse for psi and the maximum.
+            response = prompted_lan.float() @ prompted_vis.flatten(2).float()
         response = response.unflatten(2, vis_BCHW.shape[2:])
         if self.alpha and per_text:
             added = self.attn_fusion.residual_response(vis_BCHW, lan_BNC, prompted_lan)
-            response = response + self.alpha * added * self.logit_scale.exp()
-        return response
+            response = response + self.alpha * added
+        return response * self.logit_scale.exp()
 
     def respond_pairs(self, vis_PCHW: Tensor, lan_PC: Tensor) -> Tensor:
         """Responses (P, H, W) of P pairs of image and expression, as inference needs them.

@@ -12,19 +12,17 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from tris_core.data.packed import PackedImages
 from tris_core.data.rle import decode
 from tris_core.data.transforms import normalise
 from tris_core.runtime import distributed
 from tris_core.runtime.device import autocast
+from tris_core.step2.average import RunningAverage
 from tris_core.step2.network import Step2, deep_supervision_losses
 from tris_core.step2.params import TrainStep2Params
 from tris_core.training.samples import TrainingRefs
 from tris_core.training.task import Batch, Losses
-
-FIRST_AVERAGE, AVERAGE_EVERY = 100, 10  # steps at which the running average is updated
 
 
 @dataclass(frozen=True)
@@ -99,20 +97,20 @@ class Step2Objective:
     """The losses of a batch: `head1` .. `head4`, finest first, and their weighted `total`.
 
     With `average` there is also `ema`, the consistency term of the release: the mean squared
-    distance between the probabilities of all four heads and those of the running average, which is
-    updated every ten steps from step 100 on. See docs/paper_vs_code.md#ema.
+    distance between the probabilities of all four heads and those of the running average. See
+    docs/paper_vs_code.md#ema.
     """
 
     model: Step2
-    average: AveragedModel | None
+    average: RunningAverage | None
     params: TrainStep2Params
     device: torch.device
 
     def __call__(self, batch: Step2Batch) -> Losses:
         batch = batch.to(self.device)
         image = normalise(batch.squares, self.model.pixels)
-        if self.average is not None and _average_is_due(batch.step):
-            self.average.update_parameters(self.model)
+        if self.average is not None:
+            self.average.update(self.model, steps=batch.step)
         with autocast(self.device, self.params.precision):
             logits = self.model(image, batch.tokens)
         heads = deep_supervision_losses([logit.float() for logit in logits], batch.labels)
@@ -126,7 +124,7 @@ class Step2Objective:
         return {"total": total, **losses}
 
     def _consistency(
-        self, average: AveragedModel, logits: list[Tensor], image: Tensor, batch: Step2Batch
+        self, average: RunningAverage, logits: list[Tensor], image: Tensor, batch: Step2Batch
     ) -> Tensor:
         with torch.no_grad(), autocast(self.device, self.params.precision):
             steady = average(image, batch.tokens)
@@ -135,19 +133,3 @@ class Step2Objective:
             for logit, target in zip(logits, steady, strict=True)
         ]
         return torch.stack(distances).sum()
-
-
-def _average_is_due(step: int) -> bool:
-    return step >= FIRST_AVERAGE and step % AVERAGE_EVERY == 0
-
-
-def running_average(model: Step2) -> AveragedModel:
-    """A running average of the weights.
-
-    At update n the new weights count n^(-2/3), and at least 1e-4.
-    """
-    return AveragedModel(model, avg_fn=_running_average)
-
-
-def _running_average(average: Tensor, new: Tensor, n: Tensor | int) -> Tensor:
-    return new + min(0.9999, 1 - (1 + n) ** (-2 / 3)) * (average - new)

@@ -130,7 +130,7 @@ class ClipConfig(Part):
 
 
 class ImagenetFile(Part):
-    """The file that replaces the stages of an image tower, and its SHA-256."""
+    """A file of ImageNet weights (`tris_core.clip.imagenet`), and its SHA-256."""
 
     file: str
     sha256: str
@@ -149,9 +149,9 @@ class PixelStatistics(Part):
 class ClipSpec(Part):
     """One CLIP: its name, its weights, its architecture and its vocabulary.
 
-    `sha256` is that of the file of weights, None for random ones. `vocabulary` holds the BPE ids
-    that kept an embedding, None for all of them. `normalise` is what its pictures are normalised
-    with here, None for ImageNet's.
+    `sha256` is that of the file of weights, None for random ones. `imagenet` replaces the stages
+    of its image tower. `vocabulary` holds the BPE ids that kept an embedding, None for all of them.
+    `normalise` is what its pictures are normalised with here, None for ImageNet's.
     """
 
     name: str = ""
@@ -188,6 +188,10 @@ class ClipSpec(Part):
         """Tokens that its text tower reads at most."""
         return self.config.text_cfg.context_length
 
+    def with_own_tower(self) -> "ClipSpec":
+        """The CLIP without `imagenet`: that is for Step-1 alone (Table 2, "Ours*")."""
+        return self.model_copy(update={"imagenet": None})
+
     @model_validator(mode="after")
     def a_row_for_every_word(self) -> "ClipSpec":
         words, rows = self.vocabulary, self.config.text_cfg.vocab_size
@@ -206,11 +210,15 @@ class Text(Part):
 
 
 class ClipPair(Part):
-    """`models/clip.json`: the CLIP that initialises the networks, and the frozen one of Eq. 9."""
+    """`models/clip.json`: the CLIP that initialises the networks, and the frozen one of Eq. 9.
+
+    `imagenet` is the ResNet-50 of the boundary network, None if that reads the first CLIP.
+    """
 
     backbone: ClipSpec
     scorer: ClipSpec
     text: Text
+    imagenet: ImagenetFile | None = None
 
     @classmethod
     def read(cls, path: Path) -> "ClipPair":

@@ -9,7 +9,15 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from tris_core.runtime.errors import InputError
-from tris_core.weights.clip_spec import MAX_SIZE, ClipSpec, Part, Text, Width, validated
+from tris_core.weights.clip_spec import (
+    MAX_SIZE,
+    ClipSpec,
+    ImagenetFile,
+    Part,
+    Text,
+    Width,
+    validated,
+)
 
 Weight = Annotated[float, Field(ge=0, le=10)]
 Number = int | float | None
@@ -118,9 +126,12 @@ class Step2Config(_StepConfig):
 
 
 class IrnConfig(ModelConfig):
+    """The boundary network reads the ResNet-50 `imagenet`, or the image tower of `clip`."""
+
     network: ClassVar[str] = "the boundary network"
     text: None = None
     size: None = None
+    imagenet: ImagenetFile | None = None
     model: IrnModel
 
 
