@@ -15,8 +15,8 @@ def label(name: str, split_by: str) -> str:
 REFERIT_TEST = "referit test (boxes over 5%)"
 
 # Table 1, a line per printed row. The column IoU is mean IoU, but overall IoU in LAVT's row. LAVT
-# learns from masks, CTS from boxes, all others from neither. AMR to WWbL are methods for other tasks
-# that TRIS's authors adapted.
+# learns from masks, CTS from boxes, all others from neither. AMR to WWbL are methods for other
+# tasks that TRIS's authors adapted.
 _SPLITS = (
     *(REFERIT_TEST, "refcoco val", "refcoco testA", "refcoco testB"),
     *("refcoco+ val", "refcoco+ testA", "refcoco+ testB"),
