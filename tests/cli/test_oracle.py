@@ -13,12 +13,13 @@ from tests.support.closure import ROOT
 from tests.support.in_process import set_param
 from tests.support.tiny_index import REFS, TRUTH, make_truth, write_index
 from tris_core.cli.main import app
-from tris_core.cli.oracle import EDGE, peaked
+from tris_core.cli.oracle import EDGE, peaked, refine_boxes
 from tris_core.data.maps import mask_iou
 from tris_core.data.rle import decode, encode
 from tris_core.runtime.parquet import write_table
 
 SIZE = (60, 80)
+COLOURS = {1: (200, 20, 20), 2: (20, 20, 200)}
 CIRCLES = {1: (30, 25, 14), 2: (28, 58, 10)}  # by ref: y, x, radius
 
 
@@ -58,7 +59,7 @@ def disc(y: int, x: int, radius: int) -> NDArray[np.bool_]:
 
 @pytest.fixture
 def discs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An image of two red discs on grey, indexed, with params.yaml, in the working directory."""
+    """The working directory: an indexed image of a red and a blue disc, and params.yaml."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     set_param("dataset.root", "pictures")
@@ -67,7 +68,7 @@ def discs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     image, rows = np.full((*SIZE, 3), 120, np.uint8), []
     for ref_id, circle in CIRCLES.items():
         mask, (y, x, r) = disc(*circle), circle
-        image[mask] = (200, 20, 20)
+        image[mask] = COLOURS[ref_id]
         box = (x - r, y - r, x + r + 1.0, y + r + 1.0)
         rows.append((ref_id, *map(float, box), int(mask.sum()), *SIZE, encode(mask)))
     columns = ["ref_id", "x0", "y0", "x1", "y1", "area", "height", "width", "counts"]
@@ -109,8 +110,18 @@ def test_sam_is_asked_in_the_middle_of_the_box(discs: Path) -> None:
     assert "refine.sam_weights is null" in run("box", "--refine", "sam")
     write_sam(discs / "sam")
     set_param("refine.sam_weights", "sam")
-    assert run("box", "--refine", "sam").startswith("0: labels.parquet: 2 true boxes, by sam")
+    assert "labels.parquet: 2 true boxes, by sam, for refine.from" in run("box", "--refine", "sam")
     assert len(masks()) == 2
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_a_mask_ends_at_its_box_which_stays_if_nothing_is_found(discs: Path, found: bool) -> None:
+    box = np.zeros(SIZE, bool)
+    box[5:20, 7:30] = True
+    row = {"ref_id": [1], "height": SIZE[0], "width": SIZE[1], "path": "a.png"}
+    labels = pd.DataFrame({**row, "counts": [encode(box)]})
+    made = refine_boxes(labels, discs / "pictures", lambda image, maps: np.full(maps.shape, found))
+    assert (decode(made["counts"][0], *SIZE) == box).all()
 
 
 def test_a_box_as_a_map() -> None:

@@ -104,7 +104,9 @@ def _refiner(method: Refine) -> "RefineBoxes":
 
 
 def refine_boxes(labels: "pd.DataFrame", root: Path, refiner: "Refiner") -> "pd.DataFrame":
-    """Refine filled boxes, all of an image together.
+    """Find the objects in filled boxes, all of an image together.
+
+    A mask ends at its box. Where nothing is found, the whole box stays.
 
     Args:
         labels: ref_id, height, width, counts, image_id and the image's path below `root`.
@@ -128,8 +130,10 @@ def refine_boxes(labels: "pd.DataFrame", root: Path, refiner: "Refiner") -> "pd.
                 f"{image.shape[0]} x {image.shape[1]} pixels, the index says {size[0]} x {size[1]}"
             )
             raise InputError(f"{root / path}: is {found} (height x width); run `dvc repro index`")
-        boxes = np.stack([peaked(decode(counts, *size)) for counts in rows["counts"]])
-        refined.loc[rows.index, "counts"] = [encode(mask) for mask in refiner(image, boxes)]
+        boxes = np.stack([decode(counts, *size) for counts in rows["counts"]])
+        found = refiner(image, np.stack([peaked(box) for box in boxes])) & boxes
+        found = np.where(found.any(axis=(1, 2), keepdims=True), found, boxes)
+        refined.loc[rows.index, "counts"] = [encode(mask) for mask in found]
     return refined
 
 
