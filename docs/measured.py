@@ -41,8 +41,8 @@ def step(files: RunFiles, *, number: int) -> Metrics:
     path = f"data/evaluation/step{number}/metrics.json"
     splits = json.loads(files.result(path).read_text())["metrics"]
     found = {f"{split}_{name}": v for split, row in splits.items() for name, v in row.items()}
-    best = {f"{split}_best": at_best_threshold(files, split) for split in splits if number == 1}
-    return found | best
+    best = at_best_threshold(files) if number == 1 else {}
+    return found | {f"{split}_best": value for split, value in best.items() if split in splits}
 
 
 def prms(files: RunFiles, *, which: str) -> Metrics:

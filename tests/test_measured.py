@@ -1,24 +1,16 @@
-"""docs/results.json is where the measured tables come from, and experiments are where it comes from."""
+"""The measured tables come from docs/results.json, and that from experiments."""
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from docs.drawn import DIFFERENCES, DRAWINGS, MARKED, PAGES, PAPER, RESULTS, Drawing, drawn, stored
 from docs.measured import TABLES, Table, collect, prms, store, whole
 from docs.measured import step1 as of_step1
-from tests.support.tiny_index import INDEX, TRUTH, make_predictions, write_index
-from tris_core.evaluation.breakdowns import describe
-from tris_core.evaluation.outputs import write_evaluation
-from tris_core.evaluation.records import score_rows
+from tests.support.tiny_runs import Runs, write_runs
 from tris_core.reports.compare import samples
-from tris_core.reports.experiments import WORKSPACE, RunFiles
 from tris_core.reports.statistics import difference
 from tris_core.runtime.errors import InputError
 
@@ -107,53 +99,13 @@ def test_only_marked_tables_are_drawn() -> None:
         drawn(page.replace("paper4", "paper9"), {}, {})
 
 
-def write_run(folder: Path, seed: int) -> pd.DataFrame:
-    """Write what a run of the tiny index measured, and return its records of val."""
-    write_index(folder / "data" / "index")
-    facts = describe(INDEX, TRUTH, None)
-    records = score_rows(make_predictions(seed), TRUTH)
-    for step in ("step1", "step2"):
-        out = folder / "data" / "evaluation" / step
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_evaluation(out, records, facts, {}, min_box_fraction=0)
-    metrics = folder / "metrics"
-    (metrics / "curves").mkdir(parents=True)
-    curve = pd.DataFrame({"train": [0.1, 0.2, 0.4], "val": [0.3, 0.5, 0.2]}, [0.0, 0.2, 0.4])
-    curve.to_csv(metrics / "curves" / "step1_thresholds.csv")
-    (metrics / "prms.json").write_text(json.dumps({"val": {"without": 0.1, "with": 0.2 + seed}}))
-    labels = {"train": {"response_mIoU": 0.3, "pseudo_mIoU": 0.4}}
-    (metrics / "pseudo_labels.json").write_text(json.dumps(labels))
-    records = records.merge(facts.reset_index()[["expression_id", "image_id", "split"]])
-    return records[records["split"] == "val"]
-
-
-class Elsewhere(RunFiles):
-    """The files of a run in a folder, instead of those of a revision."""
-
-    def __init__(self, name: str, folder: str, own: Path) -> None:
-        super().__init__(name, WORKSPACE, own)
-        self.root = Path(folder)
-
-
 @pytest.fixture
-def runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[dict[str, str], dict[str, pd.DataFrame]]:
-    """Folders of experiments by name, and their records of val."""
-
-    @contextmanager
-    def open_files(name: str, revision: str, known: list[str]) -> Iterator[RunFiles]:
-        yield Elsewhere(name, revision, tmp_path)
-
-    monkeypatch.setattr("tris_core.reports.table.open_files", open_files)
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
     names = ("full-1", "full-2", "full-3", "cls-1", "cls-2", "fuller-1")
-    records = {name: write_run(tmp_path / name, seed) for seed, name in enumerate(names)}
-    return {name: str(tmp_path / name) for name in reversed(names)}, records
+    return write_runs(monkeypatch, tmp_path, names)
 
 
-def test_tables_are_collected_from_experiments(
-    runs: tuple[dict[str, str], dict[str, pd.DataFrame]], tmp_path: Path
-) -> None:
+def test_tables_are_collected_from_experiments(runs: Runs, tmp_path: Path) -> None:
     known, records = runs
     rows = {name: (name, of_step1) for name in ("full", "cls", "later")}
     table = Table(rows, {"cls": "full", "later": "full"}, splits=("val",))
@@ -176,9 +128,7 @@ def test_tables_are_collected_from_experiments(
     assert stored(tmp_path / "out.json") == {"t": values, "none": {}}
 
 
-def test_parts_of_a_run_are_named(
-    runs: tuple[dict[str, str], dict[str, pd.DataFrame]],
-) -> None:
+def test_parts_of_a_run_are_named(runs: Runs) -> None:
     known, _ = runs
     rows = {"cls": ("cls", whole), "with": ("full", partial(prms, which="with"))}
     values, changes = collect(Table(rows), known)
@@ -190,9 +140,7 @@ def test_parts_of_a_run_are_named(
     assert np.ptp(values["cls"]["step2_val_mIoU"]) > 0
 
 
-def test_a_result_that_is_missing_is_no_row_that_was_not_run(
-    runs: tuple[dict[str, str], dict[str, pd.DataFrame]],
-) -> None:
+def test_a_result_that_is_missing_is_no_row_that_was_not_run(runs: Runs) -> None:
     known, _ = runs
     (Path(known["cls-1"]) / "metrics" / "prms.json").unlink()
     with pytest.raises(InputError, match=r"cls-1: metrics/prms\.json is missing"):

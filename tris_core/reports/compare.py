@@ -149,9 +149,8 @@ def beside_paper(
         means over runs and the standard deviation if there are several, then the systems of the
         paper.
     """
-    columns = list(
-        dict.fromkeys(m for rows in paper.values() for row in rows.values() for m in row)
-    )
+    ordered = reversed(paper.values())  # TRIS, the last, has what is shown first
+    columns = list(dict.fromkeys(m for rows in ordered for row in rows.values() for m in row))
     measured: dict[str, list[dict[str, str]]] = {}
     for name, runs in groups.items():
         for split in (split for split in runs[0] if split != "train"):

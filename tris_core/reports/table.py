@@ -8,6 +8,7 @@ from functools import partial
 from html import escape
 from typing import Literal, NamedTuple, TypeVar
 
+import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
@@ -108,7 +109,8 @@ def comparison(groups: Groups, *, step: int, split: str, table: int | None) -> p
     rows = compare(records, against=next(iter(records)), paper=paper)
     if step == 1:
         best = ([100 * run.best for run in runs] for runs in read.values())
-        rows["mIoU at the threshold best on val"] = [mean(values, digits=1) for values in best]
+        texts = ["" if np.isnan(values).any() else mean(values, digits=1) for values in best]
+        rows["mIoU at the threshold best on val"] = texts
     if len(groups.members) > 1:
         groups.notes.append(ABOUT.format(n=len(COLUMNS) * (len(groups.members) - 1)))
     return rows
@@ -138,7 +140,7 @@ class Measured(NamedTuple):
 
     Attributes:
         records: the columns of `tris_core.evaluation.metrics`, split and image_id.
-        best: of Step-1, the mIoU at the threshold that is best on val; nan for Step-2.
+        best: of Step-1, see `at_best_threshold`; else nan.
     """
 
     records: pd.DataFrame
@@ -163,19 +165,20 @@ def read_run(files: RunFiles, *, step: int, split: str) -> Measured:
     )
     owners = index.joined()[["expression_id", "image_id"]]
     table = chosen.merge(owners, on="expression_id", validate="one_to_one")
-    return Measured(table, at_best_threshold(files, split) if step == 1 else math.nan)
+    best = at_best_threshold(files) if step == 1 else {}
+    return Measured(table, best.get(split, math.nan))
 
 
-def at_best_threshold(files: RunFiles, split: str) -> float:
-    """mIoU of Step-1's maps of a split, cut at the threshold that is best on val.
+def at_best_threshold(files: RunFiles) -> dict[str, float]:
+    """mIoU of Step-1's maps by split, cut at the threshold that is best on val.
 
-    nan if val has no true mask. Maps of different origin, such as a baseline's, are fairly compared
-    only so: a fixed threshold suits some and not others. Raises as `read_run` does.
+    Maps of different origin, such as a baseline's, are only comparable so: a fixed threshold suits
+    some and not others. Empty if val has no true mask. Raises as `read_run` does.
     """
     curves = pd.read_csv(files.result("metrics/curves/step1_thresholds.csv"), index_col=0)
     if curves["val"].isna().all():
-        return math.nan
-    return float(curves.at[curves["val"].idxmax(), split])
+        return {}
+    return {str(split): float(v) for split, v in curves.loc[curves["val"].idxmax()].items()}
 
 
 def read_metrics(
