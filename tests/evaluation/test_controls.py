@@ -8,13 +8,11 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from tests.support.tiny_index import INDEX, REFS, TRUTH, make_truth, write_index
+from tests.support.tiny_index import INDEX, TRUTH, make_truth, write_index
 from tris_core.cli.main import app
-from tris_core.data.rle import decode
 from tris_core.evaluation.controls import controls
 from tris_core.evaluation.records import by_image, threshold_curve
 from tris_core.responses.file import raw_maps, write_responses
-from tris_core.runtime.parquet import write_table
 
 SIZE = 64
 BOXES = make_truth().set_index("ref_id")[["x0", "y0", "x1", "y1"]]
@@ -102,32 +100,3 @@ def test_command(responses: pd.DataFrame, tmp_path: Path) -> None:
     )
     assert rows[0]["oIoU"] is None
     assert "best expression" in result.output
-
-
-@pytest.mark.parametrize("shape", ["mask", "box"])
-def test_oracle_labels_are_the_truth_of_train(shape: str, tmp_path: Path) -> None:
-    index, out = write_index(tmp_path / "index"), tmp_path / "labels.parquet"
-    command = ["oracle-labels", shape, "--out", str(out), "--index", str(index)]
-    result = CliRunner().invoke(app, command)
-    assert result.exit_code == 0, result.output
-    labels = pd.read_parquet(out)
-    assert list(labels) == ["ref_id", "height", "width", "counts"]
-    assert labels["ref_id"].tolist() == REFS.loc[REFS["split"] == "train", "ref_id"].tolist()
-    for row in labels.itertuples():
-        made, mask = decode(row.counts, row.height, row.width), TRUTH.mask(row.ref_id)
-        if shape == "box":
-            y, x = np.nonzero(mask)
-            mask = np.zeros_like(mask)
-            mask[y.min() : y.max() + 1, x.min() : x.max() + 1] = True
-        np.testing.assert_array_equal(made, mask)
-
-
-def test_oracle_labels_need_the_truth(tmp_path: Path) -> None:
-    index, out = write_index(tmp_path / "index"), tmp_path / "labels.parquet"
-    truth = make_truth()
-    write_table(index.with_name("truth.parquet"), truth[truth["ref_id"] != 13])
-    command = ["oracle-labels", "box", "--out", str(out), "--index", str(index)]
-    result = CliRunner().invoke(app, command)
-    assert result.exit_code == 1
-    assert "1 train ref without a true mask (first: ref 13)" in result.output
-    assert not out.exists()

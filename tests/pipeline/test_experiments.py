@@ -4,13 +4,16 @@ import os
 import re
 import shlex
 import subprocess
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
+from docs.measured import TABLES
 from tests.support.closure import ROOT
+from tris_core.reports.experiments import group_of
 
 PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
@@ -40,11 +43,22 @@ def test_a_table_is_queued_completely(table: str, tmp_path: Path) -> None:
     assert [call[call.index("-n") + 1] for call in calls] == NAMES[table]
     for call in calls:
         assert call[:5] == ["run", "dvc", "exp", "run", "--queue"]
-        assert "train_step1.seed=0,1,2" in call
+        assert "train_step1.seed=0,1,2,3,4,5" in call
 
 
 def test_several_tables_can_be_queued_together(tmp_path: Path) -> None:
     assert len(queued(list(NAMES), tmp_path)) == sum(map(len, NAMES.values()))
+
+
+def test_every_row_of_the_measured_tables_is_queued_six_times(tmp_path: Path) -> None:
+    headings = ["3", "4", "5", "default", "Controls", "Refiners", "Baselines", "Step-2"]
+    runs: Counter[str] = Counter()
+    for call in (call for call in queued(headings, tmp_path) if "-n" in call):
+        name = call[call.index("-n") + 1]
+        many = "train_step1.seed=0,1,2,3,4,5" in call
+        runs[name if many else group_of(name)] += 6 if many else 1
+    groups = {group for table in TABLES.values() for group, _ in table.rows.values()}
+    assert runs == dict.fromkeys(groups, 6)
 
 
 def test_the_script_asks_for_a_table() -> None:

@@ -150,16 +150,17 @@ def test_tris_compares_branches(project: Project, other: dict[str, float]) -> No
     command = ["tris", "compare", "half=other", "any=main"]
     said = project.run(*command, "--table", "3", "--out", "report.html")
     assert "<table>" in (project.folder / "report.html").read_text()
-    head, _, *rows = ([cell.strip() for cell in line.split("|")] for line in said.splitlines())
+    lines = [line for line in said.splitlines() if line.startswith("|")]
+    head, _, *rows = ([cell.strip() for cell in line.split("|")] for line in lines)
     half, any_ = (dict(zip(head, row, strict=True)) for row in rows)
     assert (half["run"], half["mIoU"]) == ("half", f"{100 * other['mIoU']:.1f}")
-    assert "[" in any_["mIoU - half"]
+    assert "images only" in any_["mIoU - half"]
 
 
 def test_tris_compare_gives_the_spread_over_runs(project: Project, other: dict[str, float]) -> None:
     said = project.run("tris", "compare", "half=other,other", "--table", "1")
     assert f"{100 * other['mIoU']:.2f} ± 0.00" in said
-    assert "LAVT's oIoU" in said
+    assert "oIoU" in said
 
 
 @pytest.mark.usefixtures("other")

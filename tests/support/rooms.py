@@ -31,7 +31,7 @@ ROOMS: dict[str, set[str]] = {
     "reports": {"evaluation", "responses", "crf", "data", "drawing", "runtime"},
     "demo": {"predict", "clip", "weights", "shapes", "data", "drawing", "runtime"},
     "cli": {
-        *("demo", "predict", "reports", "evaluation", "responses", "annotations"),
+        *("demo", "predict", "reports", "refinement", "evaluation", "responses", "annotations"),
         *("step1", "step2", "clip", "weights", "data", "runtime"),
     },
 }

@@ -30,9 +30,10 @@ def compare(
 ) -> None:
     """Compare runs, averaged over their seeds.
 
-    Runs are experiments, branches or commits. The first is what the others are compared with. With
-    --table 1, 2 or 4, runs may be on several data sets: each is shown beside the paper's numbers
-    instead, on all splits but train. LAVT's numbers, there for scale, are overall IoU.
+    Runs are experiments, branches or commits. The first is what the others are compared with:
+    differences have 95 % intervals over seeds and images, and are undecided if they may be chance.
+    With --table 1, 2 or 4, runs may be on several data sets: each is shown above the numbers of all
+    systems that the paper compares instead, on all splits but train.
 
     Nothing is checked out: results are read from DVC's cache. Results that dvc.lock says another
     run made are left out and named: those of stages that an experiment did not run, or that no
@@ -41,17 +42,12 @@ def compare(
     with exit_on_input_error():
         if out is not None and out.suffix not in (".md", ".html"):
             raise InputError(f"--out {out}: end the name in .md or .html")
-        from tris_core.reports.table import (
-            PAPER_TABLES,
-            comparison,
-            paper_table,
-            resolve_groups,
-            text,
-        )
+        from tris_core.reports.paper import TABLES
+        from tris_core.reports.table import comparison, paper_table, resolve_groups, text
         from tris_core.runtime.files import replacing
 
         groups = resolve_groups(runs, baseline)
-        if table is not None and table in PAPER_TABLES:
+        if table is not None and table in TABLES:
             rows = paper_table(groups, table=table, step=step)
         else:
             rows = comparison(groups, step=step, split=split, table=table)

@@ -2,7 +2,7 @@
 
 import typer
 
-from tris_core.cli import compare, data, predict, score, weights
+from tris_core.cli import compare, data, oracle, predict, score, weights
 from tris_core.cli.common import exit_on_input_error
 from tris_core.runtime.installation import check_torch_pair
 
@@ -19,7 +19,7 @@ def main() -> None:
 for command in (
     *(predict.predict, predict.demo),
     *(compare.compare, compare.page),
-    *(score.score, score.export, score.controls, score.oracle_labels),
+    *(score.score, score.export, score.controls, oracle.oracle_labels),
     *(weights.fetch, weights.import_weights, weights.verify),
     *(data.preset, data.check_data, data.train_demo_clip),
 ):

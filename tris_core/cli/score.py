@@ -21,11 +21,6 @@ class By(StrEnum):
     area = "area"
 
 
-class Shape(StrEnum):
-    mask = "mask"
-    box = "box"
-
-
 class Missing(StrEnum):
     error = "error"
     empty = "empty"
@@ -135,34 +130,3 @@ def controls(
         if out is not None:
             rows = json.loads(table.to_json(orient="records"))
             write_json(out, {"sha256": digests(responses, truth_file), "controls": rows})
-
-
-def oracle_labels(
-    shape: Annotated[Shape, typer.Argument(help="true masks, or true boxes filled")],
-    out: Annotated[Path, typer.Option(dir_okay=False, help="Parquet file to write")],
-    index: IndexFolder = Path("data/index"),
-) -> None:
-    """Write ground truth as pseudo-labels.
-
-    Of the train split, for `refine.from`. They show what Step-2 reaches with full supervision, or
-    with boxes: an upper bound, not learning from sentences alone.
-    """
-    with exit_on_input_error():
-        from tris_core.data.index import Index
-        from tris_core.data.truth import Truth
-        from tris_core.evaluation.controls import oracle_labels as make
-        from tris_core.runtime.errors import counted
-        from tris_core.runtime.parquet import write_table
-
-        truth = Truth.open(index.with_name("truth.parquet"))
-        train = Index.open(index).ref_ids("train")
-        blank = train[~truth.covers(train)]
-        if len(blank):
-            raise InputError(
-                f"{index}: {counted(len(blank), 'train ref')} without a true mask "
-                f"(first: ref {blank.iloc[0]}); an index with masks is needed"
-            )
-        labels = make(truth, train, shape.value)
-        write_table(out, labels)
-        kind = "masks" if shape is Shape.mask else "boxes, filled"
-        typer.echo(f"{out}: {len(labels)} true {kind}, for refine.from")

@@ -1,91 +1,68 @@
-"""Comparison of runs: mean and deviation over seeds, and differences with bootstrap intervals."""
+"""Comparison of runs: mean and deviation over seeds, and differences with their intervals."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
-from tris_core.data.maps import iou
-from tris_core.evaluation.metrics import HITS, PRECISION_AT, ious, summarise
+from tris_core.evaluation.metrics import HITS, PRECISION_AT, ious
 from tris_core.reports.paper import Row
+from tris_core.reports.statistics import Difference, Sample, decided, difference
 from tris_core.runtime.errors import InputError
 
 COLUMNS = ("mIoU", "PointIt", "P@0.5", "PointM")
-RESAMPLES = 2000
+AREAS = ("intersection", "union")
 
 
-def per_expression(records: pd.DataFrame) -> pd.DataFrame:
-    """The terms that every metric except oIoU is the mean of.
-
-    Columns are the metrics and image_id, by expression_id.
-    """
-    iou_of = ious(records)
-    values = {
-        "mIoU": iou_of,
-        **{f"P@{t}": iou_of >= t for t in PRECISION_AT},
-        **{name: records[hit] for name, hit in HITS.items()},
-    }
-    ids = {name: records[name] for name in ("expression_id", "image_id")}
-    frame = pd.DataFrame({**ids, **values}).astype(dict.fromkeys(values, float))
-    return frame.set_index("expression_id").sort_index()
-
-
-def bootstrap_interval(
-    difference: pd.DataFrame, *, seed: int = 0, level: float = 0.95
-) -> dict[str, tuple[float, float]]:
-    """Percentile interval of the mean of every column except `image_id`.
-
-    Images are drawn with replacement, not sentences: sentences of an image share its objects.
-    """
-    sums = resampled_sums(difference.assign(count=1), seed=seed)
-    means = sums.drop(columns="count").div(sums["count"], axis=0)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return {column: (low[i], high[i]) for i, column in enumerate(means)}
-
-
-def resampled_sums(values: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
-    """Sums of every column except `image_id`, one row per bootstrap resample of the images."""
-    totals = values.groupby("image_id").sum()
-    n = len(totals)
-    rng = np.random.default_rng(seed)
-    draws: NDArray[np.int64] = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
-    return pd.DataFrame(draws @ totals.to_numpy(), columns=totals.columns)
-
-
-def differences(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """The difference of a second run's metrics to a first's, on one split.
+def samples(runs: Sequence[pd.DataFrame]) -> dict[str, Sample]:
+    """Every metric of `tris_core.evaluation.metrics.summarise`, of runs on one split.
 
     Args:
-        first, second: records of the split, with image_id.
-
-    Returns:
-        One row per metric of `summarise`, as fractions: first, second, difference, and low and
-        high of the 95 % interval of a paired bootstrap over images. oIoU is computed anew for
-        every resample.
+        runs: the records of each, with image_id.
 
     Raises:
         InputError: if the records are of different expressions.
     """
-    one, other = per_expression(first), per_expression(second)
-    if not one.index.equals(other.index):
+    ids = [np.sort(run["expression_id"]) for run in runs]
+    if not all(np.array_equal(found, ids[0]) for found in ids):
         raise InputError(
             "the runs were not measured on the same expressions; run them on the same data"
         )
-    interval = bootstrap_interval((other - one).assign(image_id=one["image_id"]))
-    areas = first[["expression_id", "image_id", "intersection", "union"]].merge(
-        second[["expression_id", "intersection", "union"]], on="expression_id", suffixes=("", "_2")
-    )
-    sums = resampled_sums(areas.drop(columns="expression_id"))
-    overall = iou(sums["intersection_2"], sums["union_2"]) - iou(
-        sums["intersection"], sums["union"]
-    )
-    interval["oIoU"] = tuple(np.quantile(overall, [0.025, 0.975]))
-    values = pd.DataFrame({"first": summarise(first), "second": summarise(second)})
-    values["difference"] = values["second"] - values["first"]
-    values["low"] = [interval[name][0] for name in values.index]
-    values["high"] = [interval[name][1] for name in values.index]
-    return values
+    tables = [_by_image(run) for run in runs]
+    names = [name for name in tables[0] if name not in (*AREAS, "sentences")]
+    ratios = {name: (name, "sentences") for name in names}
+    ratios = {"mIoU": ratios.pop("mIoU"), "oIoU": AREAS, **ratios}
+    return {
+        name: Sample.of(*(np.stack([table[column] for table in tables]) for column in ratio))
+        for name, ratio in ratios.items()
+    }
+
+
+def _by_image(records: pd.DataFrame) -> pd.DataFrame:
+    """What every metric is a ratio of, summed over the sentences of an image."""
+    iou_of = ious(records)
+    terms = {
+        "mIoU": iou_of,
+        **{f"P@{t}": iou_of >= t for t in PRECISION_AT},
+        **{name: records[hit] for name, hit in HITS.items() if hit in records},
+        **{name: records[name] for name in AREAS},
+        "sentences": 1,
+    }
+    return pd.DataFrame(terms).astype(float).groupby(records["image_id"]).sum()
+
+
+def differences(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Difference]:
+    """How every metric of one run differs from another run's, on one split.
+
+    Args:
+        first, second: records of the split, with image_id.
+
+    Raises:
+        InputError: if the records are of different expressions.
+    """
+    both = samples([first, second])
+    return {name: difference(sample[:1], sample[1:]) for name, sample in both.items()}
 
 
 def compare(
@@ -103,31 +80,32 @@ def compare(
 
     Returns:
         One row of text per group, in percent. For each of `COLUMNS`: the mean over seeds and its
-        standard deviation; the difference to `against` with its 95 % interval (seeds are averaged
-        per expression, then images are resampled in pairs); the paper's number. A difference is
-        "undecided" if the interval contains 0, or if it is smaller than two standard errors of
-        the difference between seeds.
+        standard deviation; the difference to `against` with its 95 % interval over seeds and
+        images; the paper's number. A difference is "undecided" if it may be chance
+        (`tris_core.reports.statistics.decided` over all of the table). If a side has one run, its
+        interval is marked "images only".
 
     Raises:
         InputError: if groups were measured on different expressions.
     """
-    tables = {name: [per_expression(run) for run in runs] for name, runs in groups.items()}
-    _check_same_expressions(tables, against)
-    base = tables[against]
+    pooled = samples([run for runs in groups.values() for run in runs])
+    ends = np.cumsum([0, *map(len, groups.values())])
+    parts = {name: slice(*ends[i : i + 2]) for i, name in enumerate(groups)}
+    changes = {
+        (name, column): difference(pooled[column][parts[against]], pooled[column][part])
+        for name, part in parts.items()
+        if name != against
+        for column in COLUMNS
+    }
+    clear = dict(zip(changes, decided(list(changes.values())), strict=True))
     rows = []
-    for name, runs in tables.items():
-        change = _average(runs) - _average(base)
-        interval = bootstrap_interval(change.assign(image_id=base[0]["image_id"]))
-        row = {"run": name, "seeds": str(len(runs))}
+    for name, part in parts.items():
+        row = {"run": name, "seeds": str(len(groups[name]))}
         for column in COLUMNS:
-            means = [100 * run[column].mean() for run in runs]
-            row[column] = _mean(means, digits=1)
+            row[column] = mean(100 * pooled[column].values[part], digits=1)
             if name != against:
-                first = [100 * run[column].mean() for run in base]
-                difference = 100 * change[column].mean()
-                row[f"{column} - {against}"] = _difference(
-                    difference, interval[column], means, first
-                )
+                made = changes[name, column], clear[name, column]
+                row[f"{column} - {against}"] = in_points(*made, digits=1)
             if paper and column in paper.get(name, {}):
                 row[f"paper's {column}"] = f"{paper[name][column]:.2f}"
         rows.append(row)
@@ -138,69 +116,53 @@ def compare(
     return frame[[column for column in order if column in frame]].fillna("")
 
 
-def _check_same_expressions(tables: Mapping[str, list[pd.DataFrame]], against: str) -> None:
-    index = tables[against][0].index
-    for name, runs in tables.items():
-        if not all(run.index.equals(index) for run in runs):
-            found = f"{name} and {against} were not measured on the same expressions"
-            raise InputError(f"{found}; run them on the same data")
-
-
-def _average(runs: list[pd.DataFrame]) -> pd.DataFrame:
-    """The mean over seeds, per expression."""
-    return sum(run[list(COLUMNS)] for run in runs) / len(runs)
-
-
-def _mean(values: Sequence[float], *, digits: int) -> str:
+def mean(values: ArrayLike, *, digits: int) -> str:
     """The mean, with the standard deviation if there are several values."""
-    deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if np.size(values) > 1 else ""
     return f"{np.mean(values):.{digits}f}{deviation}"
 
 
-def _difference(
-    difference: float,
-    interval: tuple[float, float],
-    means: Sequence[float],
-    first: Sequence[float],
-) -> str:
-    """A difference in points with its interval, marked if it is undecided."""
-    low, high = (100 * bound for bound in interval)
-    chance = 2 * _error_of_difference(means, first)
-    undecided = low <= 0 <= high or abs(np.mean(means) - np.mean(first)) < chance
-    return f"{difference:+.1f} [{low:+.1f}, {high:+.1f}]{' undecided' if undecided else ''}"
-
-
-def _error_of_difference(one: Sequence[float], other: Sequence[float]) -> float:
-    """Standard error of the difference of two means over seeds (Welch); 0 if either has one."""
-    if min(len(one), len(other)) < 2:
-        return 0.0
-    return float(np.sqrt(np.var(one, ddof=1) / len(one) + np.var(other, ddof=1) / len(other)))
+def in_points(change: Difference, clear: bool, *, digits: int) -> str:
+    """A difference in percentage points with its interval, and what it leaves open."""
+    value, low, high = (f"{100 * number:+.{digits}f}" for number in change[:3])
+    open_points = [
+        *([] if change.over_seeds else ["images only"]),
+        *([] if clear else ["undecided"]),
+    ]
+    return " ".join([f"{value} [{low}, {high}]", ", ".join(open_points)]).strip()
 
 
 def beside_paper(
     groups: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]],
     labels: Mapping[str, str],
-    paper: Mapping[str, Row],
+    paper: Mapping[str, Mapping[str, Row]],
 ) -> pd.DataFrame:
-    """Metrics of runs on several data sets, beside the paper's numbers.
+    """Metrics of runs on several data sets, with the paper's numbers below each.
 
     Args:
         groups: for every run of a group its metrics by split, in [0, 1].
         labels: the paper's name of each group's data set.
-        paper: rows by data set and split, in percent. They name the metrics to show.
+        paper: by system, its rows by data set and split, in percent. They name the metrics to show.
 
     Returns:
-        One row of text per group and split except train: means over runs, with the standard
-        deviation if there are several.
+        Rows of text, for each data set and split except train: first the groups, each with its
+        means over runs and the standard deviation if there are several, then the systems of the
+        paper.
     """
-    columns = list(next(iter(paper.values())))
-    rows = []
+    ordered = reversed(paper.values())  # TRIS, the last, has what is shown first
+    columns = list(dict.fromkeys(m for rows in ordered for row in rows.values() for m in row))
+    measured: dict[str, list[dict[str, str]]] = {}
     for name, runs in groups.items():
         for split in (split for split in runs[0] if split != "train"):
-            row = {"run": name, "data": f"{labels[name]} {split}", "seeds": str(len(runs))}
-            for column in columns:
-                row[column] = _mean([100 * run[split][column] for run in runs], digits=2)
-                theirs = paper.get(row["data"], {}).get(column)
-                row[f"paper's {column}"] = "" if theirs is None else f"{theirs:.2f}"
-            rows.append(row)
-    return pd.DataFrame(rows)
+            values = {c: mean([100 * run[split][c] for run in runs], digits=2) for c in columns}
+            row = {"run": name, "seeds": str(len(runs)), **values}
+            measured.setdefault(f"{labels[name]} {split}", []).append(row)
+    rows = []
+    for data, ours in measured.items():
+        theirs = [
+            {"run": f"paper: {system}", **{c: f"{value:.2f}" for c, value in of[data].items()}}
+            for system, of in paper.items()
+            if data in of
+        ]
+        rows += [{"data": data, **row} for row in [*ours, *theirs]]
+    return pd.DataFrame(rows).fillna("")

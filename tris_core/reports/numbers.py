@@ -10,13 +10,14 @@ import pandas as pd
 import torch
 
 from tris_core.evaluation.records import in_order
-from tris_core.reports.compare import differences
+from tris_core.reports.compare import differences, in_points
 from tris_core.reports.content import Section, Table
 from tris_core.reports.curves import draw_curves
 from tris_core.reports.experiments import Absent
 from tris_core.reports.paper import Row, beside, beside_prms
 from tris_core.reports.provenance import MISSING, flat, shown
 from tris_core.reports.run import Run
+from tris_core.reports.statistics import Difference, decided
 from tris_core.runtime.environment import device_name, versions
 from tris_core.runtime.errors import InputError
 
@@ -32,7 +33,7 @@ LABELS = "mIoU of the selected maps at their best threshold, and of the pseudo-l
 PAPER = "paper"
 
 Metrics = Mapping[str, Mapping[str, float]]  # by split and name
-Paper = Callable[[str, str], Row]  # the paper's numbers for a data set and split
+Paper = Callable[[str, str], dict[str, Row]]  # the paper's numbers, for a data set and split
 
 
 def percent(fraction: float) -> str:
@@ -52,7 +53,7 @@ def metrics(section: Section, runs: list[Run]) -> None:
         section.notes.append(f"The paper has no number for {data}.")
 
 
-def _no_paper(data: str, split: str) -> Row:
+def _no_paper(data: str, split: str) -> dict[str, Row]:
     return {}
 
 
@@ -74,9 +75,9 @@ def _metrics_table(
             if split in content:
                 rows.append([split, name, *_cells(content[split], columns, percent)])
         for data in dict.fromkeys(run.label for run in runs):
-            if theirs := paper(data, split):
+            for system, theirs in paper(data, split).items():
                 cells = _cells(theirs, columns, "{:.2f}".format)
-                rows.append([split, f"{PAPER}, {data}", *cells])
+                rows.append([split, f"{PAPER}, {data}: {system}", *cells])
     if rows:
         section.tables.append(Table(caption, ["split", "run", *columns], rows))
     elif found:
@@ -131,26 +132,27 @@ def changes(section: Section, first: Run, second: Run) -> None:
 
 def _step_changes(section: Section, first: Run, second: Run, step: int, title: str) -> None:
     one, other = first.records(step), second.records(step)
-    columns = {}
+    found: dict[tuple[str, str], Difference] = {}
     for split in in_order(pd.concat([one["split"], other["split"]])):
         try:
-            found = differences(one[one["split"] == split], other[other["split"] == split])
+            of_split = differences(one[one["split"] == split], other[other["split"] == split])
         except InputError as error:
             section.notes.append(f"{title}, {split}: {error}.")
             continue
-        columns[split] = [_change(row.difference, row.low, row.high) for row in found.itertuples()]
-        names = list(found.index)
-    if columns:
-        rows = [[name, *cells] for name, *cells in zip(names, *columns.values(), strict=True)]
-        caption = f"{title}: {second.name} less {first.name}, points [95 % interval]"
-        section.tables.append(Table(caption, ["metric", *columns], rows))
+        found |= {(name, split): change for name, change in of_split.items()}
+    cells = dict(
+        zip(found, map(_change, found.values(), decided(list(found.values()))), strict=True)
+    )
+    splits = list(dict.fromkeys(split for _, split in found))
+    names = dict.fromkeys(name for name, _ in found)
+    rows = [[name, *(cells.get((name, split), "") for split in splits)] for name in names]
+    if rows:
+        caption = f"{title}: {second.name} less {first.name}, points [95 % interval over images]"
+        section.tables.append(Table(caption, ["metric", *splits], rows))
 
 
-def _change(difference: float, low: float, high: float) -> str:
-    if low == difference == high == 0:
-        return "the same"
-    undecided = " undecided" if low <= 0 <= high else ""
-    return f"{100 * difference:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]{undecided}"
+def _change(change: Difference, clear: bool) -> str:
+    return "the same" if change[:3] == (0, 0, 0) else in_points(change, clear, digits=2)
 
 
 def curves(section: Section, runs: list[Run]) -> None:

@@ -18,8 +18,9 @@ from tris_core.runtime.files import replacing
 ABOUT = {
     "changes": (
         "Differences",
-        "The second run less the first. Intervals are from a paired bootstrap over images. "
-        "A difference is undecided if its interval contains 0.",
+        "The second run less the first. Intervals are over images only: one run of each says "
+        "nothing about other random seeds (tris compare takes several). A difference is undecided "
+        "if it may be chance, after Holm's correction for all differences of its table.",
     ),
     "flips": ("What flipped", "Expressions whose IoU crossed 0.5 between the runs."),
     "metrics": (

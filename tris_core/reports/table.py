@@ -1,17 +1,19 @@
 """The tables of `tris compare`: groups of runs, each over its seeds."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from html import escape
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
+import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
 from tris_core.data.index import Index
-from tris_core.reports.compare import beside_paper, compare
+from tris_core.reports.compare import COLUMNS, beside_paper, compare, mean
 from tris_core.reports.experiments import (
     WORKSPACE,
     Absent,
@@ -22,11 +24,16 @@ from tris_core.reports.experiments import (
     open_files,
     suggestion,
 )
-from tris_core.reports.paper import COMPARISONS, LAVT_OIOU, TABLE1, TABLE2, TABLE4, label
+from tris_core.reports.paper import COMPARISONS, by_name, label
 from tris_core.runtime.errors import InputError
 from tris_core.runtime.parquet import read_table
 
-PAPER_TABLES = (1, 2, 4)  # those whose runs are on several data sets
+ABOUT = (
+    "Differences in points, with 95 % intervals over seeds and images: Welch's t-test over seeds, "
+    "in which images count as a further source of chance. `undecided`: may be chance, after Holm's "
+    "correction for all {n} differences of the table. `images only`: a side has one seed, so "
+    "nothing is known about other seeds."
+)
 R = TypeVar("R")
 
 
@@ -93,27 +100,31 @@ def resolve_groups(runs: list[str], baseline: str) -> Groups:
 def comparison(groups: Groups, *, step: int, split: str, table: int | None) -> pd.DataFrame:
     """A row per group, compared with the first, on one split (`tris_core.reports.compare.compare`).
 
-    `table` 3 or 5 adds the paper's numbers. Raises `InputError` as `Groups.read` does.
+    `table` 3 or 5 adds the paper's numbers. Of Step-1's maps there is also the mIoU at the group's
+    own best threshold. Raises `InputError` as `Groups.read` does.
     """
-    records = groups.read(partial(read_run, step=step, split=split))
+    read = groups.read(partial(read_run, step=step, split=split))
+    records = {name: [run.records for run in runs] for name, runs in read.items()}
     paper = COMPARISONS[table] if table is not None else None
-    return compare(records, against=next(iter(records)), paper=paper)
+    rows = compare(records, against=next(iter(records)), paper=paper)
+    if step == 1:
+        best = ([100 * run.best for run in runs] for runs in read.values())
+        texts = ["" if np.isnan(values).any() else mean(values, digits=1) for values in best]
+        rows["mIoU at the threshold best on val"] = texts
+    if len(groups.members) > 1:
+        groups.notes.append(ABOUT.format(n=len(COLUMNS) * (len(groups.members) - 1)))
+    return rows
 
 
 def paper_table(groups: Groups, *, table: int, step: int) -> pd.DataFrame:
-    """A row per group and split but train, beside the numbers of the paper's `table` 1, 2 or 4.
+    """Rows of groups and of the paper's `table` 1, 2 or 4, for each data set and split but train.
 
-    Table 1 also gets LAVT's overall IoU. Raises `InputError` as `Groups.read` does.
+    Raises `InputError` as `Groups.read` does.
     """
-    results = {1: TABLE1[f"step{step}"], 2: TABLE2[f"step{step}"], 4: TABLE4}[table]
     found = groups.read(partial(read_metrics, table=table, step=step))
     labels = {name: runs[0][0] for name, runs in found.items()}
     metrics = {name: [measured for _, measured in runs] for name, runs in found.items()}
-    rows = beside_paper(metrics, labels, results)
-    if table == 1:
-        lavt = rows["data"].map(LAVT_OIOU)
-        rows["LAVT's oIoU"] = lavt.map("{:.2f}".format, na_action="ignore").fillna("")
-    return rows
+    return beside_paper(metrics, labels, by_name(table))
 
 
 def text(rows: pd.DataFrame, notes: list[str], form: Literal["github", "html"]) -> str:
@@ -124,11 +135,20 @@ def text(rows: pd.DataFrame, notes: list[str], form: Literal["github", "html"]) 
     return "\n\n".join([*notes, drawn])
 
 
-def read_run(files: RunFiles, *, step: int, split: str) -> pd.DataFrame:
-    """The records that `evaluate_step<step>` wrote for a split.
+class Measured(NamedTuple):
+    """What one run measured on a split.
 
-    Returns:
-        The columns of `tris_core.evaluation.metrics`, split and image_id.
+    Attributes:
+        records: the columns of `tris_core.evaluation.metrics`, split and image_id.
+        best: of Step-1, see `at_best_threshold`; else nan.
+    """
+
+    records: pd.DataFrame
+    best: float
+
+
+def read_run(files: RunFiles, *, step: int, split: str) -> Measured:
+    """What `evaluate_step<step>` wrote for a split.
 
     Raises:
         NotRun: if they are another run's.
@@ -144,7 +164,21 @@ def read_run(files: RunFiles, *, step: int, split: str) -> pd.DataFrame:
         lambda table, columns: read_table(files.result(f"data/index/{table}.parquet"), columns)
     )
     owners = index.joined()[["expression_id", "image_id"]]
-    return chosen.merge(owners, on="expression_id", validate="one_to_one")
+    table = chosen.merge(owners, on="expression_id", validate="one_to_one")
+    best = at_best_threshold(files) if step == 1 else {}
+    return Measured(table, best.get(split, math.nan))
+
+
+def at_best_threshold(files: RunFiles) -> dict[str, float]:
+    """mIoU of Step-1's maps by split, cut at the threshold that is best on val.
+
+    Maps of different origin, such as a baseline's, are only comparable so: a fixed threshold suits
+    some and not others. Empty if val has no true mask. Raises as `read_run` does.
+    """
+    curves = pd.read_csv(files.result("metrics/curves/step1_thresholds.csv"), index_col=0)
+    if curves["val"].isna().all():
+        return {}
+    return {str(split): float(v) for split, v in curves.loc[curves["val"].idxmax()].items()}
 
 
 def read_metrics(
