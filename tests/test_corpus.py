@@ -207,7 +207,7 @@ ANNOTATIONS: dict[str, Case] = {
     ),
     "a width of zero": (
         refer(lambda t: t.images[0].update(width=0)),
-        "annotation 1: a polygon on an image of 40 x 0 pixels",
+        "image 70: annotated at 0 x 40 (width x height)",
     ),
     "a polygon far outside the image": (
         refer(lambda t: t.annotations[0].update(segmentation=[[0, 0, 1e9, 0, 5, 5]])),

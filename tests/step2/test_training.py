@@ -28,6 +28,7 @@ class Tiny(nn.Module):
         self.backbone.register_parameter("weight", nn.Parameter(torch.ones(1)))
         self.backbone.register_parameter("positional_embedding", nn.Parameter(torch.zeros(1)))
         self.heads = nn.Conv2d(3, 4, 1)
+        self.pixels = None
 
     def forward(self, image: Tensor, tokens: Tensor) -> list[Tensor]:
         shift = tokens.float().mean(1)[:, None, None, None] * self.backbone.positional_embedding

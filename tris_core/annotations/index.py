@@ -324,7 +324,7 @@ def _images(root: Path, tables: Tables, refs: pd.DataFrame) -> tuple[pd.DataFram
         where, path = tables.where("image", image_id), tables.image_root / file_name
         check_size(height, width, where)
         header = image_header(tables.image_root, file_name, where)
-        if height and width:  # else the annotations give none
+        if height or width:  # else the annotations give none
             _check_annotated_size(header, height, width, where, path)
         turned += header.orientation != 1
         size = header.height, header.width, path.stat().st_size
