@@ -87,7 +87,7 @@ class BilateralPrompt(nn.Module):
             variance = value**2 * attention.square().mean(2, keepdim=True)
             value = norm.weight * value / (variance + norm.eps).sqrt()
             offset = (norm.bias * prompted_BNC).sum(2, keepdim=True)
-        response = attention * (value * prompted_BNC).sum(2, keepdim=True) + offset
+        response = attention * (value.float() * prompted_BNC).sum(2, keepdim=True) + offset
         return response.unflatten(2, vis_BCHW.shape[2:])
 
     def visual_to_text(self, vis_BCHW: Tensor, lan_BNC: Tensor) -> Tensor:
