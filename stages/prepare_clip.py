@@ -12,7 +12,7 @@ from tris_core.irn.params import TrainIrnParams
 from tris_core.runtime.errors import InputError
 from tris_core.runtime.files import write_sealed_json
 from tris_core.runtime.parquet import read_table
-from tris_core.weights.clip_spec import ClipPair, ImagenetFile, Text
+from tris_core.weights.clip_spec import ClipPair, Text
 
 app = stage_app()
 
@@ -22,10 +22,10 @@ def main() -> None:
     """Find the CLIP that initialises the networks and the one that scores masked images.
 
     Inputs: data/index (expressions), the files of weights, params prepare_clip and
-    train_irn.backbone.
-    Outputs: models/clip.json (configuration, vocabulary and hash of both, hash of the boundary
-    network's ResNet-50; the weights stay where they are), data/tokens.parquet (token ids of every
-    expression, and whether it is cut). Nothing is downloaded.
+    train_irn.backbone (which only decides what is checked).
+    Outputs: models/clip.json (configuration, vocabulary and hash of both, hash of the ImageNet
+    ResNet; the weights stay where they are), data/tokens.parquet (token ids of every expression,
+    and whether it is cut). Nothing is downloaded.
 
     1. Find configuration and weights. 2. Hash the weights and check that they fit. 3. Tokenise the
     expressions, and report the share of unknown words.
@@ -49,7 +49,9 @@ def main() -> None:
         text = Text(max_tokens=params.max_tokens, overflow=params.overflow)
         pair = ClipPair(backbone=backbone, scorer=scorer, text=text).content()
         if run.params[TrainIrnParams].backbone == "imagenet":
-            pair["imagenet"] = resnet50_of_irn(params).content()
+            check_resnet50(params.imagenet_weights)
+        if params.imagenet_weights is not None:
+            pair["imagenet"] = describe_imagenet(params.imagenet_weights).content()
         write_sealed_json(CLIP, pair)
         for role, clip in both.items():
             unknown = Tokenizer(clip.vocabulary).unknown_share(texts)
@@ -60,16 +62,14 @@ def main() -> None:
         run.say(f"{cut} of {len(texts)} expressions longer than {params.max_tokens} tokens")
 
 
-def resnet50_of_irn(params: PrepareClipParams) -> ImagenetFile:
-    """The file of the boundary network's ResNet-50, checked."""
-    if params.imagenet_weights is None:
+def check_resnet50(location: str | None) -> None:
+    """Find a fault in the boundary network's ResNet-50 now, not after Step-1."""
+    if location is None:
         raise InputError(
             "prepare_clip.imagenet_weights = null: train_irn.backbone: imagenet needs a file or "
             "`torchvision`; if no boundary network is trained, set train_irn.backbone: clip"
         )
-    described = describe_imagenet(params.imagenet_weights)
-    load_resnet50(described)
-    return described
+    load_resnet50(describe_imagenet(location))
 
 
 if __name__ == "__main__":

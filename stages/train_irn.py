@@ -52,7 +52,7 @@ def train(run: Run, params: TrainIrnParams) -> None:
     seed_everything(params.seed)
     root, seeds = open_seeds(run)
 
-    config = describe_irn(ClipPair.read(CLIP))
+    config = describe_irn(ClipPair.read(CLIP), params.backbone)
     visual = place(load_backbone(config), device)
     irn = place(build_irn(config).train(), device)
 

@@ -41,7 +41,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> IrnConfig:
     torch.save(backbone, path)
     demo, text = describe_clip("demo", None), Text(max_tokens=20, overflow="cut")
     imagenet = describe_imagenet(str(path))
-    return describe_irn(ClipPair(backbone=demo, scorer=demo, text=text, imagenet=imagenet))
+    pair = ClipPair(backbone=demo, scorer=demo, text=text, imagenet=imagenet)
+    return describe_irn(pair, "imagenet")
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from tris_core.runtime.parquet import write_table
 OUTS = {
     "index": ["data/index/expressions.parquet", "data/index/refs.parquet"],
     "train_step1": ["models/step1"],
-    "evaluate_step1": ["data/evaluation/step1"],
+    "evaluate_step1": ["data/evaluation/step1", "metrics/curves/step1_thresholds.csv"],
     "train_step2": ["models/step2"],
     "evaluate_step2": ["data/evaluation/step2"],
 }
@@ -80,6 +80,8 @@ def write_outputs(name: str, value: int) -> None:
         place = Path(path) if Path(path).suffix else Path(path, "file")
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(str(value))
+    if name == "evaluate_step1":
+        Path(OUTS[name][1]).write_text(f"threshold,val\n0.5,{value / 256}\n")
     if name == "index":
         write_table(
             Path(OUTS["index"][0]),

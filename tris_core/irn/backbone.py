@@ -3,7 +3,7 @@
 It is tapped at strides 4, 4, 8, 16 and 16. See docs/paper_vs_code.md#irn.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,17 +14,20 @@ from tris_core.clip.imagenet import RESNET50_CHANNELS, load_resnet50
 from tris_core.clip.sources import load_clip
 from tris_core.clip.towers import pyramid_channels, stage_features
 from tris_core.irn.network import IRN
+from tris_core.runtime.errors import InputError
 from tris_core.weights.clip_spec import ClipPair
 from tris_core.weights.configs import IrnConfig, IrnModel
 
 STRIDE = 16
 
 
-def describe_irn(pair: ClipPair) -> IrnConfig:
-    """The boundary network on the backbone of models/clip.json."""
+def describe_irn(pair: ClipPair, backbone: Literal["clip", "imagenet"]) -> IrnConfig:
+    """The boundary network on a backbone of models/clip.json."""
     clip = pair.backbone.with_own_tower()
-    if pair.imagenet is None:
+    if backbone == "clip":
         return IrnConfig(clip=clip, model=IrnModel(channels=list(pyramid_channels(clip))))
+    if pair.imagenet is None:
+        raise InputError("models/clip.json: names no ImageNet file; run `dvc repro prepare_clip`")
     model = IrnModel(channels=list(RESNET50_CHANNELS))
     return IrnConfig(clip=clip, imagenet=pair.imagenet, model=model)
 

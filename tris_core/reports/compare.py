@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
 from tris_core.evaluation.metrics import HITS, PRECISION_AT, ious
 from tris_core.reports.paper import Row
@@ -116,10 +116,11 @@ def compare(
     return frame[[column for column in order if column in frame]].fillna("")
 
 
-def mean(values: ArrayLike, *, digits: int) -> str:
+def mean(values: Sequence[float] | NDArray[np.float64], *, digits: int) -> str:
     """The mean, with the standard deviation if there are several values."""
-    deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if np.size(values) > 1 else ""
-    return f"{np.mean(values):.{digits}f}{deviation}"
+    several = np.asarray(values)
+    deviation = f" ± {several.std(ddof=1):.{digits}f}" if several.size > 1 else ""
+    return f"{several.mean():.{digits}f}{deviation}"
 
 
 def in_points(change: Difference, clear: bool, *, digits: int) -> str:
@@ -149,7 +150,7 @@ def beside_paper(
         means over runs and the standard deviation if there are several, then the systems of the
         paper.
     """
-    ordered = reversed(paper.values())  # TRIS, the last, has what is shown first
+    ordered = reversed(list(paper.values()))  # TRIS, the last, has what is shown first
     columns = list(dict.fromkeys(m for rows in ordered for row in rows.values() for m in row))
     measured: dict[str, list[dict[str, str]]] = {}
     for name, runs in groups.items():

@@ -204,7 +204,7 @@ def _weights(section: Section, run: Run) -> None:
         if clip[role].get(part) is not None
     ]
     imagenet = clip.get("imagenet") or {}
-    rows += [["boundary network", part, str(value)] for part, value in imagenet.items()]
+    rows += [["ImageNet ResNet", part, str(value)] for part, value in imagenet.items()]
     caption = f"{run.name}: CLIP (models/clip.json)"
     section.tables.append(Table(caption, ["role", "part", "value"], rows))
 

@@ -212,7 +212,7 @@ class Text(Part):
 class ClipPair(Part):
     """`models/clip.json`: the CLIP that initialises the networks, and the frozen one of Eq. 9.
 
-    `imagenet` is the ResNet-50 of the boundary network, None if that reads the first CLIP.
+    `imagenet` is the file that `prepare_clip.imagenet_weights` names, if any.
     """
 
     backbone: ClipSpec
