@@ -126,10 +126,8 @@ def refine_boxes(labels: "pd.DataFrame", root: Path, refiner: "Refiner") -> "pd.
     for path, rows in labels.groupby("path"):
         image, size = read_image(root / path), (rows["height"].iloc[0], rows["width"].iloc[0])
         if image.shape[:2] != size:
-            found = (
-                f"{image.shape[0]} x {image.shape[1]} pixels, the index says {size[0]} x {size[1]}"
-            )
-            raise InputError(f"{root / path}: is {found} (height x width); run `dvc repro index`")
+            sizes = "{} x {} pixels, the index says {} x {}".format(*image.shape[:2], *size)
+            raise InputError(f"{root / path}: is {sizes} (height x width); run `dvc repro index`")
         boxes = np.stack([decode(counts, *size) for counts in rows["counts"]])
         found = refiner(image, np.stack([peaked(box) for box in boxes])) & boxes
         found = np.where(found.any(axis=(1, 2), keepdims=True), found, boxes)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
 from tris_core.evaluation.metrics import HITS, PRECISION_AT, ious
 from tris_core.reports.paper import Row
@@ -116,9 +116,9 @@ def compare(
     return frame[[column for column in order if column in frame]].fillna("")
 
 
-def mean(values: ArrayLike, *, digits: int) -> str:
+def mean(values: Sequence[float] | NDArray[np.float64], *, digits: int) -> str:
     """The mean, with the standard deviation if there are several values."""
-    deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if np.size(values) > 1 else ""
+    deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
     return f"{np.mean(values):.{digits}f}{deviation}"
 
 
