@@ -149,7 +149,7 @@ def beside_paper(
         means over runs and the standard deviation if there are several, then the systems of the
         paper.
     """
-    ordered = reversed(paper.values())  # TRIS, the last, has what is shown first
+    ordered = list(paper.values())[::-1]  # TRIS, the last, has what is shown first
     columns = list(dict.fromkeys(m for rows in ordered for row in rows.values() for m in row))
     measured: dict[str, list[dict[str, str]]] = {}
     for name, runs in groups.items():
