@@ -65,13 +65,12 @@ class Drawing:
 
     def _changes(self, differences: Content) -> dict[tuple[str, str], str]:
         """The differences that are shown, by row and metric; Holm's correction is over these."""
-        stored_ = differences.get(self.table, {})
-        found = {
-            (row, metric): Difference(*stored_[row][metric][:4], bool(stored_[row][metric][4]))
-            for row in self.rows
-            for metric in self.changes.values()
-            if row in stored_
-        }
+        rows = differences.get(self.table, {})
+        found = {}
+        for row in (row for row in self.rows if row in rows):
+            for metric in self.changes.values():
+                value, low, high, p, over_seeds = rows[row][metric]
+                found[row, metric] = Difference(value, low, high, p, bool(over_seeds))
         clear = decided(list(found.values()))
         return {
             key: in_points(change, sure, digits=1)

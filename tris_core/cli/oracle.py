@@ -126,8 +126,8 @@ def refine_boxes(labels: "pd.DataFrame", root: Path, refiner: "Refiner") -> "pd.
     for path, rows in labels.groupby("path"):
         image, size = read_image(root / path), (rows["height"].iloc[0], rows["width"].iloc[0])
         if image.shape[:2] != size:
-            was = "{} x {} pixels, the index says {} x {}".format(*image.shape[:2], *size)
-            raise InputError(f"{root / path}: is {was} (height x width); run `dvc repro index`")
+            sizes = "{} x {} pixels, the index says {} x {}".format(*image.shape[:2], *size)
+            raise InputError(f"{root / path}: is {sizes} (height x width); run `dvc repro index`")
         boxes = np.stack([decode(counts, *size) for counts in rows["counts"]])
         found = refiner(image, np.stack([peaked(box) for box in boxes])) & boxes
         found = np.where(found.any(axis=(1, 2), keepdims=True), found, boxes)

@@ -118,9 +118,8 @@ def compare(
 
 def mean(values: Sequence[float] | NDArray[np.float64], *, digits: int) -> str:
     """The mean, with the standard deviation if there are several values."""
-    several = np.asarray(values)
-    deviation = f" ± {several.std(ddof=1):.{digits}f}" if several.size > 1 else ""
-    return f"{several.mean():.{digits}f}{deviation}"
+    deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{deviation}"
 
 
 def in_points(change: Difference, clear: bool, *, digits: int) -> str:
@@ -150,7 +149,7 @@ def beside_paper(
         means over runs and the standard deviation if there are several, then the systems of the
         paper.
     """
-    ordered = reversed(list(paper.values()))  # TRIS, the last, has what is shown first
+    ordered = list(paper.values())[::-1]  # TRIS, the last, has what is shown first
     columns = list(dict.fromkeys(m for rows in ordered for row in rows.values() for m in row))
     measured: dict[str, list[dict[str, str]]] = {}
     for name, runs in groups.items():
