@@ -14,6 +14,7 @@ from stages._artifacts import (
     CURVES,
     PACKED,
     TOKENS,
+    TRUTH,
     check_keys,
     open_index,
     open_packed,
@@ -88,7 +89,11 @@ def open_training(
     training starts over.
     """
     name, runtime = folder.name, run.runtime
-    digest = training_digest(params.model_dump(), inputs)
+    content = params.model_dump()
+    read = [*inputs, *sorted(Path(__file__).parent.glob("*.py"))]  # the stages are code, too
+    if content.get("selection", "last") != "last":
+        read.append(TRUTH)
+    digest = training_digest(content, read)
     with scratch_folder(name, digest) as scratch, open_log(runtime.logger, name) as log:
         yield TrainingRun(scratch, runtime.checkpoint_seconds, log)
 

@@ -36,7 +36,7 @@ app = stage_app()
 def main() -> None:
     """Train the response network (Eq. 1-9) on images and sentences of the train split.
 
-    No mask or box is opened.
+    No mask or box is opened, unless `selection: val_mIoU` chooses an epoch by those of val.
 
     Inputs: data/index (images, refs, expressions), data/packed.json, models/clip.json,
     data/tokens.parquet, params train_step1, dump_responses.method and dump_responses.from.

@@ -47,7 +47,7 @@ INPUTS = [IMAGES, REFS, EXPRESSIONS, PACKED, CLIP, PSEUDO_LABELS]
 def main() -> None:
     """Train the segmentation network on the pseudo-labels of the train split.
 
-    No true mask or box is opened.
+    No true mask or box is opened, unless `selection: val_mIoU` chooses an epoch by those of val.
 
     Inputs: data/index (images, refs, expressions), data/packed.json, models/clip.json,
     data/tokens.parquet, data/pseudo_labels.parquet, params train_step2.

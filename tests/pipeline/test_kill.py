@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(1800)
 KILLED = {
     "crf_seeds": Blow("worker", signal.SIGKILL),
     "score_prms": Blow("dvc", signal.SIGTERM, seconds=1.5),
-    "train_step2": Blow("terminal", signal.SIGINT, writes=2),
+    "train_step2": Blow("terminal", signal.SIGINT, writes=1),
 }
 
 

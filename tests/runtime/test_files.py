@@ -55,6 +55,19 @@ def test_a_folder_replaces_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux swaps two names in one step")
+def test_a_folder_replaces_a_link_and_not_what_it_points_to(tmp_path: Path) -> None:
+    disk, out = tmp_path / "disk", tmp_path / "out"
+    disk.mkdir()
+    (disk / "mine").touch()
+    out.symlink_to(disk)
+    with replacing(out) as temporary:
+        temporary.mkdir()
+        (temporary / "new").touch()
+    assert [path.name for path in out.iterdir()] == ["new"]
+    assert (disk / "mine").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "out"]
+
+
 def test_a_folder_is_never_absent_while_it_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,13 @@ def written(tmp_path: Path, old: str, new: str) -> Path:
     ("old", "new", "message"),
     [
         ("beta: 10.0", "beta: -1.0", "refine.beta = -1.0: Input should be greater than 0"),
+        ("beta: 10.0", "beta: .nan", "refine.beta = nan: Input should be a finite number"),
+        ("beta: 10.0", "beta: .inf", "refine.beta = inf: Input should be a finite number"),
+        (
+            "seed: 0\n  steps: 260",
+            "seed: 4294967296\n  steps: 260",
+            "train_step2.seed = 4294967296",
+        ),
         ("  radius: 5\n  beta", "  radios: 5\n  beta", "refine.radios: unknown parameter"),
         ("method: irn", "method: sam", "method sam needs sam_weights"),
         (

@@ -21,7 +21,7 @@ class TrainIrnParams(Section):
     key: ClassVar[str] = "train_irn"
 
     backbone: Literal["clip", "imagenet"]
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**32)
     epochs: int = Field(ge=0)
     batch: int = Field(ge=1)
     crop: int = Field(ge=64, multiple_of=16)

@@ -15,7 +15,7 @@ class CrfParams(BaseModel):
     `iterations`: of mean field.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     gt_prob: float = Field(gt=0.5, lt=1)
     iterations: int = Field(ge=1)

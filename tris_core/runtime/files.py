@@ -167,7 +167,7 @@ def disk_full_as_input_error(path: Path) -> Iterator[None]:
 
 
 def _remove(path: Path) -> None:
-    if os.path.isdir(path):
+    if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path, ignore_errors=True)
     elif os.path.lexists(path):
         path.unlink(missing_ok=True)

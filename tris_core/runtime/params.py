@@ -22,7 +22,7 @@ class Section(BaseModel):
     No field has a default: the file is the only source of values.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
     key: ClassVar[str]
 
 

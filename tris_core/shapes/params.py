@@ -15,4 +15,4 @@ class MakeShapesParams(Section):
     train: int = Field(ge=1)
     val: int = Field(ge=1)
     test: int = Field(ge=1)
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**32)

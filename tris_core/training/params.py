@@ -10,7 +10,7 @@ from tris_core.runtime.params import Section
 class Group(BaseModel):
     """A nested group of parameters."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Training(Section):
@@ -28,7 +28,7 @@ class Training(Section):
     """
 
     weights: str | None = Field(min_length=1)
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**32)
     steps: int | None = Field(ge=0)
     epochs: int | None = Field(ge=0)
     batch: int = Field(ge=2)
