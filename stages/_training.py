@@ -131,7 +131,7 @@ def adopt_weights(run: Run, folder: Path, location: str, builders: Builders) -> 
     if config.size != size:
         raise InputError(
             f"{location}: trained on squares of {config.size} pixels, not {size}; "
-            "set pack_images.size to that"
+            "set pack_images.side to that"
         )
     if not distributed.rank():
         save_model(folder, state, config)

@@ -22,7 +22,7 @@ def main() -> None:
     1. Decode to RGB. 2. Resize to a square, bilinear. 3. Write uint8 shards and their manifest.
     """
     with run_stage("pack_images") as run:
-        size, workers = run.params[PackImagesParams].size, run.runtime.workers
+        size, workers = run.params[PackImagesParams].side, run.runtime.workers
         images = read_table(IMAGES)
         manifest = pack_images(images, dataset_root(run), size, scratch_root(), workers=workers)
         write_sealed_json(PACKED, manifest)

@@ -436,7 +436,7 @@ def test_a_vit_takes_another_image_size_with_interpolated_positions(tmp_path: Pa
     assert grid[2:6, 0, 0].tolist() == pytest.approx([0.75, 1.25, 1.75, 2.25], abs=0.05)
     with torch.no_grad():
         assert stage_features(clip.visual, torch.zeros(1, 3, 128, 128))[-1].shape == (1, 32, 8, 8)
-    with pytest.raises(InputError, match=r"pack_images.size = 72: not a multiple of 16"):
+    with pytest.raises(InputError, match=r"pack_images.side = 72: not a multiple of 16"):
         at_image_size(description, 72)
     resnet = describe_clip("tiny", "random")
     assert at_image_size(resnet, 320) == resnet

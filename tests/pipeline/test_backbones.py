@@ -43,7 +43,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     TinyRefer().write(folder / "root")
     with pytest.MonkeyPatch.context() as patch:
         enter(patch, folder)
-        write_params({"dataset": dataset_params("root"), "pack_images": {"size": 64}, **SIZES})
+        write_params({"dataset": dataset_params("root"), "pack_images": {"side": 64}, **SIZES})
         rng = np.random.default_rng(0)
         maps = [rng.normal(size=36).astype(np.float32) for _ in range(6)]
         theirs = {"expression_id": range(6), "height": 6, "width": 6, "map": maps}

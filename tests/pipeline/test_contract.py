@@ -2,9 +2,11 @@
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dvc.utils.serialize import modify_yaml
+from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from tests.support.closure import ROOT, closure, sections_read
@@ -130,6 +132,21 @@ def test_params_yaml_is_the_shapes_preset() -> None:
 @pytest.mark.parametrize("preset", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_preset_is_complete_and_valid(preset: Path) -> None:
     assert read_params(preset).keys() == sections().keys()
+
+
+def test_no_parameter_has_a_name_that_the_run_cache_ignores() -> None:
+    """DVC leaves every key `size` and `nfiles` out of its run-cache (dvc#10296).
+
+    After a change of such a parameter it would restore the old result.
+    """
+
+    def keys(content: dict[str, Any]) -> set[str]:
+        inner = (keys(value) for value in content.values() if isinstance(value, dict))
+        return content.keys() | set().union(*inner)
+
+    content = YAML(typ="safe").load(ROOT / "params.yaml")
+    assert "side" in keys(content)
+    assert not keys(content) & {"size", "nfiles"}
 
 
 def test_freezing_a_stage_changes_one_line(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         enter(patch, folder)
         patch.setenv("TRIS_SCRATCH", str(base / "scratch"))
-        write_params({"dataset": dataset_params(base / "root"), "pack_images": {"size": 64}})
+        write_params({"dataset": dataset_params(base / "root"), "pack_images": {"side": 64}})
         for module in (stages.index, stages.pack_images, stages.prepare_clip):
             run(module)
     return folder
@@ -253,7 +253,7 @@ def test_weights_of_another_size_or_step_are_refused(place: Path) -> None:
     trained(1, 96, Path("large"))
     set_param("train_step1.weights", "large")
     refuse(
-        stages.train_step1, "large: trained on squares of 96 pixels, not 64; set pack_images.size"
+        stages.train_step1, "large: trained on squares of 96 pixels, not 64; set pack_images.side"
     )
     set_param("train_step2.weights", "large")
     refuse(stages.train_step2, "large: holds Step-1, not Step-2")

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from stages._artifacts import EVALUATION, METRICS, PREDICTIONS, REFS, RESPONSES, SHEETS, TRUTH
 from tests.support.in_process import run, set_param
 from tests.support.unevaluated import EVALUATIONS, make_unevaluated
+from tris_core.cli.main import app
 from tris_core.evaluation.metrics import summarise
 from tris_core.runtime.parquet import write_table
 
@@ -88,6 +90,14 @@ def test_a_split_without_masks_has_no_metrics() -> None:
     drop_truth()
     _, part = evaluate()
     assert splits(part) == {"step1": two, "step2": two, "prms": two} | labels
+
+
+@pytest.mark.usefixtures("place")
+def test_controls_without_any_mask_say_so() -> None:
+    write_table(TRUTH, pd.read_parquet(TRUTH)[:0])
+    result = CliRunner().invoke(app, ["controls"])
+    assert result.exit_code == 1
+    assert "data/truth.parquet: no true mask of these expressions; nothing" in result.output
 
 
 @pytest.mark.usefixtures("place")

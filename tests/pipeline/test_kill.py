@@ -130,7 +130,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_params(
         {
             "dataset": dataset_params(tmp_path / "root"),
-            "pack_images": {"size": 64},
+            "pack_images": {"side": 64},
             "train_step1": {"steps": 20, "batch": 2, "hidden": 8},
             "runtime": {"checkpoint_seconds": 0.0, "device": "cpu", "workers": 1, "threads": 1},
         }

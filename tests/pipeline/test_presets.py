@@ -22,7 +22,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "name": "shapes", "split_by": "demo", "root": "data/shapes", "annotations": "refer/shapes",
     },
     "make_shapes": {"train": 6, "val": 2, "test": 1},
-    "pack_images": {"size": 64},
+    "pack_images": {"side": 64},
     "prepare_clip": {
         "backbone": "demo", "backbone_weights": None, "scorer": "demo", "scorer_weights": None,
         "imagenet_weights": "resnet50.pth",

@@ -60,7 +60,7 @@ def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def settings(changes: dict[str, dict[str, object]]) -> None:
-    write_params({"dataset": dataset_params("root"), "pack_images": {"size": SIZE}, **changes})
+    write_params({"dataset": dataset_params("root"), "pack_images": {"side": SIZE}, **changes})
 
 
 def refined(changes: dict[str, object]) -> dict[int, np.ndarray]:

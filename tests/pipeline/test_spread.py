@@ -33,7 +33,7 @@ LOOPBACK = {"PET_LOCAL_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
 # first update has the size of the learning rate for any nonzero gradient, however small.
 SMALL: dict[str, dict[str, Any]] = {
     "make_shapes": {"train": 8, "val": 3, "test": 24},
-    "pack_images": {"size": 64},
+    "pack_images": {"side": 64},
     "train_step1": {"steps": 3, "batch": 8, "hidden": 16, "lr": 5e-5},
     "crf_seeds": {"iterations": 2},
     "train_irn": {"epochs": 1, "batch": 4, "crop": 64, "radius": 4, "lr": 0.01},

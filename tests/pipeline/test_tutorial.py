@@ -45,7 +45,7 @@ CLIPS = {
     "ViT-B-32-quickgelu": ("timm/vit_base_patch32_clip_224.openai", TOWERS["vit"]),
 }
 SMALL: dict[str, dict[str, Any]] = {
-    "pack_images": {"size": 64},
+    "pack_images": {"side": 64},
     "train_step1": {"hidden": 16, "batch": 4},
     "crf_seeds": {"iterations": 2},
     "train_irn": {"epochs": 1, "batch": 4, "crop": 64, "radius": 4},

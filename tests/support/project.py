@@ -22,7 +22,7 @@ COPIED = (
 )
 TINY: dict[str, dict[str, Any]] = {
     "make_shapes": {"train": 8, "val": 3, "test": 2},
-    "pack_images": {"size": 96},
+    "pack_images": {"side": 96},
     "train_step1": {"steps": 30, "batch": 4, "hidden": 16},
     "crf_seeds": {"iterations": 2},
     "train_irn": {"epochs": 1, "batch": 4, "crop": 96, "radius": 4},

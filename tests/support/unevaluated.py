@@ -40,7 +40,7 @@ def make_unevaluated(patch: pytest.MonkeyPatch, folder: Path) -> None:
     enter(patch, folder)
     write_params(
         {
-            "pack_images": {"size": 64},
+            "pack_images": {"side": 64},
             "train_step2": {"steps": 0, "width": 8},
             "predict_step2": {"threshold": -0.1},
         }

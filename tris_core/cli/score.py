@@ -124,7 +124,10 @@ def controls(
                 )
         truth = Truth.open(truth_file)
         of = read_table(responses, ["expression_id", "ref_id"])
-        maps = ResponseFile(responses, of.loc[truth.covers(of["ref_id"]), "expression_id"])
+        of = of[truth.covers(of["ref_id"])]
+        if of.empty:
+            raise InputError(f"{truth_file}: no true mask of these expressions; nothing to measure")
+        maps = ResponseFile(responses, of["expression_id"])
         table = measure(maps, truth, size=maps.size, threshold=threshold)
         typer.echo(table.to_string(index=False, float_format="{:.4g}".format, na_rep=""))
         if out is not None:

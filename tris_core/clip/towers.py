@@ -72,14 +72,14 @@ def at_image_size(clip: ClipSpec, size: int) -> ClipSpec:
         return clip
     if vision.patch_size and size % vision.patch_size:
         raise InputError(
-            f"pack_images.size = {size}: not a multiple of {vision.patch_size}, "
+            f"pack_images.side = {size}: not a multiple of {vision.patch_size}, "
             f"the patch of {clip.name}"
         )
     resized = validated(
         VisionConfig,
         {**vision.content(), "image_size": size},
         clip.name,
-        "set pack_images.size to a smaller one",
+        "set pack_images.side to a smaller one",
     )
     config = clip.config.model_copy(update={"vision_cfg": resized})
     return clip.model_copy(update={"config": config})

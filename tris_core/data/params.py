@@ -8,11 +8,11 @@ from tris_core.runtime.params import Section
 
 
 class PackImagesParams(Section):
-    """`size`: side in pixels of the square that images are resized to, at most 2,048.
+    """`side`: that in pixels of the square that images are resized to, at most 2,048.
 
     Resizing is bilinear and does not keep the aspect ratio.
     """
 
     key: ClassVar[str] = "pack_images"
 
-    size: int = Field(ge=64, le=2048, multiple_of=32)
+    side: int = Field(ge=64, le=2048, multiple_of=32)
