@@ -22,7 +22,7 @@ from tris_core.predict.files import requests_of_csv
 from tris_core.responses.supplied import supplied_labels, supplied_responses
 
 LONG = 100_000  # bytes of a value that is stored once in a dictionary
-SIDE = 9400  # pixels; a square of this side is almost the largest image that is opened
+SIDE = 5700  # pixels; a square of this side is almost the largest image that is opened
 
 
 def a_list(folder: Path, name: str) -> Read:
@@ -205,22 +205,22 @@ def polygons(
 FRAME: list[float] = [0, 0, SIDE, 0, SIDE, SIDE, 0, SIDE]
 
 
-@bomb("30 polygons of 9400 x 9400 on an image of 60 x 40")
+@bomb("30 polygons of 5700 x 5700 on an image of 60 x 40")
 def some_polygons(folder: Path) -> Read:
     return polygons(folder, 30, corners=FRAME)
 
 
-@bomb("200 polygons of 9400 x 9400 on an image of 60 x 40")
+@bomb("200 polygons of 5700 x 5700 on an image of 60 x 40")
 def more_polygons(folder: Path) -> Read:
     return polygons(folder, 200, corners=FRAME)
 
 
-@bomb("100 polygons on an image of 9400 x 9400", harmless=True)
+@bomb("100 polygons on an image of 5700 x 5700", harmless=True)
 def honest_polygons(folder: Path) -> Read:
     return polygons(folder, 100, corners=FRAME, honest=True)
 
 
-@bomb("20,000 polygons on an image of 9400 x 9400")
+@bomb("20,000 polygons on an image of 5700 x 5700")
 def endless_polygons(folder: Path) -> Read:
     return polygons(folder, 20_000, corners=FRAME, honest=True)
 
@@ -236,7 +236,7 @@ def far_corners(folder: Path) -> Read:
     return polygons(folder, 1, corners=corners, honest=True, side=40)
 
 
-@bomb("ReferIt: runs of 9400 x 9400 on an image of 16 x 12")
+@bomb("ReferIt: runs of 5700 x 5700 on an image of 16 x 12")
 def referit_runs(folder: Path) -> Read:
     place = folder / "referit/annotations"
     place.mkdir(parents=True)
@@ -249,7 +249,7 @@ def referit_runs(folder: Path) -> Read:
     return lambda: build_index(folder, "referit", "none", "referit/annotations")
 
 
-@bomb("results in JSON: runs of 9400 x 9400 in 2,000 records", harmless=True)
+@bomb("results in JSON: runs of 5700 x 5700 in 2,000 records", harmless=True)
 def json_masks(folder: Path) -> Read:
     segmentation = {"size": [SIDE, SIDE], "counts": [0, SIDE * SIDE]}
     records = [{"expression_id": n, "segmentation": segmentation} for n in range(2000)]

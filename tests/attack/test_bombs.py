@@ -10,7 +10,7 @@ QUICK = (
     "responses: 50 maps of 10^7 zeros",
     "pseudo-labels: one mask of 100 KB, 100,000 times",
     "masks to score: one mask of 100 KB, 100,000 times",
-    "200 polygons of 9400 x 9400 on an image of 60 x 40",
+    "200 polygons of 5700 x 5700 on an image of 60 x 40",
     "a polygon of 1,000 corners a million pixels away",
 )
 
