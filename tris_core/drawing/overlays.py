@@ -48,10 +48,12 @@ def tint(
     scaled = cv2.resize(mask.astype(np.uint8), faded.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     panel = np.empty(faded.shape, np.uint8)
     rows = max(1, BAND // faded.shape[1])
-    for top in range(0, len(faded), rows):  # float64 takes eight times the memory
+    added = np.array(colour, np.float32) * MASK_OPACITY
+    for top in range(0, len(faded), rows):  # float32 takes four times the memory
         band = slice(top, top + rows)
-        tinted = faded[band] * (1 - MASK_OPACITY) + np.array(colour) * MASK_OPACITY
-        panel[band] = np.where(scaled[band][..., None] > 0, tinted, faded[band]).astype(np.uint8)
+        plain = faded[band].astype(np.float32)
+        tinted = plain * (1 - MASK_OPACITY) + added
+        panel[band] = np.where(scaled[band][..., None] > 0, tinted, plain)
     contours, _ = cv2.findContours(scaled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(panel, contours, -1, (255, 255, 255), thickness=4, lineType=cv2.LINE_AA)
     cv2.drawContours(panel, contours, -1, colour, thickness=2, lineType=cv2.LINE_AA)

@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from pandas.util import hash_pandas_object
 
 from tris_core.data.grouping import Rows
 from tris_core.data.index import Index
+
+BLOCK = 100_000  # texts hashed at a time
 
 
 @lru_cache(maxsize=2)  # the epoch of this step, and the one that prefetching has begun
@@ -21,6 +24,15 @@ def epoch_order(count: int, seed: int, epoch: int) -> Rows:
     order = np.random.default_rng([seed, 0, epoch]).permutation(count)
     order.setflags(write=False)
     return order
+
+
+def _hashes(texts: "pd.Series[str]") -> NDArray[np.uint64]:
+    """A 64-bit hash of each text. Block by block: pandas encodes all that it hashes at once."""
+    hashes = np.empty(len(texts), np.uint64)
+    for block in range(0, len(texts), BLOCK):
+        some = slice(block, block + BLOCK)
+        hashes[some] = hash_pandas_object(texts.iloc[some], index=False, categorize=False)
+    return hashes
 
 
 @dataclass(frozen=True)
@@ -46,18 +58,18 @@ class TrainingRefs:
     @staticmethod
     def from_index(index: Index, split: str) -> "TrainingRefs":
         """The refs of a split. Expressions must be sorted by ref, as `index` writes them."""
-        chosen = index.objects[index.objects["split"] == split]
+        objects = index.objects
+        chosen = objects.loc[objects["split"] == split, ["ref_id", "image_id", "ann_id"]]
         owner = index.expressions["ref_id"].to_numpy()
         start = np.searchsorted(owner, chosen["ref_id"])
         stop = np.searchsorted(owner, chosen["ref_id"], side="right")
-        texts = index.expressions["text"]
         return TrainingRefs(
             ref_id=chosen["ref_id"].to_numpy(np.int64),
             image=index.image_rows(chosen["image_id"]),
             object=chosen["ann_id"].to_numpy(np.int64),
             start=start,
             count=stop - start,
-            sentence=hash_pandas_object(texts, index=False, categorize=False).to_numpy(),
+            sentence=_hashes(index.expressions["text"]),
         )
 
     def __len__(self) -> int:
