@@ -2,36 +2,43 @@
 
 The loss is contrastive and uses no boxes or masks: a sample is a picture and a sentence about it.
 Scenes come in groups that share a small palette of shapes, colours and patterns. So a batch cannot
-be solved by colours alone, and the loss has to bind attributes to each other.
+be solved by colours alone, and the loss has to bind attributes to each other. Some groups show
+single things on the mean colour, which is what the scorer of Eq. 9 sees.
 """
 
 import json
-import time
-from collections.abc import Iterator
+import math
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from open_clip.model import CLIP
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader, IterableDataset
-from tqdm import tqdm
 
 from tris_core.clip.tokenizer import UNKNOWN, Tokenizer
 from tris_core.clip.towers import build_clip, encode_words, sentence_feature
 from tris_core.shapes.language import WORDS, draw_caption
 from tris_core.shapes.scene import COLORS, PATTERNS, SHAPES, render, sample_scene
+from tris_core.training.loop import fit, seed_everything
+from tris_core.training.run import TrainingRun
+from tris_core.training.scratch import scratch_folder, training_digest
+from tris_core.training.task import Batch, Losses, Task
 from tris_core.weights.clip_spec import SPECIAL, ClipConfig, TextConfig, VisionConfig
 
 SIZE, CONTEXT = 96, 32
 CANVAS = (100, 200)  # a scene of this many pixels is drawn at SIZE, so that ...
 SIZES = (54.0, 96.0)  # ... things of this many pixels appear from 26 to 92 pixels wide
 GROUP = 4
+SINGLE = 0.2  # share of the groups that show single things on the mean colour
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN_COLOUR = np.array([round(255 * mean) for mean in IMAGENET_MEAN], np.uint8)
+CHECKPOINT_SECONDS = 60.0
 
 
 def demo_config(words: int) -> ClipConfig:
@@ -56,38 +63,46 @@ def demo_vocabulary() -> list[int]:
     return sorted({i for word in WORDS for i in whole.words(word)})
 
 
-class CaptionedScenes(IterableDataset[tuple[Tensor, Tensor]]):
-    """Batches of pictures (N, 3, 96, 96) uint8 and token ids (N, 32).
+@dataclass(frozen=True)
+class CaptionBatch(Batch):
+    """N pictures (N, 3, 96, 96) uint8 and their captions' token ids (N, 32)."""
 
-    Batch k is a function of (seed, k) alone.
-    """
-
-    def __init__(self, batch: int, steps: range, seed: int) -> None:
-        self.batch, self.steps, self.seed = batch, steps, seed
-        self.tokenizer = Tokenizer(demo_vocabulary())
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for step in self.steps:
-            rng = np.random.default_rng([self.seed, step])
-            pictures, captions = [], []
-            for _ in range(self.batch // GROUP):
-                palette = draw_palette(rng)
-                for _ in range(GROUP):
-                    n = int(rng.choice([1, 2, 3, 4], p=[0.25, 0.35, 0.28, 0.12]))
-                    side = int(rng.uniform(CANVAS[0] + 12 * (n - 1), CANVAS[1]))
-                    scene = sample_scene(rng, side, side, n, SIZES, palette)
-                    pictures.append(render(scene, SIZE / side)[0])
-                    captions.append(draw_caption(rng, scene))
-            tokens = self.tokenizer(captions, CONTEXT)
-            word = (tokens > UNKNOWN) & (tokens < self.tokenizer.start)
-            # trains the row of unknown words
-            tokens[word & torch.from_numpy(rng.random(tokens.shape) < 0.02)] = UNKNOWN
-            yield torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2), tokens
+    pictures: Tensor
+    tokens: Tensor
 
 
-def draw_palette(
-    rng: np.random.Generator,
-) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+@dataclass(frozen=True)
+class CaptionedScenes:
+    """Draws the batch of any step: `size` scenes in groups, a share `single` of one thing each."""
+
+    size: int
+    seed: int
+    single: float = SINGLE
+
+    def __call__(self, step: int) -> CaptionBatch:
+        rng = np.random.default_rng([self.seed, step])
+        tokenizer = Tokenizer(demo_vocabulary())
+        pictures, captions = [], []
+        for _ in range(self.size // GROUP):
+            palette, single = draw_palette(rng), rng.random() < self.single
+            for _ in range(GROUP):
+                picture, caption = draw_sample(rng, palette, single)
+                pictures.append(picture)
+                captions.append(caption)
+        tokens = tokenizer(captions, CONTEXT)
+        word = (tokens > UNKNOWN) & (tokens < tokenizer.start)
+        # trains the row of unknown words
+        tokens[word & torch.from_numpy(rng.random(tokens.shape) < 0.02)] = UNKNOWN
+        return CaptionBatch(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2), tokens)
+
+    def describe(self, step: int) -> str:
+        return f"scenes of seed {self.seed}, step {step}"
+
+
+Palette = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+
+
+def draw_palette(rng: np.random.Generator) -> Palette:
     """Draw the shapes, colours and patterns of a group of scenes: mostly a few, sometimes all."""
     if rng.random() < 0.25:
         return SHAPES, tuple(COLORS), PATTERNS
@@ -97,36 +112,56 @@ def draw_palette(
     )
 
 
-def encode(clip: CLIP, pictures: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Unit features (N, E) of pictures and sentences."""
+def draw_sample(
+    rng: np.random.Generator, palette: Palette, single: bool
+) -> tuple[NDArray[np.uint8], str]:
+    """Draw a picture (96, 96, 3) and its caption; `single`: one thing on the mean colour."""
+    n = 1 if single else int(rng.choice([1, 2, 3, 4], p=[0.25, 0.35, 0.28, 0.12]))
+    side = int(rng.uniform(CANVAS[0] + 12 * (n - 1), CANVAS[1]))
+    scene = sample_scene(rng, side, side, n, SIZES, palette)
+    picture, masks = render(scene, SIZE / side)
+    if single:
+        picture[~masks[0]] = MEAN_COLOUR
+    return picture, draw_caption(rng, scene)
+
+
+def encode(clip: CLIP, batch: CaptionBatch) -> tuple[Tensor, Tensor]:
+    """Unit features (N, E) of pictures and captions."""
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-    image = clip.encode_image((pictures.float() / 255 - mean) / std)
-    text = sentence_feature(clip, encode_words(clip, tokens), tokens)
+    image = clip.encode_image((batch.pictures.float() / 255 - mean) / std)
+    text = sentence_feature(clip, encode_words(clip, batch.tokens), batch.tokens)
     return F.normalize(image, dim=1), F.normalize(text, dim=1)
 
 
-@torch.inference_mode()
-def retrieval(clip: CLIP, seed: int, batches: int = 4, batch: int = 256) -> dict[str, float]:
-    """Held-out retrieval accuracy.
+def contrastive_losses(clip: CLIP, batch: CaptionBatch) -> Losses:
+    """CLIP's loss over the batch, and the share of pictures nearest to their own caption."""
+    image, text = encode(clip, batch)
+    scores = clip.logit_scale.exp().clamp(max=100) * image @ text.T
+    own = torch.arange(len(scores))
+    loss = (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
+    return {"total": loss, "top1": (scores.argmax(1) == own).float().mean()}
 
-    This is the share of pictures that score highest with their own caption, among `batch` captions
-    and among those of their group.
+
+@torch.inference_mode()
+def retrieval(clip: CLIP, scenes: CaptionedScenes, batches: int = 4) -> dict[str, float]:
+    """Retrieval accuracy on the first batches of `scenes`.
+
+    This is the share of pictures that score highest with their own caption, among all captions of
+    a batch and among those of their group.
     """
     clip.eval()
     top1, in_group = [], []
-    for pictures, tokens in CaptionedScenes(batch, range(batches), seed):
-        image, text = encode(clip, pictures, tokens)
+    for batch in map(scenes, range(batches)):
+        image, text = encode(clip, batch)
         scores = image @ text.T
-        own = torch.arange(batch)
+        own = torch.arange(scenes.size)
         top1.append((scores.argmax(1) == own).float().mean().item())
-        groups = scores.view(batch // GROUP, GROUP, batch)
-        blocks = torch.stack(
-            [groups[g, :, g * GROUP : (g + 1) * GROUP] for g in range(batch // GROUP)]
-        )
-        in_group.append((blocks.argmax(2) == torch.arange(GROUP)).float().mean().item())
-    clip.train()
+        groups = scores.view(-1, GROUP, scenes.size)
+        blocks = [group[:, i * GROUP : (i + 1) * GROUP] for i, group in enumerate(groups)]
+        nearest = torch.stack(blocks).argmax(2)
+        in_group.append((nearest == torch.arange(GROUP)).float().mean().item())
     return {
-        f"top1_of_{batch}": float(np.mean(top1)),
+        f"top1_of_{scenes.size}": float(np.mean(top1)),
         f"top1_of_group_of_{GROUP}": float(np.mean(in_group)),
     }
 
@@ -136,55 +171,46 @@ def train(
 ) -> dict[str, float]:
     """Train for `steps` batches and write the CLIP folder `out` in float16.
 
-    Returns the held-out retrieval accuracy.
+    An interrupted training resumes. Returns the accuracy on scenes of another seed.
     """
-    torch.manual_seed(seed)
+    seed_everything(seed)
     vocabulary = demo_vocabulary()
     config = demo_config(len(vocabulary))
     clip = build_clip(config).to(memory_format=torch.channels_last)
     clip.visual.compile()  # 1.4 times the speed on two cores, after a minute's wait
-    optimizer, schedule = _optimizer(clip, lr, steps)
-    loader = DataLoader(
-        CaptionedScenes(batch, range(steps), seed),
-        batch_size=None,
-        num_workers=1,
-        prefetch_factor=4,
+    scenes = CaptionedScenes(batch, seed)
+    task = Task(
+        name="demo CLIP",
+        model=clip,
+        optimizer=_optimizer(clip, lr),
+        steps=steps,
+        batch=scenes,
+        losses=partial(contrastive_losses, clip),
+        describe=scenes.describe,
+        schedule=partial(_warm_cosine, steps=steps),
     )
-    started = time.monotonic()
-    for step, (pictures, tokens) in enumerate(
-        tqdm(loader, total=steps, desc="demo CLIP", mininterval=20)
-    ):
-        image, text = encode(clip, pictures, tokens)
-        scores = clip.logit_scale.exp().clamp(max=100) * image @ text.T
-        own = torch.arange(batch)
-        loss = (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if step % 50 == 0 or step == steps - 1:
-            accuracy = (scores.argmax(1) == own).float().mean().item()
-            quality = f"loss {loss.item():.3f}, top-1 in the batch {accuracy:.3f}"
-            tqdm.write(f"step {step}: {quality}, {time.monotonic() - started:.0f} s")
-        if step % 200 == 199:
-            save(clip, config, vocabulary, out)
-    save(clip, config, vocabulary, out)
-    return retrieval(clip, seed + 1)
+    asked = {"steps": steps, "batch": batch, "lr": lr, "seed": seed}
+    with scratch_folder("demo_clip", training_digest(asked, [])) as scratch:
+        fit(task, TrainingRun(scratch, CHECKPOINT_SECONDS, lambda step, losses: None))
+        save(clip, config, vocabulary, out)
+    return retrieval(clip, CaptionedScenes(batch, seed + 1, single=0.0))
 
 
-def _optimizer(clip: CLIP, lr: float, steps: int) -> tuple[AdamW, LambdaLR]:
-    """AdamW with a linear warm-up and a cosine; biases and norms do not decay."""
+def _optimizer(clip: nn.Module, lr: float) -> AdamW:
+    """AdamW; biases and norms do not decay."""
     matrices = [p for p in clip.parameters() if p.ndim > 1]
     vectors = [p for p in clip.parameters() if p.ndim <= 1]
-    optimizer = AdamW(
+    return AdamW(
         [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}],
         lr=lr,
         betas=(0.9, 0.98),
     )
+
+
+def _warm_cosine(step: int, steps: int) -> float:
+    """Factor of the learning rate: linear over the first twentieth, then half a cosine."""
     warm = max(1, steps // 20)
-    return optimizer, LambdaLR(
-        optimizer, lambda i: min((i + 1) / warm, 0.5 + 0.5 * np.cos(np.pi * i / steps))
-    )
+    return min((step + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * step / steps))
 
 
 def save(clip: CLIP, config: ClipConfig, vocabulary: list[int], out: Path) -> None:
