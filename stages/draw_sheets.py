@@ -1,6 +1,7 @@
 """Draw the result of each step for some expressions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from stages._artifacts import (
     PSEUDO_LABELS,
     RESPONSES,
     SHEETS,
+    STEP2_RECORDS,
     check_keys,
     checked_root,
     open_index,
@@ -31,7 +33,8 @@ from tris_core.runtime.parquet import read_table
 from tris_core.runtime.threads import set_threads
 
 app = stage_app()
-SHEET_ROWS = 6
+IMAGES, REFS_PER_IMAGE = 2, 3  # of a sheet
+FAILURE = 0.1  # share of the expressions that are worse than the failure shown
 
 
 @app.command()
@@ -40,17 +43,20 @@ def main() -> None:
 
     Inputs: data/index (images, refs, expressions), the image files, data/packed.json (their
     hashes), data/responses.parquet, data/pseudo_labels.parquet, data/predictions.parquet,
-    data/truth.parquet. Output: metrics/sheets.
+    data/evaluation/step2 (records), data/truth.parquet. Output: metrics/sheets.
 
-    1. Choose images evenly over each split, and the first expression of each. 2. Draw a row for
-    each expression.
+    1. Choose two images of each split, up to three refs of each, and the first expression of each
+    ref. 2. Choose a failure: the expression that has a tenth of its split below it, by IoU.
+    3. Draw a row for each expression.
     """
     with run_stage("draw_sheets") as run:
         set_threads(run.runtime)
         index = open_index()
         check_keys(index, RESPONSES, PSEUDO_LABELS, PREDICTIONS)
         table = index.joined()
-        responses = ResponseFile(RESPONSES, evenly(table))
+        ious = read_table(STEP2_RECORDS).set_index("expression_id").eval("intersection / union")
+        chosen = {split: examples(part) for split, part in table.groupby("split", sort=False)}
+        failures = {split: failure(part, ious) for split, part in table.groupby("split")}
         sizes = index.refs.merge(index.images, on="image_id").set_index("ref_id")
         rows = SheetRows(
             texts=table.set_index("expression_id")["text"],
@@ -59,30 +65,49 @@ def main() -> None:
             labels=read_table(PSEUDO_LABELS).set_index("ref_id"),
             predictions=read_table(PREDICTIONS).set_index("expression_id"),
             truth=open_truth(),
+            ious=ious,
         )
-        drawn = list(by_image(responses, sizes, responses.size, rows))
+        wanted = pd.Series([id for ids in (*chosen.values(), *failures.values()) for id in ids])
+        responses = ResponseFile(RESPONSES, wanted)
+        drawn = dict(chain.from_iterable(by_image(responses, sizes, responses.size, rows)))
         with replacing(SHEETS) as folder:
             folder.mkdir()
-            for split in table["split"].unique():
-                chosen = [row for part in drawn for of, row in part if of == split]
-                write_sheet(folder / f"{split}.png", chosen)
-        run.say(f"{SHEETS}: {sum(map(len, drawn))} expressions")
+            for split, ids in chosen.items():
+                shown = [drawn[id] for id in ids] + [failed(drawn[id]) for id in failures[split]]
+                write_sheet(folder / f"{split}.png", shown)
+        run.say(f"{SHEETS}: {len(wanted)} expressions")
 
 
-def evenly(table: pd.DataFrame) -> "pd.Series[int]":
-    """Ids of `SHEET_ROWS` expressions per split, spread evenly over its images."""
-    chosen = []
-    for _, firsts in table.drop_duplicates(["split", "image_id"]).groupby("split"):
-        positions = np.linspace(0, len(firsts) - 1, SHEET_ROWS).round().astype(int)
-        chosen.append(firsts["expression_id"].iloc[np.unique(positions)])
-    return pd.concat(chosen)
+def examples(table: pd.DataFrame) -> list[int]:
+    """Ids of the expressions of a split to draw, image by image: the first of each ref.
+
+    The images lie evenly among those with several refs, or among all if none has.
+    """
+    firsts = table.drop_duplicates("ref_id")
+    several = firsts[firsts["image_id"].duplicated(keep=False)]
+    images = (several if len(several) else firsts)["image_id"].unique()
+    positions = np.unique(len(images) * np.arange(1, IMAGES + 1) // (IMAGES + 1))
+    shown = firsts[firsts["image_id"].isin(images[positions])].sort_values(
+        "image_id", kind="stable"
+    )
+    return list(shown.groupby("image_id").head(REFS_PER_IMAGE)["expression_id"])
+
+
+def failure(table: pd.DataFrame, ious: "pd.Series[float]") -> list[int]:
+    """Id of the expression of a split that has the share `FAILURE` below it; none without truth."""
+    ranked = ious[ious.index.isin(table["expression_id"])].sort_values(kind="stable")
+    return list(ranked.index[[int(FAILURE * len(ranked))]]) if len(ranked) else []
+
+
+def failed(row: SheetRow) -> SheetRow:
+    return replace(row, caption=f"A failure; one in ten is worse: {row.caption}")
 
 
 @dataclass(frozen=True)
 class SheetRows:
     """Makes the sheet rows of one image's expressions.
 
-    `texts` and `predictions` are by expression_id, `paths` by image_id, `labels` by ref_id.
+    `texts`, `predictions` and `ious` are by expression_id, `paths` by image_id, `labels` by ref_id.
     """
 
     texts: "pd.Series[str]"
@@ -91,18 +116,22 @@ class SheetRows:
     labels: pd.DataFrame
     predictions: pd.DataFrame
     truth: Truth
+    ious: "pd.Series[float]"
 
     def __post_init__(self) -> None:
-        ready(self.texts, self.paths, self.labels, self.predictions)
+        ready(self.texts, self.paths, self.labels, self.predictions, self.ious)
 
-    def __call__(self, found: pd.DataFrame, maps: Tensor) -> list[tuple[str, SheetRow]]:
-        """Split and row of each expression in `found`; `maps` (N, H, W) are theirs, in [0, 1]."""
+    def __call__(self, found: pd.DataFrame, maps: Tensor) -> list[tuple[int, SheetRow]]:
+        """Id and row of each expression in `found`; `maps` (N, H, W) are theirs, in [0, 1]."""
         pairs = zip(found.itertuples(), maps.numpy(), strict=True)
-        return [(row.split, self._row(row, response)) for row, response in pairs]
+        return [(row.expression_id, self._row(row, response)) for row, response in pairs]
 
     def _row(self, row: Any, response: NDArray[np.float32]) -> SheetRow:
+        caption = self.texts[row.expression_id]
+        if row.expression_id in self.ious.index:
+            caption += f" (IoU {100 * self.ious[row.expression_id]:.0f} %)"
         return SheetRow(
-            sentence=self.texts[row.expression_id],
+            caption=caption,
             image=read_image(self.folder / self.paths[row.image_id]),
             response=response,
             pseudo_label=_mask_of(self.labels, row.ref_id),

@@ -1,6 +1,7 @@
 """Sheets: one PNG with a row per expression that shows the result of each step.
 
-Columns: image, response map, pseudo-label, prediction, truth. The sentence is above its row.
+Columns: image, response map, pseudo-label, prediction, truth. A column that no row has is left out.
+The caption is above its row.
 Results are drawn on a faded copy of the image, pixel by pixel, so that outlines are sharp.
 """
 
@@ -19,17 +20,22 @@ from numpy.typing import NDArray
 from tris_core.drawing.overlays import BLANK, COLOURS, Panel, fade, fit, heat, tint
 from tris_core.runtime.files import replacing
 
-TITLES = ("image", "response map", "pseudo-label", "prediction", "truth")
+TITLES = {
+    "image": "image",
+    "response": "response map",
+    "pseudo_label": "pseudo-label",
+    "prediction": "prediction",
+    "truth": "truth",
+}
 DPI = 100
 PANEL, GAP, MARGIN, HEADER, LINE, ROW_GAP = 280, 10, 18, 36, 25, 16  # pixels
-WIDTH = 2 * MARGIN + len(TITLES) * (PANEL + GAP) - GAP
-SENTENCE_FONT = FontProperties(family="DejaVu Sans", size=12.5)
+CAPTION_FONT = FontProperties(family="DejaVu Sans", size=12.5)
 TITLE_FONT = FontProperties(family="DejaVu Sans", size=12)
 
 
 @dataclass(frozen=True)
 class SheetRow:
-    """One expression. A column that is None is left blank.
+    """One expression. A column that is None is left blank, or left out if no row has it.
 
     Attributes:
         image: RGB (H, W, 3) uint8.
@@ -40,7 +46,7 @@ class SheetRow:
         ValueError: for another shape, type or range.
     """
 
-    sentence: str
+    caption: str
     image: NDArray[np.uint8]
     response: NDArray[np.floating] | None = None
     pseudo_label: NDArray[np.bool_] | None = None
@@ -48,7 +54,7 @@ class SheetRow:
     truth: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
-        who, size = f"sheet row {self.sentence!r}", self.image.shape[:2]
+        who, size = f"sheet row {self.caption!r}", self.image.shape[:2]
         if self.image.shape[2:] != (3,) or self.image.dtype != np.uint8:
             found = f"{self.image.shape} {self.image.dtype}"
             raise ValueError(f"{who}: image must be (H, W, 3) uint8, not {found}")
@@ -68,22 +74,24 @@ class SheetRow:
 def write_sheet(path: Path, rows: Sequence[SheetRow]) -> None:
     """Write rows as one PNG, 8-bit RGBA. Equal rows give equal bytes.
 
-    Long sentences are wrapped. Raises ValueError if there is no row.
+    Long captions are wrapped. Raises ValueError if there is no row.
     """
     if not rows:
         raise ValueError(f"{path}: a sheet needs at least one row")
-    captions = [_wrap(row.sentence) for row in rows]
-    panels = [_panels(row) for row in rows]
+    shown = [name for name in TITLES if any(getattr(row, name) is not None for row in rows)]
+    width = 2 * MARGIN + len(shown) * (PANEL + GAP) - GAP
+    captions = [_wrap(row.caption, width - 2 * MARGIN) for row in rows]
+    panels = [_panels(row, shown) for row in rows]
     heights = [
         len(lines) * LINE + drawn[0].shape[0] + ROW_GAP
         for lines, drawn in zip(captions, panels, strict=True)
     ]
     tops = np.cumsum([HEADER, *heights])
-    size = (WIDTH + 0.5) / DPI, (tops[-1] + 0.5) / DPI
+    size = (width + 0.5) / DPI, (tops[-1] + 0.5) / DPI
     figure = Figure(figsize=size, dpi=DPI, facecolor="white")
-    for column, title in enumerate(TITLES):
+    for column, name in enumerate(shown):
         x = MARGIN + column * (PANEL + GAP) + PANEL / 2
-        _text(figure, title, x, HEADER / 2, TITLE_FONT, ha="center", color="0.35")
+        _text(figure, TITLES[name], x, HEADER / 2, TITLE_FONT, ha="center", color="0.35")
     for top, lines, drawn in zip(tops, captions, panels, strict=False):
         _draw_row(figure, top, tops[-1], lines, drawn)
     png = io.BytesIO()
@@ -93,10 +101,10 @@ def write_sheet(path: Path, rows: Sequence[SheetRow]) -> None:
 
 
 def _draw_row(figure: Figure, top: int, total: int, lines: list[str], panels: list[Panel]) -> None:
-    """The sentence and panels of a row, `top` pixels from the top of a sheet of height `total`."""
+    """The caption and panels of a row, `top` pixels from the top of a sheet of height `total`."""
     for number, line in enumerate(lines):
         y = top + (number + 0.5) * LINE
-        _text(figure, line, MARGIN, y, SENTENCE_FONT, ha="left", color="black")
+        _text(figure, line, MARGIN, y, CAPTION_FONT, ha="left", color="black")
     for column, panel in enumerate(panels):
         height, width = panel.shape[:2]
         left = MARGIN + column * (PANEL + GAP) + (PANEL - width) // 2
@@ -120,14 +128,14 @@ def _text(
     )
 
 
-def _wrap(sentence: str) -> list[str]:
-    """Break a sentence into lines that fit the sheet. A word that is too long is broken."""
+def _wrap(caption: str, room: float) -> list[str]:
+    """Break a caption into lines of at most `room` pixels. A word that is too long is broken."""
     renderer = FigureCanvasAgg(Figure(dpi=DPI)).get_renderer()
 
     def width(line: str) -> float:
-        return float(renderer.get_text_width_height_descent(line, SENTENCE_FONT, ismath=False)[0])
+        return float(renderer.get_text_width_height_descent(line, CAPTION_FONT, ismath=False)[0])
 
-    clean, room = " ".join(sentence.split()), WIDTH - 2 * MARGIN
+    clean = " ".join(caption.split())
     letters = int(len(clean) * room / max(width(clean), room)) + 1  # fit on average
     lines = textwrap.wrap(clean, letters)
     while letters > 1 and max(map(width, lines), default=0) > room:
@@ -136,16 +144,22 @@ def _wrap(sentence: str) -> list[str]:
     return lines
 
 
-def _panels(row: SheetRow) -> list[Panel]:
-    """The panels of a row in the order of `TITLES`, all (h, w, 3) uint8.
+def _panels(row: SheetRow, shown: Sequence[str]) -> list[Panel]:
+    """The panels of a row in the order of `shown`, all (h, w, 3) uint8.
 
     Their longer side is `PANEL` pixels.
     """
     image = fit(row.image, PANEL)
     faded = fade(image)
-    blank = np.full_like(image, BLANK)
-    panels = [image, blank if row.response is None else heat(faded, row.response)]
-    for name, colour in COLOURS.items():
-        mask = getattr(row, name)
-        panels.append(blank if mask is None else tint(faded, mask, colour))
+    panels = []
+    for name in shown:
+        value = getattr(row, name)
+        if value is None:
+            panels.append(np.full_like(image, BLANK))
+        elif name == "image":
+            panels.append(image)
+        elif name == "response":
+            panels.append(heat(faded, value))
+        else:
+            panels.append(tint(faded, value, COLOURS[name]))
     return panels
