@@ -37,7 +37,6 @@ STEP2 = Path("models/step2")
 PREDICTIONS = Path("data/predictions.parquet")
 EVALUATION = Path("data/evaluation")
 STEP1_RECORDS = EVALUATION / "step1" / "records.parquet"
-STEP2_RECORDS = EVALUATION / "step2" / "records.parquet"
 
 METRICS = Path("metrics")
 CURVES = METRICS / "curves"

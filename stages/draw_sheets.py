@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages._artifacts import (
+    EVALUATION,
     PREDICTIONS,
     PSEUDO_LABELS,
     RESPONSES,
     SHEETS,
-    STEP2_RECORDS,
     check_keys,
     checked_root,
     open_index,
@@ -25,6 +25,7 @@ from stages._stage import run_stage, stage_app
 from tris_core.data.images import read_image
 from tris_core.data.truth import Truth
 from tris_core.drawing.sheets import SheetRow, write_sheet
+from tris_core.evaluation.examples import FAILURE, examples, failure
 from tris_core.evaluation.records import by_image, stored_mask
 from tris_core.responses.file import ResponseFile
 from tris_core.runtime.files import replacing
@@ -33,8 +34,6 @@ from tris_core.runtime.parquet import read_table
 from tris_core.runtime.threads import set_threads
 
 app = stage_app()
-IMAGES, REFS_PER_IMAGE = 2, 3  # of a sheet
-FAILURE = 0.1  # share of the expressions that are worse than the failure shown
 
 
 @app.command()
@@ -54,7 +53,11 @@ def main() -> None:
         index = open_index()
         check_keys(index, RESPONSES, PSEUDO_LABELS, PREDICTIONS)
         table = index.joined()
-        ious = read_table(STEP2_RECORDS).set_index("expression_id").eval("intersection / union")
+        ious = (
+            read_table(EVALUATION / "step2" / "records.parquet")
+            .set_index("expression_id")
+            .eval("intersection / union")
+        )
         chosen = {split: examples(part) for split, part in table.groupby("split", sort=False)}
         failures = {split: failure(part, ious) for split, part in table.groupby("split")}
         sizes = index.refs.merge(index.images, on="image_id").set_index("ref_id")
@@ -67,8 +70,8 @@ def main() -> None:
             truth=open_truth(),
             ious=ious,
         )
-        wanted = pd.Series([id for ids in (*chosen.values(), *failures.values()) for id in ids])
-        responses = ResponseFile(RESPONSES, wanted)
+        wanted = {id for ids in (*chosen.values(), *failures.values()) for id in ids}
+        responses = ResponseFile(RESPONSES, pd.Series(list(wanted)))
         drawn = dict(chain.from_iterable(by_image(responses, sizes, responses.size, rows)))
         with replacing(SHEETS) as folder:
             folder.mkdir()
@@ -78,29 +81,8 @@ def main() -> None:
         run.say(f"{SHEETS}: {len(wanted)} expressions")
 
 
-def examples(table: pd.DataFrame) -> list[int]:
-    """Ids of the expressions of a split to draw, image by image: the first of each ref.
-
-    The images lie evenly among those with several refs, or among all if none has.
-    """
-    firsts = table.drop_duplicates("ref_id")
-    several = firsts[firsts["image_id"].duplicated(keep=False)]
-    images = (several if len(several) else firsts)["image_id"].unique()
-    positions = np.unique(len(images) * np.arange(1, IMAGES + 1) // (IMAGES + 1))
-    shown = firsts[firsts["image_id"].isin(images[positions])].sort_values(
-        "image_id", kind="stable"
-    )
-    return list(shown.groupby("image_id").head(REFS_PER_IMAGE)["expression_id"])
-
-
-def failure(table: pd.DataFrame, ious: "pd.Series[float]") -> list[int]:
-    """Id of the expression of a split that has the share `FAILURE` below it; none without truth."""
-    ranked = ious[ious.index.isin(table["expression_id"])].sort_values(kind="stable")
-    return list(ranked.index[[int(FAILURE * len(ranked))]]) if len(ranked) else []
-
-
 def failed(row: SheetRow) -> SheetRow:
-    return replace(row, caption=f"A failure; one in ten is worse: {row.caption}")
+    return replace(row, caption=f"{FAILURE}: {row.caption}")
 
 
 @dataclass(frozen=True)

@@ -395,7 +395,7 @@ def test_what_dvc_itself_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     dvc("init", "-q")
     stages = {
         "first": {
-            "cmd": "mkdir -p out && cat params.yaml code > out/file",
+            "cmd": "mkdir -p out && cat params.yaml code/main > out/file",
             "deps": ["code"],
             "params": ["a"],
             "outs": ["out"],
@@ -403,10 +403,17 @@ def test_what_dvc_itself_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         "second": {"cmd": "cp out/file end", "deps": ["out"], "params": ["b"], "outs": ["end"]},
     }
     dump("dvc.yaml", {"stages": stages})
-    Path("code").write_text("x\n")
+    Path("code").mkdir()
+    Path("code/main").write_text("x\n")
+    Path(".dvcignore").write_text("__pycache__/\n")
+    Path(".gitignore").write_text("__pycache__/\n")
     dump("params.yaml", {"a": 1, "b": 1})
     dvc("repro")
     commit("first")
+    Path("code/__pycache__").mkdir()
+    Path("code/__pycache__/main.pyc").write_text("written by Python when the stage ran\n")
+    with open_files("workspace", "workspace") as files:
+        assert files.edited == {}
     assert stale_in("main") == stale_in("workspace") == set()
     for value in (2, 1):
         dump("params.yaml", {"a": value, "b": 1})
@@ -433,7 +440,7 @@ def test_what_dvc_itself_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert stale_in("workspace") == stale_in("main") == set()
     with open_files("workspace", "workspace") as files:
         assert files.result("end").read_text() == files.result("out/file").read_text()
-        shutil.copy("code", "out/file")
+        shutil.copy("code/main", "out/file")
         with pytest.raises(NotRun, match=r"out/file: not the one in dvc\.lock"):
             RunFiles("workspace", "workspace", tmp_path / "files").result("out/file")
 

@@ -24,11 +24,12 @@ from tris_core.runtime.errors import InputError
 try:
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException, NotDvcRepoError
+    from dvc.fs import LocalFileSystem
+    from dvc.ignore import DvcIgnoreFilter
     from dvc.repo import Repo
     from dvc.scm import NoSCMError, map_scm_exception, resolve_rev
     from dvc_data.hashfile.hash_info import HashInfo
     from dvc_data.hashfile.tree import ObjectFormatError, Tree
-    from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 except ModuleNotFoundError as error:
     fix = 'run `pip install "dvc>=3.60,<4"`'
     raise InputError(f"runs are read from DVC, which is not installed; {fix}") from error
@@ -296,7 +297,9 @@ def _md5(files: Any, path: str) -> str | None:
             return hashlib.file_digest(file, "md5").hexdigest()
     if not files.isdir(path):
         return None
-    inside = [(str(PurePosixPath(file).relative_to(path)), file) for file in files.find(path)]
+    # .dvcignore names __pycache__, which Python writes beside the code
+    found = DvcIgnoreFilter(files, str(Path.cwd())).find(files, path)
+    inside = [(str(PurePosixPath(file).relative_to(path)), file) for file in found]
     tree = Tree.from_list([{"md5": _md5(files, file), "relpath": name} for name, file in inside])
     tree.digest()
     return str(tree.oid)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from tris_core.crf.seeds import BACKGROUND, FOREGROUND, decode_label
 from tris_core.data.rle import decode
+from tris_core.evaluation import examples as choice
 from tris_core.evaluation.records import mask_ious, stored_mask
 from tris_core.reports.content import Canvas, Group, Item, Picture, Section, Table
 from tris_core.reports.experiments import Absent
@@ -67,6 +68,18 @@ class Evaluated:
             iou, kind = self.iou[expression_id], self.kinds[expression_id]
             facts = [f"IoU {100 * iou:.1f} %", kind, *facts]
         return Item(row["text"], facts, pictures + truth_of(self.run, row["ref_id"], canvas))
+
+
+def examples(section: Section, evaluated: Evaluated, split: str) -> None:
+    """The expressions of the split's sheet: several of one image, then a failure."""
+    run = evaluated.run
+    table = run.expressions[run.expressions["split"] == split].reset_index()
+    first, failed = choice.examples(table), choice.failure(table, evaluated.iou)
+    responses = run.responses(list({*first, *failed}))
+    for title, ids in (("", first), (choice.FAILURE, failed)):
+        items = [evaluated.item(i, responses) for i in ids]
+        if items:
+            section.groups.append(Group(title, items, "wide"))
 
 
 def canvas_of(run: Run, ref_id: int) -> Canvas:

@@ -23,6 +23,11 @@ ABOUT = {
         "if it may be chance, after Holm's correction for all differences of its table.",
     ),
     "flips": ("What flipped", "Expressions whose IoU crossed 0.5 between the runs."),
+    "examples": (
+        "Examples",
+        "Several sentences of one image, as on the sheet of the split. The ring marks the maximum "
+        "of the response.",
+    ),
     "metrics": (
         "Metrics",
         "As stored by the evaluation stages, with the paper's numbers below if it has any.",
@@ -166,16 +171,18 @@ def _masks(
     sections: dict[str, Section], runs: list[Run], step: int, split: str, items: int
 ) -> None:
     """Fill the sections that need a step's masks, for the runs that have them."""
-    failures, gallery = sections["failures"], sections["gallery"]
+    failures, shown = sections["failures"], (sections["examples"], sections["gallery"])
     found = [failures.attempt(Evaluated, run, step, split) for run in runs]
     evaluated = [one for one in found if one is not None]
     missing = list(failures.notes)
     if evaluated:
         failures.attempt(galleries.failures, failures, evaluated)
     if evaluated and evaluated[-1].run is runs[-1]:
-        gallery.attempt(galleries.gallery, gallery, evaluated[-1], items)
+        shown[0].attempt(galleries.examples, shown[0], evaluated[-1], split)
+        shown[1].attempt(galleries.gallery, shown[1], evaluated[-1], items)
     else:
-        gallery.notes += missing
+        for section in shown:
+            section.notes += missing
     if len(evaluated) == 2:
         (first, second), flips = evaluated, sections["flips"]
         flips.attempt(galleries.flips, flips, first, second, max(1, items // 4))

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from stages.draw_sheets import examples, failed, failure
+from stages.draw_sheets import failed
 from tris_core.drawing.sheets import SheetRow
+from tris_core.evaluation.examples import examples, failure
 
 
 def table(refs_of_image: dict[int, int]) -> pd.DataFrame:
