@@ -25,7 +25,7 @@ from tris_core.clip.tokens import read_tokens
 from tris_core.data.index import Index
 from tris_core.data.packed import PackedImages, packed_size
 from tris_core.runtime import distributed
-from tris_core.runtime.errors import InputError
+from tris_core.runtime.errors import InputError, counted
 from tris_core.runtime.files import replacing
 from tris_core.runtime.params import Section
 from tris_core.training.loggers import open_log
@@ -105,6 +105,12 @@ def save_training(
     if not distributed.rank():
         save_model(folder, model.state_dict(), config)
     _write_curve(folder, history)
+
+
+def length(steps: int, batch: int, refs: int) -> str:
+    """For the closing line: "100 steps of 32 on 1094 refs"."""
+    cut = f" (not {batch}, there are no more)" if batch > refs else ""
+    return f"{counted(steps, 'step')} of {min(batch, refs)}{cut} on {counted(refs, 'ref')}"
 
 
 def last_loss(history: pd.DataFrame) -> str:

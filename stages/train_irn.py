@@ -14,7 +14,7 @@ from tris_core.irn.params import TrainIrnParams
 from tris_core.irn.training import CropBatches, IrnObjective, mean_displacement, sgd
 from tris_core.refinement.params import RefineParams
 from tris_core.runtime.device import pick_device, place
-from tris_core.runtime.errors import InputError
+from tris_core.runtime.errors import InputError, counted
 from tris_core.runtime.parquet import read_table
 from tris_core.training.loop import fit, seed_everything
 from tris_core.training.optimizers import poly
@@ -72,7 +72,7 @@ def train(run: Run, params: TrainIrnParams) -> None:
         paths = [root / path for path in seeds["path"].unique()]
         irn.set_mean_shift(mean_displacement(visual, irn, paths, device))
         save_training(IRN, irn, config, history)
-    run.say(f"{IRN}: {task.steps} steps of {params.batch} crops")
+    run.say(f"{IRN}: {counted(task.steps, 'step')} of {params.batch} crops")
     run.say(last_loss(history))
 
 

@@ -9,6 +9,7 @@ from stages._training import (
     TrainingData,
     adopt_weights,
     last_loss,
+    length,
     open_training,
     save_training,
     skip_training,
@@ -17,7 +18,6 @@ from tris_core.clip.sources import load_clip
 from tris_core.clip.towers import at_image_size, stage_channels
 from tris_core.runtime.device import pick_device, place
 from tris_core.runtime.distributed import synchronise_batch_norm
-from tris_core.runtime.errors import counted
 from tris_core.step1.network import build_step1
 from tris_core.step1.params import DumpResponsesParams, TrainStep1Params
 from tris_core.step1.scorer import Scorer, SentenceFeatures
@@ -98,7 +98,7 @@ def train(run: Run, params: TrainStep1Params) -> None:
     with open_training(run, STEP1, params, [IMAGES, REFS, EXPRESSIONS, PACKED, CLIP]) as training:
         history = fit(task, training, keep_best)
         save_training(STEP1, model, config, history)
-    run.say(f"{STEP1}: {steps} steps of {params.batch} on {counted(len(data.refs), 'ref')}")
+    run.say(f"{STEP1}: {length(steps, params.batch, len(data.refs))}")
     run.say(sentences.describe())
     run.say(last_loss(history))
 

@@ -19,6 +19,7 @@ from stages._training import (
     TrainingData,
     adopt_weights,
     last_loss,
+    length,
     open_training,
     save_training,
 )
@@ -26,7 +27,6 @@ from tris_core.clip.sources import load_clip
 from tris_core.clip.towers import pyramid_channels
 from tris_core.runtime.device import pick_device
 from tris_core.runtime.distributed import synchronise_batch_norm
-from tris_core.runtime.errors import counted
 from tris_core.runtime.parquet import read_table
 from tris_core.step2.average import RunningAverage
 from tris_core.step2.network import build_step2
@@ -106,7 +106,7 @@ def train(run: Run, params: TrainStep2Params) -> None:
     with open_training(run, STEP2, params, INPUTS) as training:
         history = fit(task, training, keep_best)
         save_training(STEP2, model, config, history)
-    run.say(f"{STEP2}: {steps} steps of {params.batch} on {counted(len(data.refs), 'ref')}")
+    run.say(f"{STEP2}: {length(steps, params.batch, len(data.refs))}")
     run.say(last_loss(history))
 
 

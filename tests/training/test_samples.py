@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages._training import length
 from tests.support.refs import refs_of
 from tris_core.data.index import Index
 from tris_core.training.samples import TrainingRefs
@@ -118,3 +119,8 @@ def test_a_batch_allocates_nothing_as_large_as_the_data_set() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 200_000
+
+
+def test_the_closing_line_names_the_batch_that_was_drawn() -> None:
+    assert length(100, 32, 1094) == "100 steps of 32 on 1094 refs"
+    assert length(1, 48, 7) == "1 step of 7 (not 48, there are no more) on 7 refs"
