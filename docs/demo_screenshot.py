@@ -16,7 +16,7 @@ with sync_playwright() as playwright:
     page = browser.new_page(viewport={"width": 1366, "height": 768})
     page.goto("http://127.0.0.1:7860")
     page.locator("#examples button").first.click()
-    page.locator("#answers article").nth(1).wait_for()
+    page.locator("#answers article").nth(2).wait_for()
     page.wait_for_timeout(1000)
     shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     small = shot.resize((1025, 576), Image.Resampling.LANCZOS)

@@ -164,8 +164,7 @@ def predicted(
 def test_masks_equal_predict_and_follow_the_slider(
     opened: Opened, examples: list[tuple[Path, list[str]]], photo: Path, tmp_path: Path
 ) -> None:
-    texts = examples[1][1]
-    assert len(texts) == 2
+    texts = examples[1][1][:2]
     opened.ask(photo, "\n\n".join(texts))
     masks = opened.answers(*texts)
     expected = predicted(photo, texts, tmp_path / "half")
