@@ -15,7 +15,7 @@ from stages._training import (
     skip_training,
 )
 from tris_core.clip.sources import load_clip
-from tris_core.clip.towers import at_image_size, stage_channels
+from tris_core.clip.towers import at_image_size, stage_channels, start_from
 from tris_core.runtime.device import pick_device, place
 from tris_core.runtime.distributed import synchronise_batch_norm
 from tris_core.step1.network import build_step1
@@ -75,7 +75,7 @@ def train(run: Run, params: TrainStep1Params) -> None:
         model=network(params, backbone.config),
     )
     model = build_step1(config)
-    model.backbone.load_state_dict(load_clip(backbone).state_dict())
+    start_from(model.backbone, load_clip(backbone))
     place(model.train(), device)
     synchronise_batch_norm(model)
     scorer = Scorer.load(data.clip.scorer, device, params.mask_fill)

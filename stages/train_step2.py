@@ -24,7 +24,7 @@ from stages._training import (
     save_training,
 )
 from tris_core.clip.sources import load_clip
-from tris_core.clip.towers import pyramid_channels
+from tris_core.clip.towers import pyramid_channels, start_from
 from tris_core.runtime.device import pick_device
 from tris_core.runtime.distributed import synchronise_batch_norm
 from tris_core.runtime.parquet import read_table
@@ -84,7 +84,7 @@ def train(run: Run, params: TrainStep2Params) -> None:
         model=network(params, backbone),
     )
     model = build_step2(config)
-    model.backbone.load_state_dict(load_clip(backbone).state_dict())
+    start_from(model.backbone, load_clip(backbone))
     model.train().to(device)
     synchronise_batch_norm(model)
     average = None if params.ema == "none" else RunningAverage(model)

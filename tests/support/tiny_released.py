@@ -5,15 +5,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from tests.golden.formula import weights
 from tests.golden.reference import SHAPES
 from tris_core.cli.main import app
+from tris_core.clip.towers import build_clip
 from tris_core.step1.network import build_step1
 from tris_core.step2.network import build_step2
-from tris_core.weights.configs import model_config
+from tris_core.weights.configs import ModelConfig, model_config
 from tris_core.weights.released import Builders
 
 BUILDERS: Builders = {1: build_step1, 2: build_step2}
@@ -60,9 +61,17 @@ def formula_state(which: str) -> dict[str, Tensor]:
 
 
 def small(stage: int) -> dict[str, Tensor]:
-    """Random weights of a tiny Step-1 (`stage` 1) or Step-2 (`stage` 2)."""
+    """Random weights of a tiny Step-1 (`stage` 1) or Step-2 (`stage` 2), with the pooling."""
     content = folder_config(model={1: STEP1, 2: STEP2}[stage])
-    return BUILDERS[stage](model_config(content, Path("small"))).state_dict()
+    config = model_config(content, Path("small"))
+    return with_pooling(BUILDERS[stage](config), config)
+
+
+def with_pooling(network: nn.Module, config: ModelConfig) -> dict[str, Tensor]:
+    """The released state dict of a network: it holds all of CLIP, the tower's pooling too."""
+    pooling = build_clip(config.clip.config).visual.attnpool.state_dict()
+    named = {f"backbone.visual.attnpool.{key}": value for key, value in pooling.items()}
+    return {**network.state_dict(), **named}
 
 
 def imported(file: Path, out: Path, *options: str) -> str:

@@ -29,6 +29,23 @@ def build_clip(config: ClipConfig) -> CLIP:
     )
 
 
+def build_backbone(config: ClipConfig) -> CLIP:
+    """A CLIP with random weights for a network that takes its maps and words alone.
+
+    A ResNet's pooling is left out: half of the demo CLIP's weights, a seventh of RN50's.
+    """
+    clip = build_clip(config)
+    if hasattr(clip.visual, "attnpool"):
+        clip.visual.attnpool = nn.Identity()
+    return clip
+
+
+def start_from(backbone: CLIP, clip: CLIP) -> None:
+    """Copy to a backbone the weights that it has of a CLIP."""
+    weights = clip.state_dict()
+    backbone.load_state_dict({name: weights[name] for name in backbone.state_dict()})
+
+
 def stage_channels(config: ClipConfig) -> tuple[int, ...]:
     """Channels of the maps that `stage_features` gives for a CLIP of this configuration.
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from open_clip.model import CLIP
 from torch import Tensor, nn
 
-from tris_core.clip.towers import build_clip, encode_words, sentence_feature, stage_features
+from tris_core.clip.towers import build_backbone, encode_words, sentence_feature, stage_features
 from tris_core.data.transforms import Pixels
 from tris_core.step1.prompt import BilateralPrompt
 from tris_core.weights.configs import Step1Config, Step1Model
@@ -80,4 +80,4 @@ class Step1(nn.Module):
 
 def build_step1(config: Step1Config) -> Step1:
     """Step-1 with random weights."""
-    return Step1(build_clip(config.clip.config), config.model, config.clip.pixels)
+    return Step1(build_backbone(config.clip.config), config.model, config.clip.pixels)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from open_clip.model import CLIP
 from torch import Tensor, nn
 
-from tris_core.clip.towers import build_clip, encode_words, stage_features
+from tris_core.clip.towers import build_backbone, encode_words, stage_features
 from tris_core.data.transforms import Pixels
 from tris_core.weights.configs import Step2Config
 
@@ -141,4 +141,4 @@ def deep_supervision_losses(logits: list[Tensor], target: Tensor) -> list[Tensor
 def build_step2(config: Step2Config) -> Step2:
     """Step-2 with random weights."""
     model = config.model.content()
-    return Step2(build_clip(config.clip.config), **model, pixels=config.clip.pixels)
+    return Step2(build_backbone(config.clip.config), **model, pixels=config.clip.pixels)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tris_core.runtime.errors import InputError
 
+LEFT_OUT = ".visual.attnpool."  # of a backbone, see `clip.towers.build_backbone`
 Build = Callable[[Any], nn.Module]
 """Builds a network with random weights from its own kind of `ModelConfig`."""
 
@@ -40,10 +41,13 @@ def skeleton(build: Build, config: Any, path: Path) -> nn.Module:
 def fitted(state: dict[str, Tensor], network: nn.Module, path: Path) -> dict[str, Tensor]:
     """A state dict as `network` takes it: floats of any precision as float32, integers unchanged.
 
+    The pooling of a backbone's tower is dropped if the network has none; released files have it.
+
     Raises `InputError` if a tensor is missing, unexpected, of another shape or kind, or holds a
     value that is not finite.
     """
     expected = network.state_dict()
+    state = {k: value for k, value in state.items() if LEFT_OUT not in k or k in expected}
     both = expected.keys() & state.keys()
     faults = {
         "missing": expected.keys() - state.keys(),
