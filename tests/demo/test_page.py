@@ -26,7 +26,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tris_core.cli.main import app
-from tris_core.demo.examples import SEEDS, draw_examples
+from tris_core.demo.examples import SEEDS, THINGS, draw_examples
 from tris_core.demo.inputs import MAX_FILE_MB, MAX_LETTERS, MAX_SENTENCES, check_picture, sentences
 from tris_core.predict.predictor import DEMO
 from tris_core.runtime.errors import InputError
@@ -317,7 +317,7 @@ def test_every_control_has_a_name(opened: Opened) -> None:
                 "element => element.outerHTML"
             )[:200]
     pictures = opened.page.locator("img").all()
-    assert len(pictures) == len(SEEDS) + 5
+    assert len(pictures) == len(SEEDS) + 1 + 2 * THINGS  # examples, the picture, two per answer
     assert all(picture.get_attribute("alt") for picture in pictures)
 
 
