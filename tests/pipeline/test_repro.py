@@ -70,7 +70,7 @@ def test_a_second_run_has_nothing_to_do(project: Project) -> None:
         ("index.mask_overlap", "union", {"index"}),
         ("evaluate_step1.threshold", 0.3, {"evaluate_step1", "evaluate_prms"}),
         ("predict_step2.threshold", 0.5, {"predict_step2", "evaluate_step2", "draw_sheets"}),
-        ("evaluate_step2.min_box_fraction", 0.05, {"evaluate_step2"}),
+        ("evaluate_step2.min_box_fraction", 0.05, {"evaluate_step2", "draw_sheets"}),
     ],
 )
 def test_parameters_of_speed_and_evaluation_rerun_no_training(
