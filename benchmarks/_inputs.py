@@ -12,7 +12,7 @@ from open_clip.model import CLIP
 from torch import Tensor
 
 from benchmarks._measure import device
-from tris_core.clip.towers import build_clip
+from tris_core.clip.towers import build_backbone, build_clip
 from tris_core.runtime.device import place
 from tris_core.runtime.threads import prefetch
 from tris_core.step1.network import Step1
@@ -41,20 +41,23 @@ def clip(name: str) -> CLIP:
     return build_clip(ClipConfig.model_validate(get_model_config(name)))
 
 
+def backbone() -> CLIP:
+    """The paper's, as Step-1 and Step-2 hold it."""
+    return build_backbone(ClipConfig.model_validate(get_model_config("RN50-quickgelu")))
+
+
 def step1() -> Step1:
     """Step-1 as in the paper: RN50, 1,024 hidden channels."""
     paper = Step1Model(
         visual_channels=2048, text_channels=1024, hidden=1024,
         alpha=0.1, beta=0.1, temperature=0.07, learn_temperature=False,
     )  # fmt: skip
-    return place(Step1(clip("RN50-quickgelu"), paper), device())
+    return place(Step1(backbone(), paper), device())
 
 
 def step2() -> Step2:
     """Step-2 as in the paper: RN50, a decoder of width 64."""
-    model = Step2(
-        clip("RN50-quickgelu"), stage_channels=(256, 512, 1024, 2048), text_width=512, width=64
-    )
+    model = Step2(backbone(), stage_channels=(256, 512, 1024, 2048), text_width=512, width=64)
     return model.to(device())
 
 

@@ -145,11 +145,12 @@ def test_line_breaks_in_a_sentence_are_spaces():
 
 def test_portrait_images_are_centred(tmp_path, row):
     portrait = SheetRow("tall", np.full((200, 100, 3), GREY, np.uint8))
-    write_sheet(tmp_path / "a.png", [portrait])
-    [image] = panels_of(tmp_path / "a.png", height=PANEL, columns=1)
+    write_sheet(tmp_path / "a.png", [portrait, row])
+    image, *blank = panels_of(tmp_path / "a.png", height=PANEL)
     assert (image[:, PANEL // 4 : 3 * PANEL // 4] == GREY).all()
     assert (image[:, : PANEL // 4] == 255).all()
     assert (image[:, 3 * PANEL // 4 :] == 255).all()
+    assert all((panel[:, PANEL // 4 : 3 * PANEL // 4] == BLANK).all() for panel in blank)
 
 
 @pytest.mark.parametrize(

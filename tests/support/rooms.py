@@ -29,10 +29,7 @@ ROOMS: dict[str, set[str]] = {
     "step2": {"training", "clip", "weights", "data", "runtime"},
     "predict": {"step1", "step2", "clip", "weights", "data", "drawing", "runtime"},
     "reports": {"evaluation", "responses", "crf", "data", "drawing", "runtime"},
-    "demo": {
-        *("predict", "training", "shapes"),
-        *("clip", "weights", "data", "drawing", "runtime"),
-    },
+    "demo": {"predict", "training", "clip", "weights", "shapes", "data", "drawing", "runtime"},
     "cli": {
         *("demo", "predict", "reports", "refinement", "evaluation", "responses", "annotations"),
         *("step1", "step2", "clip", "weights", "data", "runtime"),

@@ -28,6 +28,7 @@ STEP1 = {
     "visual_channels": 256, "text_channels": 16, "hidden": 12, "alpha": 0.1, "beta": 0.1,
     "temperature": 0.05, "learn_temperature": False,
 }  # fmt: skip
+POOLING = "backbone.visual.attnpool."  # in released files alone
 STEP2 = {"stage_channels": [32, 64, 128, 256], "text_width": 64, "width": 8}
 
 
@@ -70,7 +71,7 @@ def small(stage: int) -> dict[str, Tensor]:
 def with_pooling(network: nn.Module, config: ModelConfig) -> dict[str, Tensor]:
     """The released state dict of a network: it holds all of CLIP, the tower's pooling too."""
     pooling = build_clip(config.clip.config).visual.attnpool.state_dict()
-    named = {f"backbone.visual.attnpool.{key}": value for key, value in pooling.items()}
+    named = {POOLING + key: value for key, value in pooling.items()}
     return {**network.state_dict(), **named}
 
 
