@@ -36,11 +36,12 @@ from tris_core.weights.model_folder import load_model
 
 TEXTS = ["man on the left", "red dog", "a dog, right of the red man"]
 CPU = torch.device("cpu")
+SEED = 7  # the response maps of most random models are zero everywhere; here none is
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
     return write_tiny_models(tmp_path_factory.mktemp("models"))
 
 
@@ -153,7 +154,7 @@ def test_another_threshold_needs_no_network(predictor: Predictor) -> None:
 
 
 def test_half_precision_weights_become_float32(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
     halves = write_tiny_models(tmp_path, torch.float16)
     assert {t.dtype for t in load_file(halves[1] / "model.safetensors").values()} >= {torch.float16}
     half, whole = (
