@@ -8,8 +8,8 @@ import torch
 
 from tris_core.clip.sources import describe_clip
 from tris_core.clip.towers import build_clip
+from tris_core.data.transforms import MEAN_COLOUR
 from tris_core.demo.train_clip import (
-    MEAN_COLOUR,
     SIZE,
     CaptionedScenes,
     contrastive_losses,

@@ -65,7 +65,7 @@ def train_demo_clip(
     """Train a demo CLIP on generated scenes.
 
     It learns from pictures and captions (contrastive loss; no boxes, no masks). Writes a CLIP
-    folder for `prepare_clip.backbone` and `prepare_clip.scorer`.
+    folder for `prepare_clip.backbone` and `prepare_clip.scorer`. An interrupted training resumes.
     """
     with exit_on_input_error():
         from tris_core.demo.train_clip import train

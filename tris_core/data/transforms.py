@@ -14,6 +14,7 @@ from torch import Tensor
 
 Pixels = tuple[Sequence[float], Sequence[float]]  # mean and deviation of RGB in [0, 1]
 IMAGENET: Pixels = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN_COLOUR = np.array([124, 116, 104], np.uint8)  # ImageNet's mean: zero once normalised
 
 
 def resize_square(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -23,6 +23,7 @@ from torch.optim import AdamW
 
 from tris_core.clip.tokenizer import UNKNOWN, Tokenizer
 from tris_core.clip.towers import build_clip, encode_words, sentence_feature
+from tris_core.data.transforms import IMAGENET, MEAN_COLOUR, normalise
 from tris_core.shapes.language import WORDS, draw_caption
 from tris_core.shapes.scene import COLORS, PATTERNS, SHAPES, render, sample_scene
 from tris_core.training.loop import fit, seed_everything
@@ -36,8 +37,6 @@ CANVAS = (100, 200)  # a scene of this many pixels is drawn at SIZE, so that ...
 SIZES = (54.0, 96.0)  # ... things of this many pixels appear from 26 to 92 pixels wide
 GROUP = 4
 SINGLE = 0.2  # share of the groups that show single things on the mean colour
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-MEAN_COLOUR = np.array([round(255 * mean) for mean in IMAGENET_MEAN], np.uint8)
 CHECKPOINT_SECONDS = 60.0
 
 
@@ -52,8 +51,8 @@ def demo_config(words: int) -> ClipConfig:
             context_length=CONTEXT, width=128, heads=4, layers=2, vocab_size=words + SPECIAL
         ),
         quick_gelu=False,
-        mean=list(IMAGENET_MEAN),
-        std=list(IMAGENET_STD),
+        mean=list(IMAGENET[0]),
+        std=list(IMAGENET[1]),
     )
 
 
@@ -127,8 +126,7 @@ def draw_sample(
 
 def encode(clip: CLIP, batch: CaptionBatch) -> tuple[Tensor, Tensor]:
     """Unit features (N, E) of pictures and captions."""
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-    image = clip.encode_image((batch.pictures.float() / 255 - mean) / std)
+    image = clip.encode_image(normalise(batch.pictures))
     text = sentence_feature(clip, encode_words(clip, batch.tokens), batch.tokens)
     return F.normalize(image, dim=1), F.normalize(text, dim=1)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tris_core.crf.seeds import IGNORE, decode_label
 from tris_core.data.grouping import Rows
 from tris_core.data.images import read_image
-from tris_core.data.transforms import normalise, to_tensor
+from tris_core.data.transforms import MEAN_COLOUR, normalise, to_tensor
 from tris_core.irn.affinity import irn_losses
 from tris_core.irn.backbone import backbone_taps, displacements
 from tris_core.irn.network import IRN
@@ -25,7 +25,6 @@ from tris_core.runtime import distributed
 from tris_core.training.samples import epoch_order
 from tris_core.training.task import Batch, Losses
 
-PAD_COLOR = np.array([124, 116, 104], np.uint8)  # ImageNet's mean: zero once normalised
 Crop = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
@@ -101,7 +100,7 @@ def random_crop(
     label = cv2.resize(label, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8)
     if rng.random() < 0.5:
         image, label = image[:, ::-1], label[:, ::-1]
-    picture = np.tile(PAD_COLOR, (params.crop, params.crop, 1))
+    picture = np.tile(MEAN_COLOUR, (params.crop, params.crop, 1))
     seeds = np.full((params.crop, params.crop), IGNORE, np.uint8)
     source, target = zip(*(_window(side, params.crop, rng) for side in label.shape), strict=True)
     picture[target], seeds[target] = image[source], label[source]
