@@ -26,6 +26,7 @@ from tris_core.data.images import read_image
 from tris_core.data.truth import Truth
 from tris_core.drawing.sheets import SheetRow, write_sheet
 from tris_core.evaluation.examples import FAILURE, examples, failure
+from tris_core.evaluation.metrics import ious
 from tris_core.evaluation.records import by_image, stored_mask
 from tris_core.responses.file import ResponseFile
 from tris_core.runtime.files import replacing
@@ -53,13 +54,12 @@ def main() -> None:
         index = open_index()
         check_keys(index, RESPONSES, PSEUDO_LABELS, PREDICTIONS)
         table = index.joined()
-        ious = (
-            read_table(EVALUATION / "step2" / "records.parquet")
-            .set_index("expression_id")
-            .eval("intersection / union")
-        )
-        chosen = {split: examples(part) for split, part in table.groupby("split", sort=False)}
-        failures = {split: failure(part, ious) for split, part in table.groupby("split")}
+        records = read_table(EVALUATION / "step2" / "records.parquet")
+        ious_of = ious(records.set_index("expression_id"))
+        chosen = {
+            split: (examples(part), failure(part, ious_of))
+            for split, part in table.groupby("split", sort=False)
+        }
         sizes = index.refs.merge(index.images, on="image_id").set_index("ref_id")
         rows = SheetRows(
             texts=table.set_index("expression_id")["text"],
@@ -68,15 +68,15 @@ def main() -> None:
             labels=read_table(PSEUDO_LABELS).set_index("ref_id"),
             predictions=read_table(PREDICTIONS).set_index("expression_id"),
             truth=open_truth(),
-            ious=ious,
+            ious=ious_of,
         )
-        wanted = {id for ids in (*chosen.values(), *failures.values()) for id in ids}
+        wanted = {id for good, bad in chosen.values() for id in good + bad}
         responses = ResponseFile(RESPONSES, pd.Series(list(wanted)))
         drawn = dict(chain.from_iterable(by_image(responses, sizes, responses.size, rows)))
         with replacing(SHEETS) as folder:
             folder.mkdir()
-            for split, ids in chosen.items():
-                shown = [drawn[id] for id in ids] + [failed(drawn[id]) for id in failures[split]]
+            for split, (good, bad) in chosen.items():
+                shown = [drawn[id] for id in good] + [failed(drawn[id]) for id in bad]
                 write_sheet(folder / f"{split}.png", shown)
         run.say(f"{SHEETS}: {len(wanted)} expressions")
 

@@ -171,18 +171,18 @@ def _masks(
     sections: dict[str, Section], runs: list[Run], step: int, split: str, items: int
 ) -> None:
     """Fill the sections that need a step's masks, for the runs that have them."""
-    failures, shown = sections["failures"], (sections["examples"], sections["gallery"])
+    failures, examples, gallery = (sections[key] for key in ("failures", "examples", "gallery"))
     found = [failures.attempt(Evaluated, run, step, split) for run in runs]
     evaluated = [one for one in found if one is not None]
     missing = list(failures.notes)
     if evaluated:
         failures.attempt(galleries.failures, failures, evaluated)
     if evaluated and evaluated[-1].run is runs[-1]:
-        shown[0].attempt(galleries.examples, shown[0], evaluated[-1], split)
-        shown[1].attempt(galleries.gallery, shown[1], evaluated[-1], items)
+        examples.attempt(galleries.examples, examples, evaluated[-1], split)
+        gallery.attempt(galleries.gallery, gallery, evaluated[-1], items)
     else:
-        for section in shown:
-            section.notes += missing
+        examples.notes += missing
+        gallery.notes += missing
     if len(evaluated) == 2:
         (first, second), flips = evaluated, sections["flips"]
         flips.attempt(galleries.flips, flips, first, second, max(1, items // 4))
