@@ -31,7 +31,7 @@ class Pictures:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._square = torch.randint(0, 256, (1, 3, size, size), dtype=torch.uint8)
+        self._square = torch.randint(0, 256, (1, size, size, 3), dtype=torch.uint8)
 
     def __getitem__(self, rows: NDArray[np.int64]) -> Tensor:
         return self._square.expand(len(rows), -1, -1, -1)

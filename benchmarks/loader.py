@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmarks._measure import bandwidth, row, seconds, show
 from tris_core.data.images import read_image
 from tris_core.data.packed import PackedImages, pack_images
-from tris_core.data.transforms import resize_square, to_tensor
+from tris_core.data.transforms import resize_square
 from tris_core.runtime.files import write_sealed_json
 
 IMAGES, BATCH, SIZE, HEIGHT, WIDTH = 192, 48, 320, 480, 640
@@ -31,7 +31,7 @@ def main() -> None:
         rows = np.random.default_rng(0).choice(IMAGES, BATCH, replace=False)
 
         def decoded() -> Tensor:
-            return to_tensor(
+            return torch.from_numpy(
                 np.stack([resize_square(read_image(root / images["path"][i]), SIZE) for i in rows])
             )
 

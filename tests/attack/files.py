@@ -47,12 +47,12 @@ class Place:
             return PackedImages(self.manifest, self.images, self.root, self.scratch, workers=1)
 
     def expected(self) -> np.ndarray:
-        """The current images as (N, 3, SIZE, SIZE), uint8."""
+        """The current images as (N, SIZE, SIZE, 3), uint8."""
         squares = []
         for path in self.images["path"]:
             with Image.open(self.root / path) as image:
                 squares.append(np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)))
-        return np.stack(squares).transpose(0, 3, 1, 2)
+        return np.stack(squares)
 
 
 def prepare(folder: Path, rng: random.Random) -> Place:

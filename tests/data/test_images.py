@@ -1,14 +1,15 @@
 """The networks' input."""
 
 import numpy as np
+import torch
 
 from tests.golden.reference import close, golden
-from tris_core.data.transforms import normalise, resize_square, to_tensor
+from tris_core.data.transforms import normalise, resize_square
 
 
 def test_network_input_equals_the_released_code() -> None:
     g = golden("photo_to_tensor")
-    seen = normalise(to_tensor(resize_square(g["array"], 320))[None])[0]
+    seen = normalise(torch.tensor(resize_square(g["array"], 320))[None])[0]
     close(seen[:, ::16, ::16], g["array_strided16"])
 
 

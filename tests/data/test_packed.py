@@ -64,9 +64,8 @@ class Data:
 
     def right(self, manifest: Path, numbers: list[int]) -> bool:
         found = self.open(manifest, numbers)[np.arange(len(numbers))].numpy()
-        return found.shape == (len(numbers), 3, SIZE, SIZE) and all(
-            (square == np.array(colour(n))[:, None, None]).all()
-            for square, n in zip(found, numbers, strict=True)
+        return found.shape == (len(numbers), SIZE, SIZE, 3) and all(
+            (square == np.array(colour(n))).all() for square, n in zip(found, numbers, strict=True)
         )
 
     def shards(self, manifest: Path) -> list[Path]:
@@ -389,5 +388,5 @@ def test_data_sets_in_one_scratch_folder_get_their_own_pictures(tmp_path: Path) 
         for row, path in enumerate(images["path"]):
             with Image.open(place / path) as image:
                 resized = image.convert("RGB").resize((64, 64), Image.Resampling.BILINEAR)
-            found = packed[np.array([row])][0].permute(1, 2, 0).numpy()
+            found = packed[np.array([row])][0].numpy()
             assert np.array_equal(found, np.asarray(resized)), (name, path)

@@ -27,20 +27,20 @@ def test_a_batch_is_a_function_of_seed_and_step() -> None:
     assert torch.equal(first.tokens, again.tokens)
     other = CaptionedScenes(8, seed=3)(6)
     assert not torch.equal(first.pictures, other.pictures)
-    assert first.pictures.shape == (8, 3, SIZE, SIZE)
+    assert first.pictures.shape == (8, SIZE, SIZE, 3)
     assert first.pictures.dtype == torch.uint8
 
 
 def test_a_single_thing_stands_on_the_mean_colour() -> None:
-    mean = torch.from_numpy(MEAN_COLOUR)[:, None, None]
+    mean = torch.from_numpy(MEAN_COLOUR)
     for picture in CaptionedScenes(16, seed=0, single=1.0)(0).pictures:
-        share = (picture != mean).any(dim=0).float().mean().item()
+        share = (picture != mean).any(dim=2).float().mean().item()
         assert 0.02 < share < 0.95  # the thing
-        rows, columns = np.nonzero((picture != mean).any(dim=0).numpy())
+        rows, columns = np.nonzero((picture != mean).any(dim=2).numpy())
         assert len(set(rows)) == rows.max() - rows.min() + 1  # one thing, no gap
         assert len(set(columns)) == columns.max() - columns.min() + 1
     whole = CaptionedScenes(16, seed=0, single=0.0)(0).pictures
-    assert (whole != mean).any(dim=1).float().mean() > 0.99
+    assert (whole != mean).any(dim=3).float().mean() > 0.99
 
 
 def test_the_loss_is_clips() -> None:

@@ -14,9 +14,9 @@ from tris_core.weights.configs import Step1Config
 
 MEAN, STD = [0.1, 0.2, 0.3], [0.5, 0.6, 0.7]
 SQUARE = torch.randint(
-    0, 256, (1, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(0)
+    0, 256, (1, SIZE, SIZE, 3), generator=torch.Generator().manual_seed(0)
 ).byte()
-EXPECTED = (SQUARE / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+EXPECTED = ((SQUARE / 255 - torch.tensor(MEAN)) / torch.tensor(STD)).permute(0, 3, 1, 2)
 
 
 class Pictures:
@@ -42,5 +42,5 @@ def test_responses_and_predictions_see_the_same_picture(
     tokens, cpu = torch.ones(1, 8, dtype=torch.int32), torch.device("cpu")
     list(response_maps(model, Pictures(), np.array([0]), tokens, device=cpu, precision="fp32"))  # type: ignore[arg-type]
     torch.testing.assert_close(seen[0], EXPECTED)
-    read = _Reader(config, cpu).image(SQUARE[0].permute(1, 2, 0).numpy())
+    read = _Reader(config, cpu).image(SQUARE[0].numpy())
     torch.testing.assert_close(read, EXPECTED)

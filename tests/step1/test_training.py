@@ -31,7 +31,7 @@ class Pictures:
     size = 8
 
     def __getitem__(self, rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(rows).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 8, 8)
+        return torch.from_numpy(rows).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 8, 8, 3)
 
 
 def batches(params: TrainStep1Params) -> Step1Batches:
@@ -134,7 +134,7 @@ def test_the_objective_weights_eq_7_and_eq_8(calibrated: bool) -> None:
     batch = batches(params)(0)
     sentences = torch.linspace(-0.5, 0.5, 24).view(12, 2)
     scorer = See()
-    scorer.expected = (batch.squares / 255 - 0.5) / 2
+    scorer.expected = ((batch.squares / 255 - 0.5) / 2).permute(0, 3, 1, 2)
     objective = Step1Objective(Respond(), scorer, sentences, params, torch.device("cpu"))  # type: ignore[arg-type]
     found = objective(batch)
     own = batch.tokens[:, 0].float() / 10

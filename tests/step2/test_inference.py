@@ -22,7 +22,7 @@ class Pictures:
 
     def __getitem__(self, rows: np.ndarray) -> Tensor:
         return (
-            torch.from_numpy(np.asarray(rows)).view(-1, 1, 1, 1).expand(-1, 3, 2, 2).to(torch.uint8)
+            torch.from_numpy(np.asarray(rows)).view(-1, 1, 1, 1).expand(-1, 2, 2, 3).to(torch.uint8)
         )
 
 
@@ -35,7 +35,7 @@ class Model:
 
     def encode_image(self, image: Tensor) -> Tensor:
         black, white = normalise(
-            torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1)
+            torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 1, 1, 3)
         )
         return ((image - black) / (white - black) * 255).round()[:, :1]
 

@@ -40,7 +40,7 @@ class Pictures:
 
     def __getitem__(self, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(
-            np.random.default_rng(rows).integers(0, 255, (len(rows), 3, SIZE, SIZE))
+            np.random.default_rng(rows).integers(0, 255, (len(rows), SIZE, SIZE, 3))
         ).to(torch.uint8)
 
 

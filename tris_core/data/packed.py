@@ -15,13 +15,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from PIL import __version__ as pil_version
 from torch import Tensor
 
 from tris_core.data.file_hashes import Hashed, file_hashes, keep_hashes, read_hashed
 from tris_core.data.images import read_image
-from tris_core.data.transforms import resize_square, to_tensor
+from tris_core.data.transforms import resize_square
 from tris_core.runtime.errors import InputError
 from tris_core.runtime.files import (
     disk_full_as_input_error,
@@ -240,9 +241,9 @@ class PackedImages:
         self._shards = shards
 
     def __getitem__(self, rows: NDArray[np.int64]) -> Tensor:
-        """uint8 (N, 3, size, size) for rows of the images table."""
+        """uint8 (N, size, size, 3) for rows of the images table."""
         found = [self._shards[row // self._per_shard][row % self._per_shard] for row in rows]
-        return to_tensor(np.stack(found))
+        return torch.from_numpy(np.stack(found))
 
 
 def _open_shards(scratch: Path, manifest: Manifest) -> list[NDArray[np.uint8]] | None:

@@ -5,6 +5,7 @@ ImageNet's mean and deviation and resized without keeping the aspect ratio.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -23,11 +24,19 @@ def resize_square(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def normalise(image: Tensor, pixels: Pixels | None = None) -> Tensor:
-    """Normalise uint8 (B, 3, H, W) to float32 with a mean and deviation; None for ImageNet's."""
-    mean, std = (torch.tensor(v, device=image.device).view(1, 3, 1, 1) for v in pixels or IMAGENET)
-    return (image.float() / 255 - mean) / std
+    """Normalise pictures with a mean and deviation; None for ImageNet's.
+
+    Args:
+        image: uint8 (B, H, W, 3), as decoded: pictures travel to the device as bytes.
+
+    Returns:
+        float32 (B, 3, H, W) in channels-last format.
+    """
+    mean, std = (_constant(tuple(values), image.device) for values in pixels or IMAGENET)
+    return ((image.float() / 255 - mean) / std).permute(0, 3, 1, 2)
 
 
-def to_tensor(image: NDArray[np.uint8]) -> Tensor:
-    """Convert uint8 (..., H, W, 3) to uint8 (..., 3, H, W)."""
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, -3)))
+@lru_cache
+def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """A tensor that is copied to a device once, instead of in every step."""
+    return torch.tensor(values, device=device)

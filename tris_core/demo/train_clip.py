@@ -64,7 +64,7 @@ def demo_vocabulary() -> list[int]:
 
 @dataclass(frozen=True)
 class CaptionBatch(Batch):
-    """N pictures (N, 3, 96, 96) uint8 and their captions' token ids (N, 32)."""
+    """N pictures (N, 96, 96, 3) uint8 and their captions' token ids (N, 32)."""
 
     pictures: Tensor
     tokens: Tensor
@@ -92,7 +92,7 @@ class CaptionedScenes:
         word = (tokens > UNKNOWN) & (tokens < tokenizer.start)
         # trains the row of unknown words
         tokens[word & torch.from_numpy(rng.random(tokens.shape) < 0.02)] = UNKNOWN
-        return CaptionBatch(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2), tokens)
+        return CaptionBatch(torch.from_numpy(np.stack(pictures)), tokens)
 
     def describe(self, step: int) -> str:
         return f"scenes of seed {self.seed}, step {step}"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tris_core.crf.seeds import IGNORE, decode_label
 from tris_core.data.grouping import Rows
 from tris_core.data.images import read_image
-from tris_core.data.transforms import MEAN_COLOUR, normalise, to_tensor
+from tris_core.data.transforms import MEAN_COLOUR, normalise
 from tris_core.irn.affinity import irn_losses
 from tris_core.irn.backbone import backbone_taps, displacements
 from tris_core.irn.network import IRN
@@ -33,7 +33,7 @@ class CropBatch(Batch):
     """A rank's part of a step.
 
     Attributes:
-        pictures: Crops of images, (B, 3, crop, crop) uint8.
+        pictures: Crops of images, (B, crop, crop, 3) uint8.
         seeds: Their CRF seeds at stride 4, (B, crop / 4, crop / 4) of 0, 1 and 255.
     """
 
@@ -58,7 +58,7 @@ class CropBatches:
         draws = np.random.default_rng([self._params.seed, 1, step]).spawn(len(rows))[part]
         crops = list(self._pool.map(self._crop, self._seeds.iloc[rows[part]].itertuples(), draws))
         made = CropBatch(
-            pictures=to_tensor(np.stack([picture for picture, _ in crops])),
+            pictures=torch.from_numpy(np.stack([picture for picture, _ in crops])),
             seeds=torch.from_numpy(np.stack([seeds[2::4, 2::4] for _, seeds in crops])),
         )
         return made.pin(self._device)
@@ -158,5 +158,5 @@ def mean_displacement(
 
 
 def _mean_displacement(visual: nn.Module, irn: IRN, device: torch.device, path: Path) -> Tensor:
-    image = normalise(to_tensor(read_image(path))[None].to(device))[0]
+    image = normalise(torch.tensor(read_image(path))[None].to(device))[0]
     return displacements(visual, irn, image).mean((1, 2)).cpu()

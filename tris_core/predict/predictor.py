@@ -17,7 +17,7 @@ from torch import Tensor
 from tris_core.clip.tokenizer import Tokenizer
 from tris_core.data.images import as_displayed, read_image
 from tris_core.data.maps import first_maxima, normalised_at, to_original
-from tris_core.data.transforms import normalise, resize_square, to_tensor
+from tris_core.data.transforms import normalise, resize_square
 from tris_core.runtime.device import place
 from tris_core.runtime.errors import InputError
 from tris_core.step1.network import Step1, build_step1
@@ -108,7 +108,7 @@ class _Reader:
 
     def image(self, pixels: NDArray[np.uint8]) -> Tensor:
         """(1, 3, size, size) float32 of RGB pixels (H, W, 3)."""
-        square = to_tensor(resize_square(pixels, self.size))[None].to(self._device)
+        square = torch.tensor(resize_square(pixels, self.size))[None].to(self._device)
         return normalise(square, self._pixels)
 
     def tokens(self, text: str) -> Tensor:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tris_core.crf.dense_crf import BinaryCRF
-from tris_core.data.transforms import normalise, to_tensor
+from tris_core.data.transforms import normalise
 from tris_core.irn.backbone import boundaries, load_backbone
 from tris_core.irn.network import IRN, build_irn
 from tris_core.refinement.instances import refine_maps
@@ -68,7 +68,7 @@ class Walk:
     device: torch.device
 
     def __call__(self, image: Image, maps: Maps) -> Masks:
-        pixels = normalise(to_tensor(image)[None].to(self.device))[0]
+        pixels = normalise(torch.tensor(image)[None].to(self.device))[0]
         edge, displacement = boundaries(self.visual, self.network, pixels)
         settings = self.params.model_dump(include={"radius", "beta", "exp_times"})
         cams = torch.from_numpy(maps).to(self.device)

@@ -34,7 +34,7 @@ class Step1Batch(Batch):
     """A rank's part of a step: B images, each with one of its sentences.
 
     Attributes:
-        squares: Images, (B, 3, S, S) uint8.
+        squares: Images, (B, S, S, 3) uint8.
         tokens: Token ids of the B sentences, then of the P extra ones, (B + P, T).
         columns: Sentences scored on each image, (B, N1). They count through those of all ranks,
             then the extra ones.

@@ -31,7 +31,7 @@ class Step2Batch(Batch):
 
     Attributes:
         step: Number of the step.
-        squares: Images, (B, 3, S, S) uint8.
+        squares: Images, (B, S, S, 3) uint8.
         tokens: Token ids, (B, T).
         labels: Pseudo-labels, (B, 1, S, S) float32 of 0 and 1.
     """
