@@ -16,7 +16,7 @@ from tris_core.data.rle import encode
 from tris_core.runtime.params import read_params
 from tris_core.runtime.processes import keep_freed_memory
 from tris_core.step2.params import TrainStep2Params
-from tris_core.step2.training import Step2Batches, Step2Objective
+from tris_core.step2.training import Step2Batches, Step2Objective, TrainingLabels
 from tris_core.training.optimizers import adamw
 
 SIZE, HEIGHT, WIDTH = 320, 480, 640
@@ -33,12 +33,10 @@ def main() -> None:
     tokens = _inputs.sentences(int(refs.count.sum()))
     mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
     mask[100:300, 200:400] = True
-    labels = pd.DataFrame(
-        {"counts": [encode(mask)] * len(refs), "height": HEIGHT, "width": WIDTH}, index=refs.ref_id
-    )
+    labels = pd.DataFrame({"counts": [encode(mask)] * len(refs), "height": HEIGHT, "width": WIDTH})
     model = _inputs.step2().train()
     images: Any = _inputs.Pictures(SIZE)
-    batches = Step2Batches(images, refs, labels, tokens, params, device())
+    batches = Step2Batches(images, refs, TrainingLabels(labels, SIZE), tokens, params, device())
     losses = Step2Objective(model, None, params, device())
     optimizer = adamw(model, params, full_rate="positional_embedding")
     step = _inputs.TrainingStep(optimizer, batches, losses)

@@ -31,7 +31,7 @@ from tris_core.runtime.parquet import read_table
 from tris_core.step2.average import RunningAverage
 from tris_core.step2.network import build_step2
 from tris_core.step2.params import TrainStep2Params
-from tris_core.step2.training import Step2Batches, Step2Objective
+from tris_core.step2.training import Step2Batches, Step2Objective, TrainingLabels
 from tris_core.step2.validation import validation_miou
 from tris_core.training.loop import fit, seed_everything
 from tris_core.training.optimizers import adamw, schedule
@@ -74,7 +74,8 @@ def train(run: Run, params: TrainStep2Params) -> None:
     seed_everything(params.seed)
     data = TrainingData.open(run)
     check_keys(data.index, PSEUDO_LABELS)
-    labels = read_table(PSEUDO_LABELS).set_index("ref_id")
+    table = read_table(PSEUDO_LABELS).set_index("ref_id")
+    labels = TrainingLabels(table.loc[data.refs.ref_id], data.packed.size)
 
     backbone = data.clip.backbone.with_own_tower()
     config = Step2Config(

@@ -12,7 +12,7 @@ from tris_core.data.rle import encode
 from tris_core.runtime.params import read_params
 from tris_core.step2.average import RunningAverage
 from tris_core.step2.params import TrainStep2Params
-from tris_core.step2.training import Step2Batches, Step2Objective
+from tris_core.step2.training import Step2Batches, Step2Objective, TrainingLabels
 from tris_core.training.optimizers import adamw
 
 PARAMS = read_params(ROOT / "presets" / "shapes.yaml")[TrainStep2Params]
@@ -47,9 +47,9 @@ class Pictures:
 def batches() -> Step2Batches:
     refs = refs_of(list(range(20)))
     mask = encode(np.eye(SIZE, dtype=bool))
-    labels = pd.DataFrame({"counts": [mask] * 20, "height": SIZE, "width": SIZE}, index=refs.ref_id)
+    labels = pd.DataFrame({"counts": [mask] * 20, "height": SIZE, "width": SIZE})
     tokens = torch.arange(2 * len(refs) * 3).view(-1, 3)
-    return Step2Batches(Pictures(), refs, labels, tokens, PARAMS, CPU)  # type: ignore[arg-type]
+    return Step2Batches(Pictures(), refs, TrainingLabels(labels, SIZE), tokens, PARAMS, CPU)  # type: ignore[arg-type]
 
 
 def objective(model: Tiny, average: object) -> Step2Objective:
@@ -61,10 +61,23 @@ def test_a_batch_has_a_sentence_and_the_label_of_each_ref() -> None:
     chosen = refs_of(list(range(20))).batch(7, PARAMS.batch, PARAMS.seed)
     assert batch.step == 7
     assert (batch.tokens[:, 0] // 6).tolist() == chosen.tolist(), "two sentences of three tokens"
-    assert batch.labels.dtype == torch.float32
+    assert batch.labels.dtype == torch.uint8
     assert torch.equal(batch.labels, torch.eye(SIZE).expand(len(chosen), 1, SIZE, SIZE))
     assert torch.equal(batches()(7).squares, batch.squares)
     assert batches().describe(7) == f"ref_id {', '.join(str(100 + ref) for ref in chosen)}"
+
+
+@pytest.mark.parametrize("size", [8, 30])
+def test_labels_are_resized_to_the_nearest_pixel(size: int) -> None:
+    rng = np.random.default_rng(0)
+    masks = [rng.random(shape) < 0.4 for shape in ((30, 47), (61, 20), (size, size))]
+    rows = [{"counts": encode(m), "height": m.shape[0], "width": m.shape[1]} for m in masks]
+    labels = TrainingLabels(pd.DataFrame(rows), size)[np.array([2, 0, 1, 0])]
+    assert labels.shape == (4, 1, size, size)
+    for label, number in zip(labels, [2, 0, 1, 0], strict=True):
+        height, width = masks[number].shape
+        y, x = (np.arange(size) * side // size for side in (height, width))
+        assert np.array_equal(label[0].numpy(), masks[number][np.ix_(y, x)])
 
 
 def test_positional_embeddings_learn_at_the_full_rate() -> None:

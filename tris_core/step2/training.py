@@ -4,6 +4,7 @@ Shapes: B images, T tokens, S the side of an image.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -13,11 +14,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tris_core.data.grouping import Rows
 from tris_core.data.packed import PackedImages
 from tris_core.data.rle import decode
 from tris_core.data.transforms import normalise
 from tris_core.runtime import distributed
 from tris_core.runtime.device import autocast
+from tris_core.runtime.threads import map_in_threads
 from tris_core.step2.average import RunningAverage
 from tris_core.step2.network import Step2, deep_supervision_losses
 from tris_core.step2.params import TrainStep2Params
@@ -33,13 +36,35 @@ class Step2Batch(Batch):
         step: Number of the step.
         squares: Images, (B, S, S, 3) uint8.
         tokens: Token ids, (B, T).
-        labels: Pseudo-labels, (B, 1, S, S) float32 of 0 and 1.
+        labels: Pseudo-labels, (B, 1, S, S) uint8 of 0 and 1.
     """
 
     step: int
     squares: Tensor
     tokens: Tensor
     labels: Tensor
+
+
+class TrainingLabels:
+    """Pseudo-labels at training size by row, decoded once and kept with one bit a pixel."""
+
+    def __init__(self, labels: pd.DataFrame, size: int) -> None:
+        """`labels` has a row per ref: counts, height, width."""
+        self._size = size
+        rows = labels[["counts", "height", "width"]].itertuples(index=False)
+        made = map_in_threads(partial(_packed, size=size), rows)
+        self._bits = np.stack(list(made))
+
+    def __getitem__(self, rows: Rows) -> Tensor:
+        """Labels (B, 1, size, size), uint8 of 0 and 1."""
+        bits = np.unpackbits(self._bits[rows], axis=1, count=self._size**2)
+        return torch.from_numpy(bits.reshape(-1, 1, self._size, self._size))
+
+
+def _packed(label: tuple[bytes, int, int], size: int) -> NDArray[np.uint8]:
+    """The bits of a label, resized with nearest neighbour as in the release."""
+    mask = decode(*label).astype(np.uint8)
+    return np.packbits(cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST))
 
 
 @dataclass(frozen=True)
@@ -49,7 +74,7 @@ class Step2Batches:
     Attributes:
         images: All images at training size.
         refs: The refs to train on.
-        labels: Pseudo-labels by ref_id: counts, height, width.
+        labels: Their pseudo-labels.
         tokens: Token ids of all expressions, (L, T).
         params: Batch size and random seed.
         device: Where the batch will go.
@@ -57,7 +82,7 @@ class Step2Batches:
 
     images: PackedImages
     refs: TrainingRefs
-    labels: pd.DataFrame
+    labels: TrainingLabels
     tokens: Tensor
     params: TrainStep2Params
     device: torch.device
@@ -67,29 +92,16 @@ class Step2Batches:
         batch = self.refs.batch(step, self.params.batch, self.params.seed)
         part = distributed.part(len(batch))
         text, batch = self.refs.draw_text(batch, rng)[part], batch[part]
-        labels = [
-            training_label(self.labels.loc[ref_id], self.images.size)
-            for ref_id in self.refs.ref_id[batch]
-        ]
         made = Step2Batch(
             step=step,
             squares=self.images[self.refs.image[batch]],
             tokens=self.tokens[text],
-            labels=torch.from_numpy(np.stack(labels)[:, None]),
+            labels=self.labels[batch],
         )
         return made.pin(self.device)
 
     def describe(self, step: int) -> str:
         return self.refs.describe(step, self.params.batch, self.params.seed)
-
-
-def training_label(label: "pd.Series", size: int) -> NDArray[np.float32]:
-    """A pseudo-label (counts, height, width) as (size, size) float32 of 0 and 1.
-
-    Resized with nearest neighbour, as in the release.
-    """
-    mask = decode(label["counts"], label["height"], label["width"]).astype(np.float32)
-    return np.asarray(cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST), np.float32)
 
 
 @dataclass(frozen=True)
@@ -113,7 +125,7 @@ class Step2Objective:
             self.average.update(self.model, steps=batch.step)
         with autocast(self.device, self.params.precision):
             logits = self.model(image, batch.tokens)
-        heads = deep_supervision_losses([logit.float() for logit in logits], batch.labels)
+        heads = deep_supervision_losses([logit.float() for logit in logits], batch.labels.float())
         total = torch.zeros((), device=self.device)
         for weight, loss in zip(self.params.head_weights, heads, strict=True):
             total = total + weight * loss
