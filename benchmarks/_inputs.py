@@ -58,7 +58,7 @@ def step1() -> Step1:
 def step2() -> Step2:
     """Step-2 as in the paper: RN50, a decoder of width 64."""
     model = Step2(backbone(), stage_channels=(256, 512, 1024, 2048), text_width=512, width=64)
-    return model.to(device())
+    return place(model, device())
 
 
 def scorer() -> Scorer:

@@ -63,7 +63,7 @@ def main() -> None:
 
 def compute(run: Run, params: DumpResponsesParams, index: Index) -> None:
     check_keys(index, TOKENS)
-    device = pick_device(run.runtime)
+    device = pick_device(run.runtime, params.precision)
     packed, table = open_packed(run, index), index.joined()
     image_of = index.image_rows(table["image_id"])
     model, clip, text = responder(params)

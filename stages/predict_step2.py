@@ -38,7 +38,7 @@ def main() -> None:
     """
     with run_stage("predict_step2", ranks=True) as run:
         params = run.params[PredictStep2Params]
-        device = pick_device(run.runtime)
+        device = pick_device(run.runtime, params.precision)
         index = open_index()
         check_keys(index, TOKENS)
         packed, table = open_packed(run, index), index.joined()

@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def train(run: Run, params: TrainStep1Params) -> None:
-    device = pick_device(run.runtime)
+    device = pick_device(run.runtime, params.precision)
     seed_everything(params.seed)
     data = TrainingData.open(run)
     if params.shuffle_sentences:

@@ -25,7 +25,7 @@ from stages._training import (
 )
 from tris_core.clip.sources import load_clip
 from tris_core.clip.towers import pyramid_channels, start_from
-from tris_core.runtime.device import pick_device
+from tris_core.runtime.device import pick_device, place
 from tris_core.runtime.distributed import synchronise_batch_norm
 from tris_core.runtime.parquet import read_table
 from tris_core.step2.average import RunningAverage
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def train(run: Run, params: TrainStep2Params) -> None:
-    device = pick_device(run.runtime)
+    device = pick_device(run.runtime, params.precision)
     seed_everything(params.seed)
     data = TrainingData.open(run)
     check_keys(data.index, PSEUDO_LABELS)
@@ -86,7 +86,7 @@ def train(run: Run, params: TrainStep2Params) -> None:
     )
     model = build_step2(config)
     start_from(model.backbone, load_clip(backbone))
-    model.train().to(device)
+    place(model.train(), device)
     synchronise_batch_norm(model)
     average = None if params.ema == "none" else RunningAverage(model)
 

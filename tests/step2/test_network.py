@@ -4,8 +4,10 @@ import json
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from tests.golden.reference import FOLDER, close, formula_input, golden, load_formula, step2_model
+from tris_core.runtime.device import autocast
 from tris_core.step2.network import PixelAttention, deep_supervision_losses
 
 G = golden("step2")
@@ -44,3 +46,25 @@ def test_network_equals_the_release() -> None:
     for name, norm in norms.items():
         assert abs(norm - expected[name]) <= 1e-3 * expected[name] + 1e-5, name
     assert {name for name, norm in expected.items() if norm and norm > 1e-5} <= norms.keys()
+
+
+def test_bfloat16_gives_the_logits_losses_and_gradients_of_float32() -> None:
+    image, tokens = (
+        formula_input("step2.bf16", (6, 3, 96, 96)),
+        torch.from_numpy(G["tokens"])[[0, 1, 2, 0, 1, 2]],
+    )
+    target = (formula_input("step2.bf16.target", (6, 1, 96, 96)) > 0.5).float()
+    found = []
+    for precision in ("fp32", "bf16"):
+        model = step2_model().train()
+        with autocast(torch.device("cpu"), precision):
+            logits = [logit.float() for logit in model(image, tokens)]
+        losses = torch.stack(deep_supervision_losses(logits, target))
+        losses.sum().backward()
+        found.append((logits[0].detach(), losses.detach(), model.final_seg1[1].weight.grad))
+    (exact, exact_losses, exact_gradient), (rounded, rounded_losses, rounded_gradient) = found
+    assert (rounded - exact).abs().max() < 0.5 * exact.std()
+    assert torch.corrcoef(torch.stack([rounded.flatten(), exact.flatten()]))[0, 1] > 0.99
+    assert (rounded != exact).float().mean() > 0.9, "nothing was rounded"
+    torch.testing.assert_close(rounded_losses, exact_losses, rtol=0.005, atol=0)
+    assert F.cosine_similarity(exact_gradient.flatten(), rounded_gradient.flatten(), dim=0) > 0.99

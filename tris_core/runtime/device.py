@@ -1,25 +1,29 @@
-"""Choosing a device, autocasting and pinned memory."""
+"""Choosing a device, its precision, and pinned memory."""
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from tris_core.runtime.locks import FIRST_WORD, NEXT_WORDS, holder, sign
-from tris_core.runtime.params import RuntimeParams
+from tris_core.runtime.params import Precision, RuntimeParams
 from tris_core.runtime.scratch import scratch_root
 from tris_core.runtime.threads import set_threads
 
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def pick_device(runtime: RuntimeParams) -> torch.device:
-    """Pick the device to compute on, and set the number of torch threads.
+def pick_device(runtime: RuntimeParams, precision: Precision = "fp32") -> torch.device:
+    """Pick the device to compute on, and set the number of torch threads and the precision.
+
+    A GPU's convolutions and float32 products are alike: in TF32 if `precision` says so, else exact.
+    (PyTorch's default is TF32 for convolutions alone.) Under `bf16`, see `autocast`.
 
     With `auto` on a machine with GPUs, this run gets a GPU that no other run uses, and keeps it
     until the process ends. If all are in use, it waits. With `cuda`, it is the first GPU, or under
@@ -37,7 +41,14 @@ def pick_device(runtime: RuntimeParams) -> torch.device:
     else:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
+    set_products("tf32" if precision == "tf32" else "ieee")
     return device
+
+
+def set_products(kind: Literal["tf32", "ieee"]) -> None:
+    """How a GPU computes convolutions and matrix products of float32."""
+    torch.backends.cudnn.conv.fp32_precision = kind  # type: ignore[attr-defined]
+    torch.backends.cuda.matmul.fp32_precision = kind
 
 
 def place(module: Module, device: torch.device) -> Module:
@@ -80,9 +91,21 @@ def lease(names: Sequence[str], folder: Path, *, poll: float = 1.0) -> int:
         time.sleep(poll)
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """`bf16` runs matrix products in bfloat16; `fp32` changes nothing."""
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """`bf16` runs convolutions and matrix products in bfloat16; the others change nothing."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+@contextmanager
+def exact_products(device: torch.device) -> Iterator[None]:
+    """Matrix products in float32 whatever the precision of the rest. Tensors must be float32."""
+    matmul = torch.backends.cuda.matmul
+    before, matmul.fp32_precision = matmul.fp32_precision, "ieee"
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        matmul.fp32_precision = before
 
 
 def pin(tensor: Tensor, device: torch.device) -> Tensor:

@@ -94,6 +94,10 @@ def _fault(section: str, detail: dict[str, Any]) -> str:
     return f"{where} = {reprlib.repr(detail['input'])[:200]}: {detail['msg']}"
 
 
+Precision = Literal["fp32", "tf32", "bf16"]
+"""Of convolutions and matrix products. `tf32` is `fp32` on a CPU."""
+
+
 class RuntimeParams(Section):
     """How a run uses this machine.
 

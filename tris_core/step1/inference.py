@@ -18,6 +18,7 @@ from tris_core.data.packed import PackedImages
 from tris_core.data.transforms import Pixels, normalise
 from tris_core.runtime import distributed
 from tris_core.runtime.device import autocast
+from tris_core.runtime.params import Precision
 
 GROUP = 16  # images per forward, and per row group of the responses file
 
@@ -40,7 +41,7 @@ def response_maps(
     tokens: Tensor,
     *,
     device: torch.device,
-    precision: str,
+    precision: Precision,
 ) -> Iterator[tuple[Rows, NDArray[np.float32]]]:
     """Compute the raw responses (Eq. 2) of all expressions, `GROUP` images at a time.
 
@@ -52,7 +53,7 @@ def response_maps(
         image_of: Image row of each expression, (L,).
         tokens: Token ids, (L, T).
         device: Where to compute.
-        precision: `fp32` or `bf16`.
+        precision: `fp32`, `tf32` or `bf16`.
 
     Yields:
         Rows (P,) of expressions and their maps (P, H, W) float32, before ReLU and up-sampling.
@@ -72,7 +73,7 @@ class _Respond:
     image_of: Rows
     tokens: Tensor
     device: torch.device
-    precision: str
+    precision: Precision
 
     def __call__(self, rows: Rows) -> tuple[Rows, NDArray[np.float32]]:
         image_rows, image_of = np.unique(self.image_of[rows], return_inverse=True)

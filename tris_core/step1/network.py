@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tris_core.clip.towers import build_backbone, encode_words, sentence_feature, stage_features
 from tris_core.data.transforms import Pixels
+from tris_core.runtime.device import exact_products
 from tris_core.step1.prompt import BilateralPrompt
 from tris_core.weights.configs import Step1Config, Step1Model
 
@@ -61,7 +62,7 @@ class Step1(nn.Module):
             )
         if self.beta:
             prompted_lan = lan_BNC + self.beta * self.attn_fusion.visual_to_text(vis_BCHW, lan_BNC)
-        with torch.autocast(vis_BCHW.device.type, enabled=False):
+        with exact_products(vis_BCHW.device):
             # In bfloat16, responses of 8 to 16 are 1/16 apart: too coarse for psi and the maximum.
             response = prompted_lan.float() @ prompted_vis.flatten(2).float()
         response = response.unflatten(2, vis_BCHW.shape[2:])

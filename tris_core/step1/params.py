@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from tris_core.runtime.params import Section
+from tris_core.runtime.params import Precision, Section
 from tris_core.training.params import Group, Training
 
 
@@ -123,7 +123,7 @@ class DumpResponsesParams(Section):
     key: ClassVar[str] = "dump_responses"
 
     method: Literal["step1", "dense_clip", "grad_cam"]
-    precision: Literal["fp32", "bf16"]
+    precision: Precision
     source: str | None = Field(alias="from", min_length=1)
 
     @model_validator(mode="after")

@@ -136,7 +136,7 @@ class Step1Objective:
         with autocast(self.device, self.params.precision):
             seen = self.scorer.seen(image, own_BHW, "sigmoid")
         positive = (seen * self.sentences[batch.own]).sum(1)
-        negative = torch.einsum("be,bke->bk", seen, self.sentences[batch.negatives])
+        negative = (seen[:, None] * self.sentences[batch.negatives]).sum(2)
         return {
             "pos": positive_term(positive, eps=weights.eps),
             "neg": negative_term(negative, eps=weights.eps, reduction=weights.neg_reduction),

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from tris_core.data.maps import binarise, normalised_at
+from tris_core.runtime.params import Precision
 from tris_core.runtime.threads import map_in_threads
 from tris_core.step1.inference import response_maps
 from tris_core.step1.network import Step1
@@ -15,7 +16,7 @@ from tris_core.training.validation import ValidationSet
 
 
 def validation_miou(
-    val: ValidationSet, model: Step1, device: torch.device, precision: str
+    val: ValidationSet, model: Step1, device: torch.device, precision: Precision
 ) -> float:
     """mIoU in [0, 1] at the released threshold: any positive response. NaN except on rank 0."""
     groups = response_maps(

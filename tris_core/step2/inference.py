@@ -17,6 +17,7 @@ from tris_core.data.rle import encode
 from tris_core.data.transforms import normalise
 from tris_core.runtime import distributed
 from tris_core.runtime.device import autocast
+from tris_core.runtime.params import Precision
 from tris_core.runtime.threads import side_by_side
 from tris_core.step2.network import Step2
 
@@ -32,7 +33,7 @@ def predict_by_image(
     keep: Callable[[Rows, Tensor], R],
     *,
     device: torch.device,
-    precision: str,
+    precision: Precision,
 ) -> Iterator[R]:
     """Compute the logits of all expressions and reduce them with `keep`, image by image.
 
@@ -46,7 +47,7 @@ def predict_by_image(
         keep: Called with the rows (N,) of an image's expressions and the logits (N, S, S) float32
             of the finest head, on `device`. On a CPU several threads call it.
         device: Where to compute.
-        precision: `fp32` or `bf16`.
+        precision: `fp32`, `tf32` or `bf16`.
 
     Yields:
         What `keep` returned, for each image.
@@ -69,7 +70,7 @@ class _Predict(Generic[R]):
     tokens: Tensor
     keep: Callable[[Rows, Tensor], R]
     device: torch.device
-    precision: str
+    precision: Precision
 
     def __call__(self, rows: Rows) -> R:
         with torch.inference_mode(), autocast(self.device, self.precision):

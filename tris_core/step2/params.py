@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from tris_core.runtime.params import Section
+from tris_core.runtime.params import Precision, Section
 from tris_core.training.params import Training
 
 
@@ -32,4 +32,4 @@ class PredictStep2Params(Section):
     key: ClassVar[str] = "predict_step2"
 
     threshold: float
-    precision: Literal["fp32", "bf16"]
+    precision: Precision

@@ -64,7 +64,7 @@ class TrainingLabels:
 def _packed(label: tuple[bytes, int, int], size: int) -> NDArray[np.uint8]:
     """The bits of a label, resized with nearest neighbour as in the release."""
     mask = decode(*label).astype(np.uint8)
-    return np.packbits(cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST))
+    return np.packbits(cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST) > 0)
 
 
 @dataclass(frozen=True)

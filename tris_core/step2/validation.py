@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tris_core.data.maps import to_original
+from tris_core.runtime.params import Precision
 from tris_core.runtime.threads import map_in_threads
 from tris_core.step2.inference import predict_by_image
 from tris_core.step2.network import Step2
@@ -16,7 +17,7 @@ from tris_core.training.validation import ValidationSet
 
 
 def validation_miou(
-    val: ValidationSet, model: Step2, device: torch.device, precision: str
+    val: ValidationSet, model: Step2, device: torch.device, precision: Precision
 ) -> float:
     """mIoU in [0, 1] at the released threshold: any positive logit. NaN except on rank 0."""
     by_image = predict_by_image(

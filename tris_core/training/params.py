@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tris_core.runtime.params import Section
+from tris_core.runtime.params import Precision, Section
 
 
 class Group(BaseModel):
@@ -36,7 +36,7 @@ class Training(Section):
     backbone_lr_mult: float = Field(ge=0, le=10)
     weight_decay: float = Field(ge=0, le=1)
     schedule: Literal["poly", "constant"]
-    precision: Literal["fp32", "bf16"]
+    precision: Precision
     selection: Literal["last", "val_mIoU"]
 
     @model_validator(mode="after")
