@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
+
+from tris_core.data.resize import bilinear
 
 EPSILON = 1e-5
 ANY_RESPONSE = 1e-9
@@ -19,7 +20,7 @@ ANY_RESPONSE = 1e-9
 
 def to_original(maps: Tensor, *, height: int, width: int) -> Tensor:
     """Resize maps (N, h, w) to (N, height, width), bilinear with aligned corners, as released."""
-    return F.interpolate(maps[:, None], (height, width), mode="bilinear", align_corners=True)[:, 0]
+    return bilinear(maps[:, None], (height, width), align_corners=True)[:, 0]
 
 
 def response_to_original(
@@ -46,7 +47,7 @@ def response_to_original(
         found = tuple(maps.shape)
         raise ValueError(f"responses must be (N, 1, h, w) or (N, h, w), these are {found}")
     at_training_size = (size, size) if isinstance(size, int) else size
-    trained = F.interpolate(maps, at_training_size, mode="bilinear", align_corners=False)
+    trained = bilinear(maps, at_training_size, align_corners=False)
     return to_original(trained.relu_()[:, 0], height=height, width=width)
 
 

@@ -39,4 +39,5 @@ def normalise(image: Tensor, pixels: Pixels | None = None) -> Tensor:
 @lru_cache
 def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
     """A tensor that is copied to a device once, instead of in every step."""
-    return torch.tensor(values, device=device)
+    with torch.inference_mode(False):  # the first caller may not train, but others will
+        return torch.tensor(values, device=device)

@@ -9,6 +9,7 @@ Shapes: B images, (h, w) the stride-4 map of the first tap.
 import torch
 from torch import Tensor, nn
 
+from tris_core.data.resize import bilinear
 from tris_core.weights.configs import IrnConfig
 
 EDGE_WIDTH = 32
@@ -25,6 +26,18 @@ class MeanShift(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x if self.training else x - self.running_mean.view(1, -1, 1, 1)
+
+
+class Upsample(nn.Module):
+    """Bilinear, by a whole factor."""
+
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        return bilinear(x, (self.scale * height, self.scale * width), align_corners=False)
 
 
 class IRN(nn.Module):
@@ -90,7 +103,7 @@ def _branch(inputs: int, outputs: int, *, groups: int, scale: int = 1) -> nn.Seq
         nn.GroupNorm(groups, outputs),
     ]
     if scale > 1:
-        layers.append(nn.Upsample(scale_factor=scale, mode="bilinear", align_corners=False))
+        layers.append(Upsample(scale))
     return nn.Sequential(*layers, nn.ReLU())
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
+from tris_core.data.resize import bilinear
 from tris_core.refinement.random_walk import walk
 
 STRIDE = 4
@@ -101,7 +102,7 @@ def refine_maps(
         found = f"edge {height, width} is not the stride-{STRIDE} map of cams {tuple(cams.shape)}"
         raise ValueError(found)
     maps = cams[None].float()
-    small = F.interpolate(maps, (height, width), mode="bilinear", align_corners=True)[0]
+    small = bilinear(maps, (height, width), align_corners=True)[0]
     instances = instance_maps(displacement)
     walked = walk_instances(small, edge, instances, radius=radius, beta=beta, exp_times=exp_times)
     return torch.stack([_full_size(parts, full_height, full_width) for parts in walked])
@@ -130,6 +131,7 @@ def _full_size(parts: Tensor, height: int, width: int) -> Tensor:
     """The maximum over parts (n, h, w) at full size, divided by its maximum; zeros if n is 0."""
     if not len(parts):
         return parts.new_zeros(height, width)
-    large = F.interpolate(parts[None], scale_factor=STRIDE, mode="bilinear", align_corners=False)[0]
+    sides = STRIDE * parts.shape[1], STRIDE * parts.shape[2]
+    large = bilinear(parts[None], sides, align_corners=False)[0]
     merged = large[:, :height, :width].amax(dim=0)
     return merged / merged.max().clamp(min=torch.finfo(merged.dtype).tiny)

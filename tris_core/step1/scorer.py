@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tris_core.clip.sources import load_clip
 from tris_core.clip.towers import encode_words, sentence_feature
+from tris_core.data.resize import bilinear
 from tris_core.data.transforms import Pixels
 from tris_core.runtime.device import place
 from tris_core.weights.clip_spec import ClipSpec
@@ -81,9 +82,7 @@ def masked_image(
             blurred image; `crop`: the box around the positive response, unmasked and resized,
             through which no gradient reaches the response.
     """
-    grown = F.interpolate(
-        response_BHW[:, None], image.shape[2:], mode="bilinear", align_corners=False
-    )
+    grown = bilinear(response_BHW[:, None], _sides(image), align_corners=False)
     if fill == "crop":
         return _cropped(image, grown[:, 0] > 0, size)
     kept = _resize(grown.relu() if mask == "relu" else grown.sigmoid(), size)
@@ -95,12 +94,8 @@ def masked_image(
 
 def _blurred(image: Tensor) -> Tensor:
     """The means of `BLUR_CELLS` x `BLUR_CELLS` cells, enlarged to the image's size."""
-    return F.interpolate(
-        F.adaptive_avg_pool2d(image, BLUR_CELLS),
-        image.shape[2:],
-        mode="bilinear",
-        align_corners=False,
-    )
+    cells = F.adaptive_avg_pool2d(image, BLUR_CELLS)
+    return bilinear(cells, _sides(image), align_corners=False)
 
 
 def _cropped(image: Tensor, inside_BSS: Tensor, size: int) -> Tensor:
@@ -127,7 +122,11 @@ def _ends(inside_BS: Tensor) -> tuple[Tensor, Tensor]:
 
 def _resize(x: Tensor, size: int) -> Tensor:
     """Bilinear with aligned corners and no antialiasing, as in the release."""
-    return F.interpolate(x, (size, size), mode="bilinear", align_corners=True)
+    return bilinear(x, (size, size), align_corners=True)
+
+
+def _sides(image: Tensor) -> tuple[int, int]:
+    return image.shape[2], image.shape[3]
 
 
 class SentenceFeatures:

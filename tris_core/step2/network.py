@@ -11,6 +11,7 @@ from open_clip.model import CLIP
 from torch import Tensor, nn
 
 from tris_core.clip.towers import build_backbone, encode_words, stage_features
+from tris_core.data.resize import bilinear
 from tris_core.data.transforms import Pixels
 from tris_core.weights.configs import Step2Config
 
@@ -127,7 +128,7 @@ class Step2(nn.Module):
 
 
 def _upsample(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return F.interpolate(x, shape[-2:], mode="bilinear", align_corners=False)
+    return bilinear(x, (shape[-2], shape[-1]), align_corners=False)
 
 
 def deep_supervision_losses(logits: list[Tensor], target: Tensor) -> list[Tensor]:
