@@ -63,7 +63,7 @@ def train(run: Run, params: TrainIrnParams) -> None:
         optimizer=sgd(irn, params),
         steps=batches.steps,
         batch=batches,
-        losses=IrnObjective(visual, irn, params.radius, device),
+        objective=IrnObjective(visual, irn, params.radius, device),
         describe=batches.describe,
         schedule=partial(poly, steps=batches.steps),
     )

@@ -16,8 +16,8 @@ from stages._training import (
 )
 from tris_core.clip.sources import load_clip
 from tris_core.clip.towers import at_image_size, stage_channels, start_from
+from tris_core.runtime.batch_norm import synchronise_batch_norm
 from tris_core.runtime.device import pick_device, place
-from tris_core.runtime.distributed import synchronise_batch_norm
 from tris_core.step1.network import build_step1
 from tris_core.step1.params import DumpResponsesParams, TrainStep1Params
 from tris_core.step1.scorer import Scorer, SentenceFeatures
@@ -77,7 +77,7 @@ def train(run: Run, params: TrainStep1Params) -> None:
     model = build_step1(config)
     start_from(model.backbone, load_clip(backbone))
     place(model.train(), device)
-    synchronise_batch_norm(model)
+    synchronise_batch_norm(model, device)
     scorer = Scorer.load(data.clip.scorer, device, params.mask_fill)
     sentences = SentenceFeatures(scorer, data.tokens(data.clip.scorer), device)
 
@@ -89,7 +89,7 @@ def train(run: Run, params: TrainStep1Params) -> None:
         optimizer=adamw(model, params),
         steps=steps,
         batch=batches,
-        losses=Step1Objective(model, scorer, sentences, params, device),
+        objective=Step1Objective(model, scorer, sentences, params, device),
         describe=batches.describe,
         schedule=schedule(params, steps),
     )

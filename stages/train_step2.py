@@ -25,8 +25,8 @@ from stages._training import (
 )
 from tris_core.clip.sources import load_clip
 from tris_core.clip.towers import pyramid_channels, start_from
+from tris_core.runtime.batch_norm import synchronise_batch_norm
 from tris_core.runtime.device import pick_device, place
-from tris_core.runtime.distributed import synchronise_batch_norm
 from tris_core.runtime.parquet import read_table
 from tris_core.step2.average import RunningAverage
 from tris_core.step2.network import build_step2
@@ -87,7 +87,7 @@ def train(run: Run, params: TrainStep2Params) -> None:
     model = build_step2(config)
     start_from(model.backbone, load_clip(backbone))
     place(model.train(), device)
-    synchronise_batch_norm(model)
+    synchronise_batch_norm(model, device)
     average = None if params.ema == "none" else RunningAverage(model)
 
     tokens, steps = data.tokens(backbone), params.total_steps(len(data.refs))
@@ -98,7 +98,7 @@ def train(run: Run, params: TrainStep2Params) -> None:
         optimizer=adamw(model, params, full_rate="positional_embedding"),
         steps=steps,
         batch=batches,
-        losses=Step2Objective(model, average, params, device),
+        objective=Step2Objective(model, average, params, device),
         describe=batches.describe,
         schedule=schedule(params, steps),
     )

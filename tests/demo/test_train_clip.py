@@ -12,7 +12,7 @@ from tris_core.data.transforms import MEAN_COLOUR
 from tris_core.demo.train_clip import (
     SIZE,
     CaptionedScenes,
-    contrastive_losses,
+    ContrastiveObjective,
     demo_config,
     demo_vocabulary,
     encode,
@@ -49,7 +49,7 @@ def test_the_loss_is_clips() -> None:
     batch = CaptionedScenes(8, seed=0)(0)
     with torch.no_grad():
         image, text = encode(clip, batch)
-        losses = contrastive_losses(clip, batch)
+        losses = ContrastiveObjective(clip)(batch)
     scores = (image.double() @ text.double().T) * clip.logit_scale.double().exp()
     by_picture = [-scores[i].softmax(0)[i].log().item() for i in range(8)]
     by_caption = [-scores[:, i].softmax(0)[i].log().item() for i in range(8)]

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,15 +32,16 @@ def draw(step: int, seed: int = 0) -> tuple[int, Tensor]:
     return step, torch.randn(16, 4, generator=torch.Generator().manual_seed(1000 * seed + step))
 
 
-@dataclass
-class Objective:
+class Objective(nn.Module):
     """The model learns to sum four numbers. Training is interrupted at `stop_at`."""
 
-    model: nn.Module
-    stop_at: int | None = None
-    taken: list[int] = field(default_factory=list)
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.stop_at: int | None = None
+        self.taken: list[int] = []
 
-    def __call__(self, batch: tuple[int, Tensor]) -> Losses:
+    def forward(self, batch: tuple[int, Tensor]) -> Losses:
         step, x = batch
         if step == self.stop_at:
             raise Interrupted
@@ -58,7 +59,7 @@ def toy(steps: int = STEPS) -> Task[Any]:
         optimizer=torch.optim.AdamW(model.parameters(), lr=1e-2),
         steps=steps,
         batch=draw,
-        losses=Objective(model),
+        objective=Objective(model),
         describe=lambda step: f"rows of {step}",
         schedule=partial(poly, steps=steps),
     )
@@ -77,7 +78,7 @@ def run(
 
 
 def interrupt(task: Task[Any], folder: Path, stop_at: int, **how: Any) -> None:
-    task.losses.stop_at = stop_at  # type: ignore[attr-defined]
+    task.objective.stop_at = stop_at  # type: ignore[assignment]
     with pytest.raises(Interrupted):
         run(task, folder, **how)
 
@@ -92,7 +93,7 @@ def test_an_interrupted_training_ends_with_the_same_bits(tmp_path: Path) -> None
     assert (tmp_path / "b" / "checkpoint.pt").is_file()
     task = toy()
     resumed, resumed_curve = run(task, tmp_path / "b")
-    assert task.losses.taken[0] == 30  # type: ignore[attr-defined]
+    assert task.objective.taken[0] == 30  # type: ignore[attr-defined]
     assert equal(straight, resumed)
     pd.testing.assert_frame_equal(curve, resumed_curve)
 
@@ -156,10 +157,18 @@ def test_other_batches_end_with_other_weights(tmp_path: Path) -> None:
     assert not equal(one, two)
 
 
+class Changed(nn.Module):
+    def __init__(self, honest: nn.Module, change: Callable[[int, Losses], Losses]) -> None:
+        super().__init__()
+        self.honest, self.change = honest, change
+
+    def forward(self, batch: tuple[int, Tensor]) -> Losses:
+        return self.change(batch[0], self.honest(batch))
+
+
 def spoilt(task: Task[Any], change: Callable[[int, Losses], Losses]) -> Task[Any]:
     """`task` with its losses changed."""
-    honest = task.losses
-    return replace(task, losses=lambda batch: change(batch[0], honest(batch)))
+    return replace(task, objective=Changed(task.objective, change))
 
 
 def test_a_loss_that_is_not_finite_names_step_and_batch(tmp_path: Path) -> None:
@@ -228,7 +237,7 @@ class Scores:
     kept: dict[int, Weights]
 
     def __call__(self) -> float:
-        done = self.task.losses.taken[-1] + 1  # type: ignore[attr-defined]
+        done = self.task.objective.taken[-1] + 1  # type: ignore[attr-defined]
         self.kept[done] = {k: v.clone() for k, v in self.task.model.state_dict().items()}
         self.task.model.eval()
         return {20: 0.3, 40: 0.9, 60: 0.9}[done]
@@ -255,7 +264,7 @@ def test_best_weights_that_disappear_are_an_error(tmp_path: Path) -> None:
 
     def score() -> float:
         (tmp_path / "best.pt").unlink(missing_ok=True)
-        return -1.0 if task.losses.taken[-1] == 19 else 0.5  # type: ignore[attr-defined]
+        return -1.0 if task.objective.taken[-1] == 19 else 0.5  # type: ignore[attr-defined]
 
     with pytest.raises(InputError, match=r"best\.pt with the best weights was deleted or damaged"):
         run(task, tmp_path, KeepBest(10, score))

@@ -29,7 +29,7 @@ class Pictures:
     size = SIZE
 
     def __getitem__(self, rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(rows).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, SIZE, SIZE)
+        return torch.from_numpy(rows).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, SIZE, SIZE, 3)
 
 
 def validation() -> ValidationSet:

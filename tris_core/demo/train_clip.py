@@ -131,13 +131,19 @@ def encode(clip: CLIP, batch: CaptionBatch) -> tuple[Tensor, Tensor]:
     return F.normalize(image, dim=1), F.normalize(text, dim=1)
 
 
-def contrastive_losses(clip: CLIP, batch: CaptionBatch) -> Losses:
+class ContrastiveObjective(nn.Module):
     """CLIP's loss over the batch, and the share of pictures nearest to their own caption."""
-    image, text = encode(clip, batch)
-    scores = clip.logit_scale.exp().clamp(max=100) * image @ text.T
-    own = torch.arange(len(scores))
-    loss = (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
-    return {"total": loss, "top1": (scores.argmax(1) == own).float().mean()}
+
+    def __init__(self, clip: CLIP) -> None:
+        super().__init__()
+        self.clip = clip
+
+    def forward(self, batch: CaptionBatch) -> Losses:
+        image, text = encode(self.clip, batch)
+        scores = self.clip.logit_scale.exp().clamp(max=100) * image @ text.T
+        own = torch.arange(len(scores))
+        loss = (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
+        return {"total": loss, "top1": (scores.argmax(1) == own).float().mean()}
 
 
 @torch.inference_mode()
@@ -183,7 +189,7 @@ def train(
         optimizer=_optimizer(clip, lr),
         steps=steps,
         batch=scenes,
-        losses=partial(contrastive_losses, clip),
+        objective=ContrastiveObjective(clip),
         describe=scenes.describe,
         schedule=partial(_warm_cosine, steps=steps),
     )

@@ -114,23 +114,22 @@ def _window(side: int, crop: int, rng: np.random.Generator) -> tuple[slice, slic
     return (shifted, whole) if side > crop else (whole, shifted)
 
 
-@dataclass(frozen=True)
-class IrnObjective:
-    """The losses of a batch, see `irn_losses`.
+class IrnObjective(nn.Module):
+    """The losses of a batch, see `irn_losses`."""
 
-    Attributes:
-        visual: The frozen image tower, see `freeze_at_stride_16`.
-        irn: The network to train.
-        radius: Pairs of pixels within it are compared, in cells of stride 4.
-        device: Where both networks are.
-    """
+    def __init__(self, visual: nn.Module, irn: IRN, radius: int, device: torch.device) -> None:
+        """
+        Args:
+            visual: The frozen image tower, see `freeze_at_stride_16`.
+            irn: The network to train.
+            radius: Pairs of pixels within it are compared, in cells of stride 4.
+            device: Where both networks are.
+        """
+        super().__init__()
+        self.visual, self.irn = visual, irn
+        self.radius, self.device = radius, device
 
-    visual: nn.Module
-    irn: IRN
-    radius: int
-    device: torch.device
-
-    def __call__(self, batch: CropBatch) -> Losses:
+    def forward(self, batch: CropBatch) -> Losses:
         batch = batch.to(self.device)
         taps = backbone_taps(self.visual, normalise(batch.pictures))
         edge_logits, displacement = self.irn(taps)

@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn.functional as functional
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from tris_core.runtime.errors import InputError
 
@@ -63,36 +65,22 @@ def gather(x: Tensor) -> Tensor:
 
     Gradients are returned to the rank that owns each row.
     """
-    made: Tensor = _Gather.apply(x) if world_size() > 1 else x
-    return made
+    return torch.cat(functional.all_gather(x)) if world_size() > 1 else x
 
 
 def mean(x: Tensor) -> Tensor:
     """Mean of a tensor over processes. Gradients flow to all of them."""
-    made: Tensor = _Mean.apply(x) if world_size() > 1 else x
-    return made
+    return functional.all_reduce(x) / world_size() if world_size() > 1 else x
 
 
-@torch.no_grad()
-def average_gradients(model: nn.Module) -> None:
-    """Replace every gradient by its mean over processes, in one exchange."""
-    if world_size() == 1:
-        return
-    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    flat = _mean(torch.cat([gradient.flatten() for gradient in gradients]))
-    for gradient, values in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(values.view_as(gradient))
+def parallel(objective: nn.Module) -> nn.Module:
+    """Average gradients over processes while they are computed, by PyTorch's own means.
 
-
-def synchronise_batch_norm(model: nn.Module) -> None:
-    """Make every batch norm in training use the batches of all processes.
-
-    The state dict does not change.
+    Batch norms keep the statistics that they have, see `tris_core.runtime.batch_norm`.
     """
-    if world_size() > 1:
-        for module in model.modules():
-            if type(module) is nn.BatchNorm2d:
-                module.__class__ = _SyncedBatchNorm
+    if world_size() == 1:
+        return objective
+    return DistributedDataParallel(objective, broadcast_buffers=False, find_unused_parameters=True)
 
 
 def map_over_ranks(items: Sequence[T], work: Callable[[T], R]) -> Iterator[R]:
@@ -110,55 +98,3 @@ def map_over_ranks(items: Sequence[T], work: Callable[[T], R]) -> Iterator[R]:
         dist.gather_object(result, results)
         if results is not None:
             yield from results[: len(items) - first]
-
-
-def _mean(x: Tensor) -> Tensor:
-    total = x.clone()
-    dist.all_reduce(total)
-    return total / world_size()
-
-
-class _Mean(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return _mean(x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return _mean(grad)
-
-
-class _Gather(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.own = slice(rank() * len(x), (rank() + 1) * len(x))
-        rows = [torch.empty_like(x) for _ in range(world_size())]
-        dist.all_gather(rows, x.contiguous())
-        return torch.cat(rows)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return _mean(grad)[ctx.own] * world_size()
-
-
-class _SyncedBatchNorm(nn.BatchNorm2d):
-    """Synchronised batch norm on any device. PyTorch's works on GPUs only."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(x)
-        wide = x.float()
-        centre = mean(wide.mean((0, 2, 3)))
-        apart = wide - centre.view(1, -1, 1, 1)
-        variance = mean(apart.square().mean((0, 2, 3)))
-        count = world_size() * x.numel() // x.shape[1]
-        with torch.no_grad():
-            assert self.running_mean is not None
-            assert self.running_var is not None
-            assert self.num_batches_tracked is not None
-            momentum = self.momentum or 0.0
-            self.running_mean.lerp_(centre, momentum)
-            self.running_var.lerp_(variance * (count / max(1, count - 1)), momentum)
-            self.num_batches_tracked += 1
-        scale = (self.weight * torch.rsqrt(variance + self.eps)).view(1, -1, 1, 1)
-        return (apart * scale + self.bias.view(1, -1, 1, 1)).to(x.dtype)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tris_core.data.grouping import Rows
 from tris_core.data.packed import PackedImages
@@ -95,17 +95,22 @@ class Step1Batches:
         return self._refs.describe(step, self._params.batch, self._params.seed)
 
 
-@dataclass(frozen=True)
-class Step1Objective:
+class Step1Objective(nn.Module):
     """The losses of a batch: `cls` (Eq. 7), `pos` and `neg` (Eq. 8), and their weighted `total`."""
 
-    model: Step1
-    scorer: Scorer
-    sentences: SentenceFeatures
-    params: TrainStep1Params
-    device: torch.device
+    def __init__(
+        self,
+        model: Step1,
+        scorer: Scorer,
+        sentences: SentenceFeatures,
+        params: TrainStep1Params,
+        device: torch.device,
+    ) -> None:
+        super().__init__()
+        self.model, self.scorer, self.sentences = model, scorer, sentences
+        self.params, self.device = params, device
 
-    def __call__(self, batch: Step1Batch) -> Losses:
+    def forward(self, batch: Step1Batch) -> Losses:
         batch = batch.to(self.device)
         image = normalise(batch.squares, self.model.pixels)
         response_BNHW = self._respond(image, batch)

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from tris_core.data.grouping import Rows
 from tris_core.data.packed import PackedImages
@@ -104,8 +104,7 @@ class Step2Batches:
         return self.refs.describe(step, self.params.batch, self.params.seed)
 
 
-@dataclass(frozen=True)
-class Step2Objective:
+class Step2Objective(nn.Module):
     """The losses of a batch: `head1` .. `head4`, finest first, and their weighted `total`.
 
     With `average` there is also `ema`, the consistency term of the release: the mean squared
@@ -113,12 +112,18 @@ class Step2Objective:
     docs/paper_vs_code.md#ema.
     """
 
-    model: Step2
-    average: RunningAverage | None
-    params: TrainStep2Params
-    device: torch.device
+    def __init__(
+        self,
+        model: Step2,
+        average: RunningAverage | None,
+        params: TrainStep2Params,
+        device: torch.device,
+    ) -> None:
+        super().__init__()
+        self.model, self.average = model, average
+        self.params, self.device = params, device
 
-    def __call__(self, batch: Step2Batch) -> Losses:
+    def forward(self, batch: Step2Batch) -> Losses:
         batch = batch.to(self.device)
         image = normalise(batch.squares, self.model.pixels)
         if self.average is not None:

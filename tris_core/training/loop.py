@@ -10,7 +10,7 @@ from tris_core.runtime.processes import keep_freed_memory
 from tris_core.runtime.progress import progress
 from tris_core.runtime.threads import prefetch
 from tris_core.training.run import TrainingRun
-from tris_core.training.task import B, KeepBest, Task
+from tris_core.training.task import B, KeepBest, Losses, Task
 
 LOG_EVERY = 10
 
@@ -36,15 +36,15 @@ def fit(task: Task[B], run: TrainingRun, keep_best: KeepBest | None = None) -> p
     keep_freed_memory()
     full_rates = [group["lr"] for group in task.optimizer.param_groups]
     state = run.resume(task)
+    objective = distributed.parallel(task.objective)
     steps = range(state.done, task.steps)
     bar = progress(task.steps, task.name, done=state.done)
     for step, batch in zip(steps, prefetch(task.batch, steps), strict=True):
         for group, rate in zip(task.optimizer.param_groups, full_rates, strict=True):
             group["lr"] = rate * task.schedule(step)
-        losses = task.losses(batch)
+        losses: Losses = objective(batch)
         task.optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()
-        distributed.average_gradients(task.model)
         task.optimizer.step()
 
         state.recent.append({name: loss.detach() for name, loss in losses.items()})

@@ -46,7 +46,8 @@ class Task(Generic[B]):
         optimizer: Built with the full learning rates.
         steps: Length of the training.
         batch: Step to batch; called in a thread, one step ahead.
-        losses: Batch to named scalars. `total` is minimised, the others are only logged.
+        objective: Batch to named scalars (`Losses`); holds `model`. `total` is minimised, the
+            others are only logged.
         describe: Step to a description of its batch, such as "ref_id 3, 17", for error messages.
         schedule: Step to a factor in [0, 1] that scales the learning rates.
     """
@@ -56,7 +57,7 @@ class Task(Generic[B]):
     optimizer: torch.optim.Optimizer
     steps: int
     batch: Callable[[int], B]
-    losses: Callable[[B], Losses]
+    objective: nn.Module
     describe: Callable[[int], str]
     schedule: Callable[[int], float]
 
