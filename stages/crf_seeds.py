@@ -1,22 +1,27 @@
 """Make the seeds of the boundary network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from stages._artifacts import CRF_SEEDS, PRMS, RESPONSES, check_keys, checked_root, open_index
 from stages._stage import run_stage, stage_app
+from tris_core.crf.filters import crf_builder
 from tris_core.crf.params import CrfSeedsParams
-from tris_core.crf.seeds import crf_labels, encode_label
+from tris_core.crf.seeds import Crf, crf_labels, encode_label
 from tris_core.data.images import read_image
 from tris_core.refinement.params import RefineParams
 from tris_core.responses.selected import Selected, SelectedMaps
+from tris_core.runtime.device import pick_device
 from tris_core.runtime.distributed import map_over_ranks, rank, world_size
 from tris_core.runtime.errors import counted
 from tris_core.runtime.parquet import read_table, write_table
@@ -52,17 +57,34 @@ def main() -> None:
         train = index.ref_ids("train")
         maps = SelectedMaps(RESPONSES, read_table(PRMS), train, index.images)
         folder = checked_root(run, index.images)
-        work = partial(seeds_of_image, folder=folder, crf=params.model_dump())
+        exact = params.filters == "exact"
+        device = pick_device(run.runtime) if exact else torch.device("cpu")
+        work = partial(
+            seeds_of_image,
+            folder=folder,
+            build=crf_builder(params.filters, device),
+            crf=params.model_dump(exclude={"filters"}),
+        )
+        spread = map if exact else partial(map_in_processes, workers=run.runtime.workers)
         with progress(len(train) // world_size(), "CRF seeds") as bar:
-            share = Share(maps, work, run.runtime.workers, bar)
+            share = Share(maps, work, spread, bar)
             seeds = list(chain.from_iterable(map_over_ranks(range(world_size()), share)))
         write_seeds(seeds)
         run.say(f"{CRF_SEEDS}: seeds for {counted(len(seeds), 'ref')}")
 
 
-def seeds_of_image(selected: Selected, *, folder: Path, crf: dict[str, Any]) -> list[Seed]:
-    """The seeds of all refs of one image, whose file is in `folder`. Runs in a worker process."""
-    labels = crf_labels(read_image(folder / selected.path), selected.maps, **crf)
+def seeds_of_image(
+    selected: Selected,
+    *,
+    folder: Path,
+    build: Callable[[NDArray[np.uint8]], Crf],
+    crf: dict[str, Any],
+) -> list[Seed]:
+    """The seeds of all refs of one image, whose file is in `folder`.
+
+    With a lattice it runs in a worker process, which uses no torch.
+    """
+    labels = crf_labels(read_image(folder / selected.path), selected.maps, build, **crf)
     pairs = zip(selected.ref_ids, labels, strict=True)
     return [(ref_id, selected.image_id, encode_label(label)) for ref_id, label in pairs]
 
@@ -71,18 +93,19 @@ def seeds_of_image(selected: Selected, *, folder: Path, crf: dict[str, Any]) -> 
 class Share:
     """Makes one rank's share of the seeds: those of every n-th row group from `first`, for n ranks.
 
-    A rank starts its worker processes once and keeps them busy across row groups.
+    `spread` is like `map`. A rank starts its worker processes once and keeps them busy across row
+    groups.
     """
 
     maps: SelectedMaps
     work: Callable[[Selected], list[Seed]]
-    workers: int
+    spread: Callable[[Callable[[Selected], list[Seed]], Iterable[Selected]], Iterator[list[Seed]]]
     bar: "tqdm[Any]"
 
     def __call__(self, first: int) -> list[Seed]:
         groups = (self.maps[number] for number in range(first, len(self.maps), world_size()))
         images = chain.from_iterable(groups)
-        parts = map_in_processes(self.work, images, workers=self.workers)
+        parts = self.spread(self.work, images)
         return list(chain.from_iterable(advance(parts, self.bar)))
 
 

@@ -2,26 +2,32 @@
 
 import subprocess
 import sys
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.golden.reference import golden
-from tris_core.crf.dense_crf import BinaryCRF
+from tris_core.crf.exact import ExactCRF
+from tris_core.crf.filters import crf_builder
+from tris_core.crf.lattice import LatticeCRF
 from tris_core.crf.seeds import crf_labels
 from tris_core.runtime.errors import InputError
 
 G = golden("crf_label")
+exact = partial(ExactCRF, device=torch.device("cpu"))
 
 
-def crf_label(image: np.ndarray, cam: np.ndarray, **options: float) -> np.ndarray:
+def crf_label(image: np.ndarray, cam: np.ndarray, **options: Any) -> np.ndarray:
     """Of a single map."""
-    return crf_labels(image, cam[None], **options)[0]
+    return crf_labels(image, cam[None], LatticeCRF, **options)[0]
 
 
 @pytest.mark.parametrize(("key", "threshold"), [("fg", 0.3), ("bg", 0.1)])
 def test_one_run_is_the_released_one(key: str, threshold: float) -> None:
-    mask = BinaryCRF(G["image"])(G["cam"] > threshold, iterations=10, gt_prob=0.7)
+    mask = LatticeCRF(G["image"])(G["cam"][None] > threshold, iterations=10, gt_prob=0.7)[0]
     # Equal to the pixel: 6 iterations, or another kernel, change only one to six of the 7,200.
     np.testing.assert_array_equal(mask, G[key].astype(bool))
 
@@ -34,18 +40,19 @@ def test_label_is_the_released_one() -> None:
 
 
 def test_label_joins_the_two_runs() -> None:
-    foreground = BinaryCRF(G["image"])(G["cam"] > 0.5, iterations=3, gt_prob=0.8)
-    candidate = BinaryCRF(G["image"])(G["cam"] > 0.2, iterations=3, gt_prob=0.8)
+    foreground = LatticeCRF(G["image"])(G["cam"][None] > 0.5, iterations=3, gt_prob=0.8)[0]
+    candidate = LatticeCRF(G["image"])(G["cam"][None] > 0.2, iterations=3, gt_prob=0.8)[0]
     expected = np.where(foreground, 1, np.where(candidate, 255, 0))
     label = crf_label(G["image"], G["cam"], conf_fg=0.5, conf_bg=0.2, iterations=3, gt_prob=0.8)
     np.testing.assert_array_equal(label, expected)
 
 
 @pytest.mark.parametrize("resolution", [1.0, 0.5])
-def test_maps_of_one_image_are_independent(resolution: float) -> None:
+@pytest.mark.parametrize("build", [LatticeCRF, exact])
+def test_maps_of_one_image_are_independent(resolution: float, build: Any) -> None:
     cams = np.stack([G["cam"], np.flip(G["cam"], 0), G["cam"] ** 2, G["cam"]])
-    together = crf_labels(G["image"], cams, resolution=resolution)
-    alone = [crf_label(G["image"], cam, resolution=resolution) for cam in cams]
+    together = crf_labels(G["image"], cams, build, resolution=resolution)
+    alone = [crf_labels(G["image"], c[None], build, resolution=resolution)[0] for c in cams]
     np.testing.assert_array_equal(together, alone)
 
 
@@ -76,7 +83,7 @@ def test_missing_pydensecrf_names_the_fix(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_import_needs_neither_torch_nor_pydensecrf() -> None:
-    code = "import sys, tris_core.crf.dense_crf; print({'torch', 'pydensecrf'} & set(sys.modules))"
+    code = "import sys, tris_core.crf.lattice; print({'torch', 'pydensecrf'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -86,3 +93,53 @@ def test_wrong_image_is_refused() -> None:
         crf_label(G["image"].astype(np.float32), G["cam"])
     with pytest.raises(ValueError, match=r"\(72, 100, 3\)"):
         crf_label(G["image"], G["cam"][:, 1:])
+
+
+def mean_field(image: np.ndarray, mask: np.ndarray, iterations: int, gt_prob: float) -> np.ndarray:
+    """Log-odds (H, W) of the foreground in float64, from the kernels written out."""
+    height, width = mask.shape
+    y, x = (side.ravel().astype(np.float64) for side in np.mgrid[:height, :width])
+    colour = image.reshape(-1, 3).astype(np.float64)
+    places = (y[:, None] - y) ** 2 + (x[:, None] - x) ** 2
+    colours = ((colour[:, None] - colour) ** 2).sum(2)
+    kernels = 3 * normalised(np.exp(-places / (2 * 3**2)))
+    kernels += 10 * normalised(np.exp(-places / (2 * 50**2) - colours / (2 * 5**2)))
+    right = np.where(mask.ravel(), gt_prob, 1 - gt_prob)
+    unary = np.log(np.stack([1 - right, right]))
+    q = np.exp(unary)
+    for _ in range(iterations):
+        odds = unary + q @ kernels
+        q = np.exp(odds - odds.max(0)) / np.exp(odds - odds.max(0)).sum(0)
+    return (odds[1] - odds[0]).reshape(height, width)
+
+
+def normalised(kernel: np.ndarray) -> np.ndarray:
+    root = np.sqrt(kernel.sum(1))
+    return kernel / root[:, None] / root
+
+
+@pytest.mark.parametrize("shape", [(24, 31), (17, 16)])
+def test_exact_filters_are_the_kernels(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    image = coarse[: shape[0], : shape[1]] // 4 + rng.integers(0, 9, (*shape, 3), dtype=np.uint8)
+    masks = np.stack([rng.random(shape) < 0.3, np.indices(shape)[1] > 9])
+    found = exact(image).odds(masks, iterations=4, gt_prob=0.7).numpy()
+    for odds, mask in zip(found, masks, strict=True):
+        expected = mean_field(image, mask, 4, 0.7)
+        np.testing.assert_allclose(odds, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.1])
+def test_exact_filters_agree_with_the_lattice(threshold: float) -> None:
+    start = G["cam"][None] > threshold
+    one, other = (
+        build(G["image"])(start, iterations=10, gt_prob=0.7) for build in (LatticeCRF, exact)
+    )
+    assert 0.05 < one.mean() < 0.95
+    assert (one == other).mean() > 0.99
+
+
+def test_filters_name_the_crf() -> None:
+    assert isinstance(crf_builder("exact", torch.device("cpu"))(G["image"]), ExactCRF)
+    assert isinstance(crf_builder("lattice", torch.device("cpu"))(G["image"]), LatticeCRF)

@@ -1,10 +1,12 @@
 """The seeds of the boundary network."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from tris_core.runtime.params import Section
+
+Filters = Literal["lattice", "exact"]
 
 
 class CrfSeedsParams(Section):
@@ -19,6 +21,9 @@ class CrfSeedsParams(Section):
 
     `resolution`: scales the image and the map for the CRF; 1 as released. Time grows with its
     square.
+
+    `filters`: `lattice`, pydensecrf's, as released: approximate, on CPU cores. `exact`: the kernels
+    themselves, for a GPU; time grows with the fourth power of `resolution`.
     """
 
     key: ClassVar[str] = "crf_seeds"
@@ -28,3 +33,4 @@ class CrfSeedsParams(Section):
     conf_bg: float = Field(gt=0, lt=1)
     gt_prob: float = Field(gt=0.5, lt=1)
     iterations: int = Field(ge=1)
+    filters: Filters

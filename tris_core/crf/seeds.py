@@ -3,18 +3,28 @@
 They are made in worker processes, so this module does not import torch.
 """
 
+from collections.abc import Callable
+from typing import Protocol
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tris_core.crf.dense_crf import BinaryCRF
-
 BACKGROUND, FOREGROUND, IGNORE = 0, 1, 255
+
+
+class Crf(Protocol):
+    """The CRF of an image, `LatticeCRF` or `ExactCRF`."""
+
+    def __call__(
+        self, masks: NDArray[np.bool_], *, iterations: int, gt_prob: float
+    ) -> NDArray[np.bool_]: ...
 
 
 def crf_labels(
     image: NDArray[np.uint8],
     cams: NDArray[np.floating],
+    build: Callable[[NDArray[np.uint8]], Crf],
     *,
     resolution: float = 1.0,
     conf_fg: float = 0.3,
@@ -30,8 +40,9 @@ def crf_labels(
     Args:
         image: (H, W, 3) uint8.
         cams: N response maps (N, H, W) in [0, 1].
+        build: makes the CRF of an image.
         resolution: run at this fraction of the size; labels are resized back by nearest neighbour.
-        iterations, gt_prob: see `BinaryCRF`.
+        iterations, gt_prob: see `LatticeCRF`.
 
     Returns:
         (N, H, W): `BACKGROUND`, `FOREGROUND` or `IGNORE`.
@@ -46,18 +57,15 @@ def crf_labels(
     size = max(1, round(width * resolution)), max(1, round(height * resolution))
     if resolution < 1:
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-    crf = BinaryCRF(image)
-    labels = np.empty(cams.shape, np.uint8)
-    for label, cam in zip(labels, cams, strict=True):
-        if resolution < 1:
-            shrunk = cv2.resize(cam, size, interpolation=cv2.INTER_AREA)
-            cam = np.asarray(shrunk, cam.dtype)
-        foreground = crf(cam > conf_fg, iterations=iterations, gt_prob=gt_prob)
-        candidate = crf(cam > conf_bg, iterations=iterations, gt_prob=gt_prob)
-        unsure = np.where(candidate, IGNORE, BACKGROUND)
-        small = np.where(foreground, FOREGROUND, unsure).astype(np.uint8)
-        label[:] = cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
-    return labels
+        shrunk = [cv2.resize(cam, size, interpolation=cv2.INTER_AREA) for cam in cams]
+        cams = np.asarray(shrunk, cams.dtype)
+    starts = np.concatenate([cams > conf_fg, cams > conf_bg])
+    refined = build(image)(starts, iterations=iterations, gt_prob=gt_prob)
+    foreground, candidate = np.split(refined, 2)
+    unsure = np.where(candidate, IGNORE, BACKGROUND)
+    labels = np.where(foreground, FOREGROUND, unsure).astype(np.uint8)
+    grown = [cv2.resize(x, (width, height), interpolation=cv2.INTER_NEAREST) for x in labels]
+    return np.asarray(grown, np.uint8)
 
 
 def decode_label(png: bytes) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tris_core.crf.params import Filters
 from tris_core.runtime.params import Section
 
 
@@ -13,12 +14,15 @@ class CrfParams(BaseModel):
     `gt_prob`: the probability that a pixel of the starting mask is right.
 
     `iterations`: of mean field.
+
+    `filters`: as in crf_seeds.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     gt_prob: float = Field(gt=0.5, lt=1)
     iterations: int = Field(ge=1)
+    filters: Filters
 
 
 class RefineParams(Section):

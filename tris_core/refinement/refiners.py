@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from tris_core.crf.dense_crf import BinaryCRF
+from tris_core.crf.filters import crf_builder
 from tris_core.data.transforms import normalise
 from tris_core.irn.backbone import boundaries, load_backbone
 from tris_core.irn.network import IRN, build_irn
 from tris_core.refinement.instances import refine_maps
-from tris_core.refinement.params import CrfParams, RefineParams
+from tris_core.refinement.params import RefineParams
 from tris_core.refinement.sam import load_sam, segment
 from tris_core.runtime.device import place
 from tris_core.weights.configs import IrnConfig
@@ -43,12 +43,9 @@ def _over(image: Image, maps: Maps, *, threshold: float) -> Masks:
 
 
 def crf(params: RefineParams, device: torch.device, irn: Path) -> Refiner:
-    return partial(_crf, threshold=params.threshold, params=params.crf)
-
-
-def _crf(image: Image, maps: Maps, *, threshold: float, params: CrfParams) -> Masks:
-    field = BinaryCRF(image)
-    return np.stack([field(start, **params.model_dump()) for start in maps > threshold])
+    build = crf_builder(params.crf.filters, device)
+    settings = params.crf.model_dump(exclude={"filters"})
+    return lambda image, maps: build(image)(maps > params.threshold, **settings)
 
 
 def walk(params: RefineParams, device: torch.device, irn: Path) -> Refiner:

@@ -22,6 +22,9 @@ class Training(Section):
     `val_mIoU`, as in the release, those of the epoch with the best masks on the val split, which
     the metrics then mention.
 
+    `precision`: of convolutions and matrix products. `tf32` is `fp32` on a CPU. Eq. 2 is computed
+    in float32 under each.
+
     `weights`: use a network trained elsewhere instead of training one. A model folder, or a
     checkpoint file as the authors released it (a path or hf://owner/repo/file). If a file changed
     under the same name, run `dvc repro -f` with the name of the stage.
