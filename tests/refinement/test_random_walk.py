@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from numpy.polynomial import chebyshev
 
 from tests.golden.reference import golden
-from tris_core.refinement.random_walk import chebyshev_coefficients, transition_matrix, walk
+from tris_core.refinement.random_walk import (
+    chebyshev_coefficients,
+    gathered_step,
+    sparse_step,
+    transition_matrix,
+    walk,
+)
 
 
 def dense_transition(edge: np.ndarray, radius: int, beta: float) -> np.ndarray:
@@ -73,6 +79,16 @@ def test_walk_equals_the_dense_twin(
     # The float32 rounding of a row sum is compounded 256 times: up to 6e-5 was seen, and 1.3e-7
     # with the same code in float64.
     np.testing.assert_allclose(walked.numpy(), expected, atol=1e-4 * expected.max())
+
+
+@pytest.mark.parametrize("size", [(13, 17), (1, 6), (9, 2)])
+def test_gathering_is_the_sparse_product(size: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    edge = torch.rand(size, generator=generator)
+    x, before = torch.rand(2, edge.numel(), 4, generator=generator)
+    sparse, gathered = (form(edge, 5, 10) for form in (sparse_step, gathered_step))
+    torch.testing.assert_close(gathered(x), sparse(x), rtol=0, atol=1e-6)
+    torch.testing.assert_close(gathered(x, before), sparse(x, before), rtol=0, atol=2e-6)
 
 
 def test_a_single_pixel_far_below_the_maximum_keeps_its_shape() -> None:

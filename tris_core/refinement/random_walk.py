@@ -5,6 +5,7 @@ The transition matrix is sparse, and its power is applied by Chebyshev polynomia
 
 import warnings
 from functools import lru_cache
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -40,8 +41,37 @@ def walk(
     edge = edge.float()
     start = (cam.float() * (1 - edge)).flatten(1).T
     start = F.pad(start, (0, -len(cam) % 4))  # sparse products are fastest with columns in fours
-    walked = _power(transition_matrix(edge, radius, beta), start, 2**exp_times)
+    form = sparse_step if edge.device.type == "cpu" else gathered_step
+    walked = _power(form(edge, radius, beta), start, 2**exp_times)
     return walked[:, : len(cam)].T.reshape(cam.shape)
+
+
+class Step(Protocol):
+    """A step of the walk: the transition matrix M times x (HW, K), or 2 M x - `before`."""
+
+    def __call__(self, x: Tensor, before: Tensor | None = None) -> Tensor: ...
+
+
+def sparse_step(edge: Tensor, radius: int, beta: float) -> Step:
+    """A sparse product, for CPUs."""
+    matrix = transition_matrix(edge, radius, beta)
+
+    def step(x: Tensor, before: Tensor | None = None) -> Tensor:
+        return matrix @ x if before is None else torch.addmm(before, matrix, x, beta=-1, alpha=2)
+
+    return step
+
+
+def gathered_step(edge: Tensor, radius: int, beta: float) -> Step:
+    """Every pixel gathers its neighbours, for GPUs, whose sparse products do not repeat."""
+    weights = _weights(edge, radius, beta)[..., None]
+    neighbours = _neighbours(*edge.shape, radius, edge.device).pixel
+
+    def step(x: Tensor, before: Tensor | None = None) -> Tensor:
+        moved = (weights * x[neighbours]).sum(dim=1)
+        return moved if before is None else 2 * moved - before
+
+    return step
 
 
 def transition_matrix(edge: Tensor, radius: int, beta: float) -> Tensor:
@@ -50,40 +80,50 @@ def transition_matrix(edge: Tensor, radius: int, beta: float) -> Tensor:
     Every row sums to 1, and a pixel's affinity with itself is 1. The rows are the columns of the
     paper's T, which multiplies from the right.
     """
-    reach = radius - 1
-    # Padding lets every pixel be a source of the window; padded pixels are nobody's neighbours.
-    affinity = edge_to_affinity(F.pad(edge, (reach, reach, 0, reach)), radius) ** beta
-    height, width = edge.shape
-    row_starts, columns, pairs, entries = _neighbours(height, width, radius, edge.device)
-    weights = torch.cat([affinity.flatten(), affinity.new_tensor([0, 1])])[pairs]
-    weights = (weights / weights.sum(dim=1, keepdim=True)).flatten()[entries]
-    size = (len(pairs), len(pairs))
+    weights = _weights(edge, radius, beta)
+    row_starts, columns, entries = _pattern(*edge.shape, radius)
+    size = (len(weights), len(weights))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         return torch.sparse_csr_tensor(
-            row_starts, columns, weights, size=size, check_invariants=False
+            row_starts, columns, weights.flatten()[entries], size=size, check_invariants=False
         )
 
 
-@lru_cache(maxsize=16)  # the images of a data set have a few sizes
-def _neighbours(
-    height: int, width: int, radius: int, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The sparsity pattern of the transition matrix.
+def _weights(edge: Tensor, radius: int, beta: float) -> Tensor:
+    """How a step mixes every pixel's neighbours, (HW, O); a row sums to 1."""
+    reach = radius - 1
+    # Padding lets every pixel be a source of the window; padded pixels are nobody's neighbours.
+    affinity = edge_to_affinity(F.pad(edge, (reach, reach, 0, reach)), radius) ** beta
+    pair = _neighbours(*edge.shape, radius, edge.device).pair
+    ends = torch.arange(2, dtype=affinity.dtype, device=edge.device)
+    weights = torch.cat([affinity.flatten(), ends])[pair]
+    return weights / weights.sum(dim=1, keepdim=True)
 
-    A pixel has up to O neighbours, itself included, in P pairs of offsets.
 
-    Returns:
-        Row starts (HW + 1,) and columns (Z,) of the matrix, int32; the position (HW, O) of every
-        weight in the flattened affinities (P, H, W) followed by a 0, for pixels outside the map,
-        and a 1, for the pixel itself; and which of these HW * O weights are the entries (Z,) of
-        the matrix, in its order.
+class Neighbours(NamedTuple):
+    """The O neighbours of every pixel, itself included, in the order of their positions.
+
+    Attributes:
+        pixel: Their numbers (HW, O); the pixel's own for those outside the map.
+        inside: Whether they are in the map, (HW, O).
+        pair: The position of their affinity in the flattened affinities (P, H, W) followed by a 0,
+            for neighbours outside the map, and a 1, for the pixel itself; (HW, O).
     """
+
+    pixel: Tensor
+    inside: Tensor
+    pair: Tensor
+
+
+@lru_cache(maxsize=16)  # the images of a data set have a few sizes
+def _neighbours(height: int, width: int, radius: int, device: torch.device) -> Neighbours:
     number = {offset: p for p, offset in enumerate(search_paths(radius))}
     outside = len(number) * height * width
     itself = outside + 1
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    columns, pairs, inside = [], [], []
+    rows, columns = (torch.arange(side, device=device) for side in (height, width))
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    pixels, pairs, insides = [], [], []
     offsets = {(0, 0), *number, *((-dy, -dx) for dy, dx in number)}
     for dy, dx in sorted(offsets):  # sorted, so that columns ascend within a row
         here, there = y * width + x, (y + dy) * width + x + dx
@@ -93,14 +133,25 @@ def _neighbours(
             pair = number[dy, dx] * height * width + here
         else:  # affinity is symmetric, and stored at the upper of the two pixels
             pair = number[-dy, -dx] * height * width + there
-        inside.append((y + dy >= 0) & (y + dy < height) & (x + dx >= 0) & (x + dx < width))
-        columns.append(there)
-        pairs.append(pair.where(inside[-1], outside))
-    kept, column, pair = (torch.stack(of, dim=2).flatten(0, 1) for of in (inside, columns, pairs))
-    row_starts = F.pad(kept.sum(dim=1).cumsum(dim=0), (1, 0)).int()
-    entries = kept.flatten().nonzero()[:, 0]
-    column = column[kept].int()
-    return row_starts.to(device), column.to(device), pair.to(device), entries.to(device)
+        inside = (y + dy >= 0) & (y + dy < height) & (x + dx >= 0) & (x + dx < width)
+        pixels.append(there.where(inside, here))
+        insides.append(inside)
+        pairs.append(pair.where(inside, outside))
+    pixel, inside, pair = (torch.stack(of, dim=2).flatten(0, 1) for of in (pixels, insides, pairs))
+    return Neighbours(pixel, inside, pair)
+
+
+@lru_cache(maxsize=16)
+def _pattern(height: int, width: int, radius: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The sparsity pattern of the transition matrix, on the CPU.
+
+    Returns:
+        Row starts (HW + 1,) and columns (Z,), int32; and which of the HW * O weights are the
+        entries (Z,) of the matrix, in its order.
+    """
+    pixel, inside, _ = _neighbours(height, width, radius, torch.device("cpu"))
+    row_starts = F.pad(inside.sum(dim=1).cumsum(dim=0), (1, 0)).int()
+    return row_starts, pixel[inside].int(), inside.flatten().nonzero()[:, 0]
 
 
 def chebyshev_coefficients(power: int, tolerance: float = 1e-5) -> list[float]:
@@ -118,17 +169,17 @@ def chebyshev_coefficients(power: int, tolerance: float = 1e-5) -> list[float]:
     return coefficients[: int((rest > tolerance).sum())].tolist()
 
 
-def _power(matrix: Tensor, x: Tensor, power: int) -> Tensor:
-    """matrix ** power @ x, by Chebyshev polynomials.
+def _power(step: Step, x: Tensor, power: int) -> Tensor:
+    """`power` steps from x, by Chebyshev polynomials of the transition matrix.
 
     The matrix is D^-1 A with A symmetric. It is similar to D^-1/2 A D^-1/2, so its eigenvalues are
     in [-1, 1], where |T_k| <= 1. The omitted coefficients therefore bound the error.
     """
     coefficients = chebyshev_coefficients(power)
-    before, now = x, matrix @ x
+    before, now = x, step(x)
     total = coefficients[0] * before + coefficients[1] * now
     for coefficient in coefficients[2:]:
-        before, now = now, torch.addmm(before, matrix, now, beta=-1, alpha=2)
+        before, now = now, step(now, before)
         if coefficient:
             total.add_(now, alpha=coefficient)
     return total.clamp_(min=0)  # rounding of the alternating sum can leave tiny negative values
