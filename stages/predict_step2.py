@@ -81,7 +81,7 @@ def mask_rows(
     part = table.iloc[rows]
     height, width = sizes.loc[part["image_id"].iloc[0]]
     ids = part["expression_id"].to_numpy()
-    made = to_rows(ids, logits.cpu(), height=height, width=width, threshold=threshold)
+    made = to_rows(ids, logits, height=height, width=width, threshold=threshold)
     return made.astype({"height": "int32", "width": "int32"})  # as in the index
 
 

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from stages._artifacts import (
     IRN,
@@ -26,6 +28,7 @@ from tris_core.runtime.distributed import map_over_ranks, rank
 from tris_core.runtime.errors import counted
 from tris_core.runtime.parquet import read_table, write_table
 from tris_core.runtime.progress import progress
+from tris_core.runtime.threads import prefetch
 
 app = stage_app()
 Label = tuple[int, int, int, bytes]  # ref_id, height, width, counts
@@ -71,10 +74,12 @@ class RefineImages:
     folder: Path
 
     def __call__(self, images: list[Selected]) -> list[Label]:
-        return [label for image in images for label in self._of_image(image)]
+        pictures = prefetch(lambda selected: read_image(self.folder / selected.path), images)
+        pairs = zip(images, pictures, strict=True)
+        return [label for image, picture in pairs for label in self._of_image(image, picture)]
 
-    def _of_image(self, selected: Selected) -> list[Label]:
-        masks = self.refiner(read_image(self.folder / selected.path), selected.maps)
+    def _of_image(self, selected: Selected, picture: NDArray[np.uint8]) -> list[Label]:
+        masks = self.refiner(picture, selected.maps)
         height, width = masks.shape[1:]
         pairs = zip(selected.ref_ids, masks, strict=True)
         return [(ref_id, height, width, encode(mask)) for ref_id, mask in pairs]

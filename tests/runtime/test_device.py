@@ -1,5 +1,6 @@
 """Two runs never use one GPU. Lock files stand for the GPUs."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -46,7 +47,7 @@ def test_a_dozen_runs_share_three_gpus(tmp_path: Path) -> None:
     runs = [start(3, tmp_path, 0.1) for _ in range(12)]
     said = [run.communicate(timeout=240)[0] for run in runs]
     assert [run.returncode for run in runs] == [0] * 12
-    assert any("waiting: other runs use all 3 GPUs: process " in words for words in said)
+    assert any("waiting: all 3 GPUs are in use: process " in words for words in said)
     uses: dict[int, list[tuple[float, float]]] = {}
     for line in (tmp_path / "log").read_text().splitlines():
         number, begin, end = line.split()
@@ -81,6 +82,7 @@ def test_auto_takes_the_first_free_visible_gpu(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", properties.__getitem__)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: (79e9, 80e9))
     monkeypatch.setattr("tris_core.runtime.device._held", held := [])
     other = start(1, tmp_path, 60)  # holds GPU-0
     assert other.stdout is not None
@@ -90,6 +92,29 @@ def test_auto_takes_the_first_free_visible_gpu(
     other.wait()
     assert device == torch.device("cuda", 1) == chosen[0]
     assert len(held) == 1
+
+
+def test_gpus_that_others_use_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    free = [10e9, 79e9]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: (free[gpu], 80e9))
+    monkeypatch.setattr(runtime, "_held", [])
+    monkeypatch.setattr(runtime, "FIRST_WORD", 0.0)
+    busy = runtime.others_at_work
+    assert runtime.lease(["a", "b"], tmp_path, busy=busy) == 1
+    assert capsys.readouterr().out == ""
+
+    def finish(seconds: float) -> None:
+        free[0] = 79e9
+
+    monkeypatch.setattr(time, "sleep", finish)
+    assert runtime.lease(["a", "b"], tmp_path, busy=busy) == 0
+    said = capsys.readouterr().out
+    assert (
+        "waiting: all 2 GPUs are in use: GPU 0 has 10.0 of 80.0 GB free, so others use it; " in said
+    )
+    assert f"process {os.getpid()}" in said
 
 
 @pytest.mark.parametrize(("local_rank", "number"), [(None, 0), ("1", 1)])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tris_core.runtime.frames import ready
 from tris_core.runtime.processes import cores
-from tris_core.runtime.threads import map_in_threads, prefetch, side_by_side
+from tris_core.runtime.threads import map_in_threads, prefetch
 
 
 @pytest.fixture(autouse=True)
@@ -33,16 +33,6 @@ def test_map_in_threads_uses_torchs_threads_with_one_core_each() -> None:
 
     assert list(map_in_threads(work, range(9))) == [(item, 1) for item in range(9)]
     assert torch.get_num_threads() == 3
-
-
-def test_a_cpu_works_side_by_side_and_a_gpu_in_one_thread() -> None:
-    here = threading.get_ident()
-    threads = {
-        name: set(side_by_side(lambda item: threading.get_ident(), range(9), torch.device(name)))
-        for name in ("cpu", "cuda")
-    }
-    assert here not in threads["cpu"]
-    assert threads["cuda"] == {here}
 
 
 def test_items_are_taken_when_needed() -> None:

@@ -33,11 +33,6 @@ def map_in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         )  # the last setting, from any thread, is the default of new ones
 
 
-def side_by_side(work: Callable[[T], R], items: Iterable[T], device: torch.device) -> Iterator[R]:
-    """`map_in_threads` on a CPU; plain `map` on a GPU, which a single item fills."""
-    return map_in_threads(work, items) if device.type == "cpu" else map(work, items)
-
-
 def prefetch(read: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """`map(read, items)`; a thread reads the next item while the caller works on this one."""
     with ThreadPoolExecutor(1) as pool:

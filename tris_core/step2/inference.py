@@ -18,7 +18,7 @@ from tris_core.data.transforms import normalise
 from tris_core.runtime import distributed
 from tris_core.runtime.device import autocast
 from tris_core.runtime.params import Precision
-from tris_core.runtime.threads import side_by_side
+from tris_core.runtime.threads import map_in_threads
 from tris_core.step2.network import Step2
 
 TURN = 16  # images a rank predicts before the ranks exchange results
@@ -45,7 +45,7 @@ def predict_by_image(
         image_of: Image row of each expression, (L,).
         tokens: Token ids, (L, T).
         keep: Called with the rows (N,) of an image's expressions and the logits (N, S, S) float32
-            of the finest head, on `device`. On a CPU several threads call it.
+            of the finest head, on the CPU. Several threads call it.
         device: Where to compute.
         precision: `fp32`, `tf32` or `bf16`.
 
@@ -53,16 +53,15 @@ def predict_by_image(
         What `keep` returned, for each image.
     """
     model.eval()
-    predict = _Predict(model, images, image_of, tokens, keep, device, precision)
-    by_image = RowsByImage(image_of)
-    turns = range(0, len(by_image), TURN)
-    for results in distributed.map_over_ranks(turns, _PredictTurn(predict, by_image)):
+    predict = Predict(model, images, image_of, tokens, keep, device, precision)
+    turn = predict.one_batch if device.type == "cuda" else predict.side_by_side
+    for results in distributed.map_over_ranks(RowsByImage(image_of, TURN), turn):
         yield from results
 
 
 @dataclass(frozen=True)
-class _Predict(Generic[R]):
-    """Predicts the expressions `rows`, all of one image."""
+class Predict(Generic[R]):
+    """Predicts a turn of images, from the rows (N,) of their expressions, image by image."""
 
     model: Step2
     images: PackedImages
@@ -72,26 +71,32 @@ class _Predict(Generic[R]):
     device: torch.device
     precision: Precision
 
-    def __call__(self, rows: Rows) -> R:
-        with torch.inference_mode(), autocast(self.device, self.precision):
-            square = self.images[self.image_of[rows[:1]]].to(self.device)
-            image = normalise(square, self.model.pixels)
-            stages = self.model.encode_image(image)
+    def side_by_side(self, rows: Rows) -> list[R]:
+        """Each image in a thread with a core of its own, for CPUs."""
+        parts = self._parts(rows)
+        return list(map_in_threads(lambda part: self.keep(part, self._logits(part)), parts))
+
+    def one_batch(self, rows: Rows) -> list[R]:
+        """All images in one batch, for GPUs; threads then keep the results."""
+        parts = self._parts(rows)
+        logits = self._logits(rows).split([len(part) for part in parts])
+        return list(map_in_threads(lambda pair: self.keep(*pair), zip(parts, logits, strict=True)))
+
+    def _parts(self, rows: Rows) -> list[Rows]:
+        """The rows of each image."""
+        return np.split(rows, np.flatnonzero(np.diff(self.image_of[rows])) + 1)
+
+    @torch.inference_mode()
+    def _logits(self, rows: Rows) -> Tensor:
+        """Logits (N, S, S) of `rows` (N,), on the CPU."""
+        image_rows, image_of = np.unique(self.image_of[rows], return_inverse=True)
+        with autocast(self.device, self.precision):
+            squares = self.images[image_rows].to(self.device)
+            stages = self.model.encode_image(normalise(squares, self.model.pixels))
+            if len(image_rows) > 1:  # the network serves all rows with a single image
+                stages = [x[torch.from_numpy(image_of).to(self.device)] for x in stages]
             logits = self.model.segment(stages, self.tokens[rows].to(self.device), self.images.size)
-        return self.keep(rows, logits[:, 0].float())
-
-
-@dataclass(frozen=True)
-class _PredictTurn(Generic[R]):
-    """Predicts `TURN` images from the number `first` on, on a CPU each in a thread."""
-
-    predict: _Predict[R]
-    by_image: RowsByImage
-
-    def __call__(self, first: int) -> list[R]:
-        last = min(first + TURN, len(self.by_image))
-        turn = (self.by_image[number] for number in range(first, last))
-        return list(side_by_side(self.predict, turn, self.predict.device))
+        return logits[:, 0].float().cpu()
 
 
 def to_rows(

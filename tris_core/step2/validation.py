@@ -10,7 +10,6 @@ from torch import Tensor
 
 from tris_core.data.maps import to_original
 from tris_core.runtime.params import Precision
-from tris_core.runtime.threads import map_in_threads
 from tris_core.step2.inference import predict_by_image
 from tris_core.step2.network import Step2
 from tris_core.training.validation import ValidationSet
@@ -29,11 +28,9 @@ def validation_miou(
 
 
 def _ious(val: ValidationSet, rows: NDArray[np.int64], logits: Tensor) -> list[float]:
-    pairs = zip(rows, logits.cpu(), strict=True)
-    return list(map_in_threads(partial(_logit_iou, val), pairs))
+    return [_iou(val, row, logit) for row, logit in zip(rows.tolist(), logits, strict=True)]
 
 
-def _logit_iou(val: ValidationSet, prediction: tuple[int, Tensor]) -> float:
-    row, logit = prediction
+def _iou(val: ValidationSet, row: int, logit: Tensor) -> float:
     height, width = val.size(row)
     return val.iou(row, (to_original(logit[None], height=height, width=width)[0] > 0).numpy())

@@ -23,7 +23,8 @@ def adamw(model: nn.Module, params: Training, *, full_rate: str | None = None) -
         {"params": backbone, "lr": params.lr * params.backbone_lr_mult},
         {"params": rest, "lr": params.lr},
     ]
-    return torch.optim.AdamW(groups, weight_decay=params.weight_decay)
+    on_gpu = next(model.parameters()).is_cuda
+    return torch.optim.AdamW(groups, weight_decay=params.weight_decay, fused=on_gpu)
 
 
 def poly(step: int, steps: int, power: float = 0.9) -> float:
