@@ -30,7 +30,7 @@ from tris_core.runtime.files import replacing
 from tris_core.runtime.params import Section
 from tris_core.training.loggers import open_log
 from tris_core.training.params import Training
-from tris_core.training.run import TrainingRun
+from tris_core.training.run import Rows, TrainingRun
 from tris_core.training.samples import TrainingRefs
 from tris_core.training.scratch import scratch_folder, training_digest
 from tris_core.training.task import KeepBest
@@ -94,14 +94,19 @@ def open_training(
     if content.get("selection", "last") != "last":
         read.append(TRUTH)
     digest = training_digest(content, read)
-    with scratch_folder(name, digest) as scratch, open_log(runtime.logger, name) as log:
+    with scratch_folder(name, digest) as scratch, open_log(runtime.logger, name) as follow:
+
+        def log(rows: Rows) -> None:
+            _write_curve(folder, pd.DataFrame(rows))
+            follow(int(rows[-1]["step"]), {k: v for k, v in rows[-1].items() if k != "step"})
+
         yield TrainingRun(scratch, runtime.checkpoint_seconds, log)
 
 
 def save_training(
     folder: Path, model: nn.Module, config: ModelConfig, history: pd.DataFrame
 ) -> None:
-    """Write the trained model and its loss curve. Only rank 0 does."""
+    """Write the trained model and its whole loss curve. Only rank 0 does."""
     if not distributed.rank():
         save_model(folder, model.state_dict(), config)
     _write_curve(folder, history)
@@ -113,9 +118,10 @@ def length(steps: int, batch: int, refs: int) -> str:
     return f"{counted(steps, 'step')} of {min(batch, refs)}{cut} on {counted(refs, 'ref')}"
 
 
-def last_loss(history: pd.DataFrame) -> str:
-    """The last row of a loss curve, for the closing line."""
-    return f"loss {history['total'].iloc[-1]:.3f}" if len(history) else "untrained"
+def ended(training: TrainingRun, history: pd.DataFrame) -> str:
+    """The last loss and the speed, for the closing line."""
+    loss = f"loss {history['total'].iloc[-1]:.3f}" if len(history) else "untrained"
+    return f"{loss}, {training.speed}" if training.speed else loss
 
 
 def skip_training(run: Run, folder: Path, why: str) -> None:

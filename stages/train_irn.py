@@ -7,7 +7,7 @@ import pandas as pd
 
 from stages._artifacts import CLIP, CRF_SEEDS, IMAGES, IRN, check_keys, checked_root, open_index
 from stages._stage import Run, run_stage, stage_app
-from stages._training import last_loss, open_training, save_training, skip_training
+from stages._training import ended, open_training, save_training, skip_training
 from tris_core.irn.backbone import describe_irn, load_backbone
 from tris_core.irn.network import build_irn
 from tris_core.irn.params import TrainIrnParams
@@ -62,6 +62,8 @@ def train(run: Run, params: TrainIrnParams) -> None:
         model=irn,
         optimizer=sgd(irn, params),
         steps=batches.steps,
+        images=min(params.batch, len(seeds)),
+        precision="fp32",
         batch=batches,
         objective=IrnObjective(visual, irn, params.radius, device),
         describe=batches.describe,
@@ -73,7 +75,7 @@ def train(run: Run, params: TrainIrnParams) -> None:
         irn.set_mean_shift(mean_displacement(visual, irn, paths, device))
         save_training(IRN, irn, config, history)
     run.say(f"{IRN}: {counted(task.steps, 'step')} of {params.batch} crops")
-    run.say(last_loss(history))
+    run.say(ended(training, history))
 
 
 def open_seeds(run: Run) -> tuple[Path, pd.DataFrame]:

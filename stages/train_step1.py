@@ -8,7 +8,7 @@ from stages._stage import Run, run_stage, stage_app
 from stages._training import (
     TrainingData,
     adopt_weights,
-    last_loss,
+    ended,
     length,
     open_training,
     save_training,
@@ -88,6 +88,8 @@ def train(run: Run, params: TrainStep1Params) -> None:
         model=model,
         optimizer=adamw(model, params),
         steps=steps,
+        images=min(params.batch, len(data.refs)),
+        precision=params.precision,
         batch=batches,
         objective=Step1Objective(model, scorer, sentences, params, device),
         describe=batches.describe,
@@ -100,7 +102,7 @@ def train(run: Run, params: TrainStep1Params) -> None:
         save_training(STEP1, model, config, history)
     run.say(f"{STEP1}: {length(steps, params.batch, len(data.refs))}")
     run.say(sentences.describe())
-    run.say(last_loss(history))
+    run.say(ended(training, history))
 
 
 def network(params: TrainStep1Params, clip: ClipConfig) -> Step1Model:

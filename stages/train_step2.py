@@ -18,7 +18,7 @@ from stages._stage import Run, run_stage, stage_app
 from stages._training import (
     TrainingData,
     adopt_weights,
-    last_loss,
+    ended,
     length,
     open_training,
     save_training,
@@ -97,6 +97,8 @@ def train(run: Run, params: TrainStep2Params) -> None:
         model=nn.ModuleList([model] if average is None else [model, average]),
         optimizer=adamw(model, params, full_rate="positional_embedding"),
         steps=steps,
+        images=min(params.batch, len(data.refs)),
+        precision=params.precision,
         batch=batches,
         objective=Step2Objective(model, average, params, device),
         describe=batches.describe,
@@ -108,7 +110,7 @@ def train(run: Run, params: TrainStep2Params) -> None:
         history = fit(task, training, keep_best)
         save_training(STEP2, model, config, history)
     run.say(f"{STEP2}: {length(steps, params.batch, len(data.refs))}")
-    run.say(last_loss(history))
+    run.say(ended(training, history))
 
 
 def network(params: TrainStep2Params, clip: ClipSpec) -> Step2Model:

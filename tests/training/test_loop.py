@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from tests.support.full_disk import at_most
 from tris_core.runtime.errors import InputError
-from tris_core.training.loggers import Log
 from tris_core.training.loop import fit
 from tris_core.training.optimizers import constant, poly
-from tris_core.training.run import TrainingRun
+from tris_core.training.run import Log, Rows, TrainingRun
 from tris_core.training.task import KeepBest, Losses, Task
 
 STEPS = 60
@@ -58,6 +57,8 @@ def toy(steps: int = STEPS) -> Task[Any]:
         model=model,
         optimizer=torch.optim.AdamW(model.parameters(), lr=1e-2),
         steps=steps,
+        images=16,
+        precision="fp32",
         batch=draw,
         objective=Objective(model),
         describe=lambda step: f"rows of {step}",
@@ -65,7 +66,7 @@ def toy(steps: int = STEPS) -> Task[Any]:
     )
 
 
-def ignore(step: int, row: dict[str, float]) -> None:
+def ignore(rows: Rows) -> None:
     """A log that nobody reads."""
 
 
@@ -139,15 +140,17 @@ def test_a_damaged_checkpoint_is_reported_and_the_training_starts_over(
 
 
 def test_the_log_gets_the_rows_of_the_curve_as_they_come(tmp_path: Path) -> None:
-    logged: list[dict[str, float]] = []
+    logged: list[pd.DataFrame] = []
 
-    def log(step: int, row: dict[str, float]) -> None:
-        logged.append({"step": step, **row})
+    def log(rows: Rows) -> None:
+        logged.append(pd.DataFrame(rows))
 
     interrupt(toy(), tmp_path, 37, log=log)
-    assert [row["step"] for row in logged] == [10, 20, 30]
+    assert [rows["step"].tolist() for rows in logged] == [[10], [10, 20], [10, 20, 30]]
     _, curve = run(toy(), tmp_path, log=log)
-    pd.testing.assert_frame_equal(pd.DataFrame(logged), curve)
+    for rows in logged:
+        pd.testing.assert_frame_equal(rows, curve.iloc[: len(rows)])
+    assert len(logged) == 6
 
 
 def test_other_batches_end_with_other_weights(tmp_path: Path) -> None:

@@ -188,6 +188,8 @@ def train(
         model=clip,
         optimizer=_optimizer(clip, lr),
         steps=steps,
+        images=batch,
+        precision="fp32",
         batch=scenes,
         objective=ContrastiveObjective(clip),
         describe=scenes.describe,
@@ -195,7 +197,7 @@ def train(
     )
     asked = {"steps": steps, "batch": batch, "lr": lr, "seed": seed}
     with scratch_folder("demo_clip", training_digest(asked, [])) as scratch:
-        fit(task, TrainingRun(scratch, CHECKPOINT_SECONDS, lambda step, losses: None))
+        fit(task, TrainingRun(scratch, CHECKPOINT_SECONDS, lambda rows: None))
         save(clip, config, vocabulary, out)
     return retrieval(clip, CaptionedScenes(batch, seed + 1, single=0.0))
 

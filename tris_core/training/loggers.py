@@ -12,11 +12,11 @@ from tris_core.runtime.errors import InputError
 from tris_core.runtime.scratch import scratch_root
 
 Logger = Literal["csv", "tensorboard", "wandb"]
-Log = Callable[[int, dict[str, float]], None]
+Follow = Callable[[int, dict[str, float]], None]
 
 
 @contextmanager
-def open_log(logger: Logger, training: str) -> Iterator[Log]:
+def open_log(logger: Logger, training: str) -> Iterator[Follow]:
     """A function that logs the losses of a step. Only rank 0 writes.
 
     `csv` logs nothing beyond the curve in `metrics/curves`. TensorBoard and Weights & Biases write
@@ -38,7 +38,7 @@ def open_log(logger: Logger, training: str) -> Iterator[Log]:
     yield from (_tensorboard if logger == "tensorboard" else _wandb)(package, folder, training)
 
 
-def _tensorboard(tensorboard: Any, folder: Path, training: str) -> Iterator[Log]:
+def _tensorboard(tensorboard: Any, folder: Path, training: str) -> Iterator[Follow]:
     with tensorboard.SummaryWriter(str(folder)) as writer:
 
         def log(step: int, losses: dict[str, float]) -> None:
@@ -48,7 +48,7 @@ def _tensorboard(tensorboard: Any, folder: Path, training: str) -> Iterator[Log]
         yield log
 
 
-def _wandb(wandb: Any, folder: Path, training: str) -> Iterator[Log]:
+def _wandb(wandb: Any, folder: Path, training: str) -> Iterator[Follow]:
     folder.mkdir(parents=True, exist_ok=True)
     with wandb.init(
         mode="offline", project="tris", group=folder.parent.name, name=training, dir=folder

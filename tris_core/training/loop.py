@@ -1,6 +1,7 @@
 """The training loop of Step-1, Step-2 and the boundary network."""
 
 import os
+from contextlib import nullcontext
 
 import pandas as pd
 import torch
@@ -10,6 +11,7 @@ from tris_core.runtime.processes import keep_freed_memory
 from tris_core.runtime.progress import progress
 from tris_core.runtime.threads import prefetch
 from tris_core.training.run import TrainingRun
+from tris_core.training.speed import Speed
 from tris_core.training.task import B, KeepBest, Losses, Task
 
 LOG_EVERY = 10
@@ -38,13 +40,15 @@ def fit(task: Task[B], run: TrainingRun, keep_best: KeepBest | None = None) -> p
     state = run.resume(task)
     objective = distributed.parallel(task.objective)
     steps = range(state.done, task.steps)
+    speed = Speed(task.images, next(task.model.parameters()).device, task.precision)
     bar = progress(task.steps, task.name, done=state.done)
     for step, batch in zip(steps, prefetch(task.batch, steps), strict=True):
         for group, rate in zip(task.optimizer.param_groups, full_rates, strict=True):
             group["lr"] = rate * task.schedule(step)
-        losses: Losses = objective(batch)
-        task.optimizer.zero_grad(set_to_none=True)
-        losses["total"].backward()
+        with speed.first_step() if step == steps.start else nullcontext():
+            losses: Losses = objective(batch)
+            task.optimizer.zero_grad(set_to_none=True)
+            losses["total"].backward()
         task.optimizer.step()
 
         state.recent.append({name: loss.detach() for name, loss in losses.items()})
@@ -54,9 +58,13 @@ def fit(task: Task[B], run: TrainingRun, keep_best: KeepBest | None = None) -> p
             run.keep_if_best(task, state, keep_best)
         if state.done % LOG_EVERY == 0 or last:
             row = run.log_losses(task, state)
-            bar.set_postfix_str(", ".join(f"{k} {v:.3f}" for k, v in row.items()), refresh=False)
+            speed.count(len(state.recent))
+            state.recent = []
+            said = [f"{name} {loss:.3f}" for name, loss in row.items()]
+            bar.set_postfix_str(", ".join(filter(None, [*said, speed.rate()])), refresh=False)
             run.save_if_due(task, state)
     bar.close()
+    run.speed = speed.describe()
     if keep_best is not None and task.steps and distributed.rank() == 0:
         run.load_best(task)
     return pd.DataFrame(state.history, columns=None if state.history else ["step", "total"])

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from torch import nn
 from tris_core.runtime import distributed
 from tris_core.runtime.errors import InputError
 from tris_core.training.checkpoints import read_checkpoint, write_checkpoint
-from tris_core.training.loggers import Log
 from tris_core.training.task import KeepBest, Losses, Task
+
+Rows = list[dict[str, float]]  # each has the step and the mean losses up to it
+Log = Callable[[Rows], None]
 
 
 @dataclass
@@ -21,7 +24,7 @@ class TrainingState:
     """How far a training is. `recent` holds the losses of the steps since the last row."""
 
     done: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: Rows = field(default_factory=list)
     best: float = -math.inf
     recent: list[Losses] = field(default_factory=list)
 
@@ -30,7 +33,13 @@ class TrainingRun:
     """Resumes a training, logs and checks its losses, and writes its checkpoints."""
 
     def __init__(self, folder: Path, checkpoint_seconds: float, log: Log) -> None:
-        """`folder` holds the checkpoints, written at least `checkpoint_seconds` apart."""
+        """
+        Args:
+            folder: Of the checkpoints.
+            checkpoint_seconds: Time between two of them, at least.
+            log: Called with the rows so far whenever there is a new one.
+        """
+        self.speed = ""  # of the training, once it has ended
         self._newest, self._best = folder / "checkpoint.pt", folder / "best.pt"
         self._seconds, self._log = checkpoint_seconds, log
         self._saved = time.monotonic()
@@ -69,8 +78,7 @@ class TrainingRun:
         if not all(map(math.isfinite, row.values())):
             raise self._loss_not_finite(task, state)
         state.history.append({"step": state.done, **row})
-        self._log(state.done, row)
-        state.recent = []
+        self._log(state.history)
         return row
 
     def save_if_due(self, task: Task[Any], state: TrainingState) -> None:

@@ -7,6 +7,8 @@ from typing import Generic, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from tris_core.runtime.params import Precision
+
 Losses = dict[str, Tensor]  # named scalars, `total` among them
 
 
@@ -45,6 +47,8 @@ class Task(Generic[B]):
         model: Everything a checkpoint must hold.
         optimizer: Built with the full learning rates.
         steps: Length of the training.
+        images: Images in a batch, over all processes.
+        precision: Of the objective, to judge its speed.
         batch: Step to batch; called in a thread, one step ahead.
         objective: Batch to named scalars (`Losses`); holds `model`. `total` is minimised, the
             others are only logged.
@@ -56,6 +60,8 @@ class Task(Generic[B]):
     model: nn.Module
     optimizer: torch.optim.Optimizer
     steps: int
+    images: int
+    precision: Precision
     batch: Callable[[int], B]
     objective: nn.Module
     describe: Callable[[int], str]
