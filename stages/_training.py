@@ -30,6 +30,7 @@ from tris_core.runtime.files import replacing
 from tris_core.runtime.params import Section
 from tris_core.training.loggers import open_log
 from tris_core.training.params import Training
+from tris_core.training.recompute import recompute_blocks
 from tris_core.training.run import Rows, TrainingRun
 from tris_core.training.samples import TrainingRefs
 from tris_core.training.scratch import scratch_folder, training_digest
@@ -101,6 +102,16 @@ def open_training(
             follow(int(rows[-1]["step"]), {k: v for k, v in rows[-1].items() if k != "step"})
 
         yield TrainingRun(scratch, runtime.checkpoint_seconds, log)
+
+
+def as_asked(run: Run, objective: nn.Module, *frozen: nn.Module) -> nn.Module:
+    """`objective` under runtime.recompute and runtime.compile. It computes with `frozen` too."""
+    if run.runtime.recompute:
+        for network in (objective, *frozen):
+            recompute_blocks(network)
+    if run.runtime.compile:
+        objective.compile()
+    return objective
 
 
 def save_training(

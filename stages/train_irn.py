@@ -7,7 +7,7 @@ import pandas as pd
 
 from stages._artifacts import CLIP, CRF_SEEDS, IMAGES, IRN, check_keys, checked_root, open_index
 from stages._stage import Run, run_stage, stage_app
-from stages._training import ended, open_training, save_training, skip_training
+from stages._training import as_asked, ended, open_training, save_training, skip_training
 from tris_core.irn.backbone import describe_irn, load_backbone
 from tris_core.irn.network import build_irn
 from tris_core.irn.params import TrainIrnParams
@@ -65,7 +65,7 @@ def train(run: Run, params: TrainIrnParams) -> None:
         images=min(params.batch, len(seeds)),
         precision="fp32",
         batch=batches,
-        objective=IrnObjective(visual, irn, params.radius, device),
+        objective=as_asked(run, IrnObjective(visual, irn, params.radius, device)),
         describe=batches.describe,
         schedule=partial(poly, steps=batches.steps),
     )

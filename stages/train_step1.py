@@ -8,6 +8,7 @@ from stages._stage import Run, run_stage, stage_app
 from stages._training import (
     TrainingData,
     adopt_weights,
+    as_asked,
     ended,
     length,
     open_training,
@@ -91,7 +92,9 @@ def train(run: Run, params: TrainStep1Params) -> None:
         images=min(params.batch, len(data.refs)),
         precision=params.precision,
         batch=batches,
-        objective=Step1Objective(model, scorer, sentences, params, device),
+        objective=as_asked(
+            run, Step1Objective(model, scorer, sentences, params, device), scorer.clip
+        ),
         describe=batches.describe,
         schedule=schedule(params, steps),
     )

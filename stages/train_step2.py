@@ -18,6 +18,7 @@ from stages._stage import Run, run_stage, stage_app
 from stages._training import (
     TrainingData,
     adopt_weights,
+    as_asked,
     ended,
     length,
     open_training,
@@ -100,7 +101,7 @@ def train(run: Run, params: TrainStep2Params) -> None:
         images=min(params.batch, len(data.refs)),
         precision=params.precision,
         batch=batches,
-        objective=Step2Objective(model, average, params, device),
+        objective=as_asked(run, Step2Objective(model, average, params, device)),
         describe=batches.describe,
         schedule=schedule(params, steps),
     )

@@ -34,7 +34,14 @@ with (folder / "log").open("a") as log:
 
 def with_device(device: Literal["auto", "cuda"]) -> RuntimeParams:
     return RuntimeParams(
-        processes=1, device=device, threads=0, workers=0, checkpoint_seconds=1.0, logger="csv"
+        processes=1,
+        device=device,
+        threads=0,
+        workers=0,
+        checkpoint_seconds=1.0,
+        recompute=False,
+        compile=False,
+        logger="csv",
     )
 
 

@@ -10,7 +10,14 @@ from tris_core.runtime.params import Precision, RuntimeParams
 
 CPU = torch.device("cpu")
 RUNTIME = RuntimeParams(
-    processes=1, device="cuda", threads=1, workers=1, checkpoint_seconds=30.0, logger="csv"
+    processes=1,
+    device="cuda",
+    threads=1,
+    workers=1,
+    checkpoint_seconds=30.0,
+    recompute=False,
+    compile=False,
+    logger="csv",
 )
 
 

@@ -32,14 +32,17 @@ class _SyncedBatchNorm(nn.BatchNorm2d):
         centre = mean(wide.mean((0, 2, 3)))
         apart = wide - centre.view(1, -1, 1, 1)
         variance = mean(apart.square().mean((0, 2, 3)))
-        count = world_size() * x.numel() // x.shape[1]
-        with torch.no_grad():
-            assert self.running_mean is not None
-            assert self.running_var is not None
-            assert self.num_batches_tracked is not None
-            momentum = self.momentum or 0.0
-            self.running_mean.lerp_(centre, momentum)
-            self.running_var.lerp_(variance * (count / max(1, count - 1)), momentum)
-            self.num_batches_tracked += 1
+        self._update(centre, variance, world_size() * x.numel() // x.shape[1])
         scale = (self.weight * torch.rsqrt(variance + self.eps)).view(1, -1, 1, 1)
         return (apart * scale + self.bias.view(1, -1, 1, 1)).to(x.dtype)
+
+    @torch.no_grad()
+    def _update(self, centre: Tensor, variance: Tensor, count: int) -> None:
+        """Move the running statistics towards those of `count` values a channel."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        momentum = self.momentum or 0.0
+        self.running_mean.lerp_(centre, momentum)
+        self.running_var.lerp_(variance * (count / max(1, count - 1)), momentum)
+        self.num_batches_tracked += 1

@@ -107,6 +107,10 @@ class RuntimeParams(Section):
     machine without GPUs it is the CPU. A training saves a checkpoint to resume from every
     `checkpoint_seconds`. `logger` is where it logs losses besides metrics/curves, see
     `tris_core.training.loggers`.
+
+    With `recompute`, CLIP's blocks keep only their inputs for the backward pass and compute the
+    rest again: less memory, more time, the same numbers. With `compile`, trainings run through
+    torch.compile, which changes the last digits.
     """
 
     key: ClassVar[str] = "runtime"
@@ -116,6 +120,8 @@ class RuntimeParams(Section):
     threads: int = Field(ge=0)
     workers: int = Field(ge=0)
     checkpoint_seconds: float = Field(ge=0)
+    recompute: bool
+    compile: bool
     logger: Literal["csv", "tensorboard", "wandb"]
 
 
