@@ -3,7 +3,6 @@
 The plain twin encodes image and sentence anew for every pair.
 """
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -24,9 +23,10 @@ def main() -> None:
     maps = torch.randn(EXPRESSIONS, GRID, GRID, device=device())
     tokens = _inputs.sentences(EXPRESSIONS).to(device())
     one_object = torch.zeros(EXPRESSIONS, device=device())
+    everyone = torch.arange(EXPRESSIONS, device=device())
 
     def ours() -> Tensor:
-        sentences = SentenceFeatures(scorer, tokens, device())[np.arange(EXPRESSIONS)]
+        sentences = SentenceFeatures(scorer, tokens, device())[everyone]
         return cumulative_scores(similarities(scorer, image, maps, sentences, "relu"), one_object)
 
     def twin() -> Tensor:

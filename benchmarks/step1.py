@@ -124,6 +124,6 @@ class ReleasedRecipe:
     def _seen(self, masked: Tensor) -> Tensor:
         return F.normalize(self.scorer.clip.encode_image(masked), dim=1)
 
-    def _sentences(self, rows: Any) -> Tensor:
-        tokens, clip = self.tokens[rows].to(device()), self.scorer.clip
+    def _sentences(self, rows: Tensor) -> Tensor:
+        tokens, clip = self.tokens[rows.cpu()].to(device()), self.scorer.clip
         return F.normalize(sentence_feature(clip, encode_words(clip, tokens), tokens), dim=1)

@@ -87,7 +87,7 @@ class ScoreMaps:
             self.scorer,
             images[torch.from_numpy(image_of).to(self.device)],
             raw_maps(group).to(self.device),
-            self.sentences[rows],
+            self.sentences[torch.from_numpy(rows).to(self.device)],
             self.mask,
         )
         objects = torch.from_numpy(group["ref_id"].to_numpy()).to(self.device)

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -109,8 +108,8 @@ def test_gradients_reach_the_response_but_not_the_scorer(fill: str) -> None:
     assert all(parameter.grad is None for parameter in scorer.clip.parameters())
 
 
-@pytest.mark.parametrize("rows", [np.array([3]), np.array([[0, 599], [7, 7]])])
-def test_features_beyond_the_budget_equal_those_of_the_table(rows: np.ndarray) -> None:
+@pytest.mark.parametrize("rows", [torch.tensor([3]), torch.tensor([[0, 599], [7, 7]])])
+def test_features_beyond_the_budget_equal_those_of_the_table(rows: torch.Tensor) -> None:
     torch.manual_seed(0)
     scorer = Scorer(build_clip(TINY), size=32)
     tokens, cpu = torch.randint(1, 49, (600, 6), dtype=torch.int32), torch.device("cpu")
@@ -125,7 +124,7 @@ def test_features_beyond_the_budget_equal_those_of_the_table(rows: np.ndarray) -
     on_demand = SentenceFeatures(scorer, tokens, cpu, budget=600 * width * 4 - 1)
     assert not encoded, "nothing is encoded before it is asked for"
     assert torch.allclose(on_demand[rows], found, atol=1e-6)
-    assert encoded == [rows.size]
+    assert encoded == [rows.numel()]
     assert found.shape == (*rows.shape, width)
     assert torch.allclose(found.norm(dim=-1), torch.ones(rows.shape))
     assert not on_demand[rows].requires_grad

@@ -6,10 +6,8 @@ Shapes: B images, L sentences, E the joint embedding.
 
 from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from open_clip.model import CLIP
 from torch import Tensor
 
@@ -140,17 +138,16 @@ class SentenceFeatures:
         self, scorer: Scorer, tokens: Tensor, device: torch.device, *, budget: int = TABLE_BYTES
     ) -> None:
         """`tokens` (L, T) are token ids of the scorer's vocabulary; the scorer is on `device`."""
-        self._scorer, self._tokens, self._device = scorer, tokens, device
+        self._scorer, self._tokens = scorer, tokens.to(device)
         width = scorer.clip.text_projection.shape[1]
         self._bytes = 4 * len(tokens) * width
         self._table = self._encode_all(width) if self._bytes <= budget else None
 
-    def __getitem__(self, rows: NDArray[np.int64]) -> Tensor:
-        """Unit features (..., E) float32 on the device, for rows (...)."""
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """Unit features (..., E) float32 of rows (...) int64, both on the device."""
         if self._table is not None:
             return self._table[rows]
-        tokens = self._tokens[rows.reshape(-1)]
-        return self._scorer.sentence(tokens.to(self._device)).view(*rows.shape, -1)
+        return self._scorer.sentence(self._tokens[rows.flatten()]).view(*rows.shape, -1)
 
     def describe(self) -> str:
         """For example "142000 sentences encoded once, a table of 291 MB"."""
@@ -160,7 +157,7 @@ class SentenceFeatures:
         return f"{count} sentences encoded at each use, a table would take {megabytes}"
 
     def _encode_all(self, width: int, batch: int = 512) -> Tensor:
-        table = torch.empty(len(self._tokens), width, device=self._device)
+        table = torch.empty(len(self._tokens), width, device=self._tokens.device)
         for part, tokens in zip(table.split(batch), self._tokens.split(batch), strict=True):
-            part.copy_(self._scorer.sentence(tokens.to(self._device)))
+            part.copy_(self._scorer.sentence(tokens))
         return table

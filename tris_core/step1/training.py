@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tris_core.data.grouping import Rows
 from tris_core.data.packed import PackedImages
 from tris_core.data.transforms import normalise
 from tris_core.runtime import distributed
@@ -40,8 +39,8 @@ class Step1Batch(Batch):
             then the extra ones.
         positive: Column of the image's own sentence, (B,).
         counted: Which columns enter Eq. 7, (B, N1) bool.
-        own: Expression rows of the images' own sentences, (B,).
-        negatives: Expression rows of the queries F_k of Eq. 8, (B, K).
+        own: Expression rows of the images' own sentences, (B,) int64.
+        negatives: Expression rows of the queries F_k of Eq. 8, (B, K) int64.
     """
 
     squares: Tensor
@@ -49,8 +48,8 @@ class Step1Batch(Batch):
     columns: Tensor
     positive: Tensor
     counted: Tensor
-    own: Rows
-    negatives: Rows
+    own: Tensor
+    negatives: Tensor
 
 
 class Step1Batches:
@@ -86,8 +85,8 @@ class Step1Batches:
             columns=columns[part],
             positive=positive[part],
             counted=counted[part],
-            own=own[part],
-            negatives=negatives[part],
+            own=torch.from_numpy(own[part]),
+            negatives=torch.from_numpy(negatives[part]),
         )
         return made.pin(self._device)
 
