@@ -39,6 +39,6 @@ def random_crops(batch: int, crop: int) -> CropBatch:
     """Noise, with seeds in blocks of 8 cells."""
     blocks = torch.randint(0, 2, (batch, crop // 32, crop // 32), dtype=torch.uint8)
     return CropBatch(
-        pictures=torch.randint(0, 256, (batch, 3, crop, crop), dtype=torch.uint8),
+        pictures=torch.randint(0, 256, (batch, crop, crop, 3), dtype=torch.uint8),
         seeds=blocks.repeat_interleave(8, 1).repeat_interleave(8, 2),
     )

@@ -60,12 +60,12 @@ def response_maps(
         Each row comes once.
     """
     model.eval()
-    respond = _Respond(model, images, image_of, tokens, device, precision)
+    respond = Respond(model, images, image_of, tokens, device, precision)
     return distributed.map_over_ranks(RowsByImage(image_of, GROUP), respond)
 
 
 @dataclass(frozen=True)
-class _Respond:
+class Respond:
     """Computes the maps of the expressions `rows` (P,)."""
 
     model: Responder
@@ -76,10 +76,14 @@ class _Respond:
     precision: Precision
 
     def __call__(self, rows: Rows) -> tuple[Rows, NDArray[np.float32]]:
+        return rows, self.maps(rows).cpu().numpy()
+
+    def maps(self, rows: Rows) -> Tensor:
+        """The maps (P, H, W) float32, on the device."""
         image_rows, image_of = np.unique(self.image_of[rows], return_inverse=True)
         with torch.inference_mode(), autocast(self.device, self.precision):
             image = normalise(self.images[image_rows].to(self.device), self.model.pixels)
             vis = self.model.encode_image(image)
             lan = self.model.encode_text(self.tokens[rows].to(self.device))
-            maps = self.model.respond_pairs(vis[torch.from_numpy(image_of).to(self.device)], lan)
-        return rows, maps.float().cpu().numpy()
+            pairs = vis[torch.from_numpy(image_of).to(self.device)]
+            return self.model.respond_pairs(pairs, lan).float()

@@ -1,0 +1,164 @@
+"""Every network pass of every stage on a GPU that is not there."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensor
+
+from benchmarks._inputs import Pictures
+from benchmarks._networks import Networks, Training
+from tests.gpu.fake import CUDA, Seen, fake_gpu
+from tris_core.baselines import DenseClip
+from tris_core.crf.exact import ExactCRF
+from tris_core.data.resize import bilinear
+from tris_core.data.transforms import normalise
+from tris_core.irn.backbone import boundaries
+from tris_core.prms.scores import cumulative_scores, similarities
+from tris_core.refinement.random_walk import walk
+from tris_core.step1.inference import Respond
+from tris_core.step2.inference import Predict
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not torch.backends.cuda.is_built(), reason="this torch was built without CUDA"
+    ),
+]
+IMAGE_OF = np.array([0, 0, 1, 2, 2])
+
+
+@pytest.fixture(params=["shapes", "paper"])
+def networks(request: pytest.FixtureRequest) -> Networks:
+    return Networks(request.param, CUDA)
+
+
+def losses(training: Training, batch: Any, seen: Seen) -> None:
+    """The losses of two steps; what is copied once is not counted."""
+    training.objective(batch)
+    seen.clear()
+    for name, loss in training.objective(batch).items():
+        assert loss.device == CUDA, name
+        assert loss.shape == (), name
+        assert loss.dtype == torch.float32, name
+    assert len(seen.blocking) <= 2, seen.blocking
+    assert not seen.sorted, seen.sorted
+
+
+def on_gpu(found: Tensor, *shape: int) -> None:
+    assert isinstance(found, FakeTensor)
+    assert found.device == CUDA
+    assert found.shape == shape
+    assert found.dtype == torch.float32
+
+
+def test_step1_learns(networks: Networks) -> None:
+    with fake_gpu() as seen:
+        training = networks.step1_training()
+        losses(training, training.batch(0), seen)
+        assert len(seen.copies) == 7, "the tensors of the batch"
+
+
+def test_step2_learns(networks: Networks) -> None:
+    with fake_gpu() as seen:
+        training = networks.step2_training()
+        losses(training, training.batch(0), seen)
+        assert len(seen.copies) == 3, "the tensors of the batch"
+
+
+def test_the_boundary_network_learns(networks: Networks) -> None:
+    with fake_gpu() as seen:
+        training = networks.irn_training()
+        losses(training, training.batch(0), seen)
+        assert len(seen.copies) == 2, "the tensors of the batch"
+
+
+def test_responses(networks: Networks) -> None:
+    tokens, images = networks.sentences(5), Pictures(networks.size)
+    with fake_gpu() as seen:
+        model = networks.step1().eval()
+        respond = Respond(model, images, IMAGE_OF, tokens, CUDA, "fp32")  # type: ignore[arg-type]
+        side = networks.size // 32
+        on_gpu(respond.maps(np.arange(5)), 5, side, side)
+        assert not seen.sorted
+
+
+def test_prms(networks: Networks) -> None:
+    tokens = networks.sentences(4)
+    with fake_gpu() as seen:
+        scorer = networks.scorer()
+        image = normalise(Pictures(networks.size)[np.zeros(4, int)].to(CUDA))
+        maps = torch.empty(4, 10, 10, device=CUDA)
+        similarity = similarities(scorer, image, maps, scorer.sentence(tokens.to(CUDA)), "relu")
+        on_gpu(similarity, 4, 4)
+        on_gpu(cumulative_scores(similarity, torch.zeros(4, device=CUDA)), 4)
+        assert not seen.sorted
+
+
+def test_refinement(networks: Networks) -> None:
+    """Up to the labelling of centres, which is done on the host."""
+    with fake_gpu() as seen:
+        visual, irn = networks.irn()
+        edge, displacement = boundaries(visual, irn.eval(), torch.empty(3, 97, 130, device=CUDA))
+        on_gpu(edge, 25, 33)
+        on_gpu(displacement, 2, 25, 33)
+        on_gpu(walk(torch.empty(6, 25, 33, device=CUDA), edge, radius=5, exp_times=8), 6, 25, 33)
+        assert not seen.sorted
+
+
+def test_the_exact_crf() -> None:
+    image, masks = np.zeros((24, 31, 3), np.uint8), np.zeros((6, 24, 31), bool)
+    with fake_gpu():
+        on_gpu(ExactCRF(image, CUDA).odds(masks, iterations=3, gt_prob=0.7), 6, 24, 31)
+
+
+def test_predictions(networks: Networks) -> None:
+    tokens, images = networks.sentences(5), Pictures(networks.size)
+    with fake_gpu() as seen:
+        predict: Any = Predict(
+            networks.step2().eval(), images, IMAGE_OF, tokens, lambda rows, logits: logits.shape,
+            CUDA, "fp32",
+        )  # type: ignore[arg-type]  # fmt: skip
+        shapes = predict.one_batch(np.arange(5))
+        assert [shape[0] for shape in shapes] == [2, 1, 2]
+        assert not seen.sorted
+
+
+def test_a_baseline(networks: Networks) -> None:
+    tokens = networks.sentences(2)
+    with fake_gpu():
+        model = DenseClip(networks.clip(), "RN50").eval()
+        image = normalise(Pictures(networks.size)[np.zeros(2, int)].to(CUDA))
+        made = model.respond_pairs(model.encode_image(image), model.encode_text(tokens.to(CUDA)))
+        on_gpu(made, 2, networks.size // 32, networks.size // 32)
+
+
+def test_a_tensor_left_on_the_host_is_found() -> None:
+    with fake_gpu(), pytest.raises(RuntimeError, match="device"):
+        torch.zeros(3, device=CUDA) + torch.zeros(3)
+
+
+def test_a_value_that_is_asked_for_is_found() -> None:
+    with fake_gpu(), pytest.raises(DataDependentOutputException):
+        torch.zeros(3, device=CUDA).sum().item()
+
+
+def test_what_would_be_sorted_is_found() -> None:
+    with fake_gpu() as seen:
+        x = torch.zeros(1, 2, 5, 5, device=CUDA)
+        bilinear(x, (9, 9), align_corners=False)
+        assert not seen.sorted
+        F.interpolate(x, (9, 9), mode="bilinear")
+        assert seen.sorted
+        seen.clear()
+        x.max(dim=0)
+        assert seen.sorted == ["max.dim"]
+
+
+def test_a_copied_constant_is_found() -> None:
+    with fake_gpu() as seen:
+        torch.zeros(2, device=CUDA) + torch.tensor([1.0, 2.0], device=CUDA)
+        assert len(seen.blocking) == 1
