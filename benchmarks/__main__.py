@@ -16,12 +16,19 @@ NAMES = sorted(
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@app.command()
-def main(name: Annotated[str, typer.Argument(help=f"one of: {', '.join(NAMES)}")]) -> None:
-    """Run the `main` of benchmarks/NAME.py."""
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def main(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help=f"one of: {', '.join(NAMES)}")],
+) -> None:
+    """Run benchmarks/NAME.py. `gpu` takes options: `gpu --help`."""
     if name not in NAMES:
         raise typer.BadParameter(f"{name!r} is not one of {', '.join(NAMES)}")
-    importlib.import_module(f"benchmarks.{name}").main()
+    benchmark = importlib.import_module(f"benchmarks.{name}")
+    if hasattr(benchmark, "app"):
+        benchmark.app(context.args, prog_name=f"benchmarks {name}")
+    else:
+        benchmark.main()
 
 
 if __name__ == "__main__":

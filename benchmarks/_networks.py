@@ -48,6 +48,10 @@ class Training:
     optimizer: torch.optim.Optimizer
     images: int
 
+    def trained(self) -> list[nn.Parameter]:
+        """The parameters that learn."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
     def step(self, batch: Any) -> Tensor:
         """One step; returns the loss."""
         total: Tensor = self.objective(batch)["total"]

@@ -4,6 +4,7 @@ PyTorch's `FakeTensorMode` raises where two devices meet and where a value is as
 passes, sparse products, NCCL and autocast are not covered: `python -m benchmarks gpu` is for them.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +23,8 @@ from tris_core.refinement import random_walk
 from tris_core.training.task import Batch
 
 Module = TypeVar("Module", bound=nn.Module)
-CUDA = torch.device("cuda", 0)
+REAL = os.environ.get("TRIS_GPU")
+CUDA = torch.device(REAL or "cuda:0")
 # What deterministic mode turns into gathers or maxima whose gradients are sorted.
 SORTED = ("upsample_bilinear2d", "upsample_linear1d", "_unsafe_index", "max.dim", "index_put")
 CACHES = (
@@ -74,8 +76,15 @@ class Watch(TorchDispatchMode):
 
 @contextmanager
 def fake_gpu() -> Iterator[Seen]:
-    """Tensors that are moved to `CUDA` in the block are fake, in deterministic mode."""
+    """Tensors that are moved to `CUDA` in the block are fake, in deterministic mode.
+
+    With the environment variable TRIS_GPU, a device, they are real (`python -m benchmarks gpu`).
+    """
     seen = Seen()
+    if REAL:
+        with Watch(seen):
+            yield seen
+        return
     deterministic = torch.are_deterministic_algorithms_enabled()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Batch, "pin", lambda batch, device: batch)  # asks for a driver

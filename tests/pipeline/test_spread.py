@@ -39,7 +39,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "train_irn": {"epochs": 1, "batch": 4, "crop": 64, "radius": 4, "lr": 0.01},
     "refine": {"radius": 3, "exp_times": 3},
     "train_step2": {"steps": 3, "batch": 4, "width": 8, "lr": 5e-5},
-    "runtime": {"device": "cpu", "threads": 1},
+    "runtime": {"device": "cuda" if os.environ.get("TRIS_GPU") else "cpu", "threads": 1},
 }
 
 
