@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensor
 
+from benchmarks._fake import CUDA, REAL, Seen, fake_gpu
 from benchmarks._inputs import Pictures
 from benchmarks._networks import Networks, Training
-from tests.gpu.fake import CUDA, REAL, Seen, fake_gpu
 from tris_core.baselines import DenseClip
 from tris_core.crf.exact import ExactCRF
 from tris_core.data.resize import bilinear

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from unittest.mock import patch
 
-import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -86,9 +86,10 @@ def fake_gpu() -> Iterator[Seen]:
             yield seen
         return
     deterministic = torch.are_deterministic_algorithms_enabled()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Batch, "pin", lambda batch, device: batch)  # asks for a driver
-        patch.setattr(_networks, "place", place)
+    with (
+        patch.object(Batch, "pin", lambda batch, device: batch),  # pinning asks for a driver
+        patch.object(_networks, "place", place),
+    ):
         _forget()
         torch.use_deterministic_algorithms(True)
         try:
