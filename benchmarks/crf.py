@@ -15,20 +15,21 @@ from tris_core.crf.lattice import LatticeCRF
 from tris_core.crf.seeds import crf_labels
 
 HEIGHT, WIDTH, REFS = 480, 640, 3
+lattice = partial(LatticeCRF, iterations=10, gt_prob=0.7)
 
 
 def main() -> None:
     image, cams = picture()
-    ours = seconds(lambda: crf_labels(image, cams, LatticeCRF), repeats=1)
+    ours = seconds(lambda: crf_labels(image, cams, lattice), repeats=1)
     twin = seconds(lambda: one_by_one(image, cams), repeats=1, warm_up=False)
-    full = crf_labels(image, cams, LatticeCRF)
+    full = crf_labels(image, cams, lattice)
     np.testing.assert_array_equal(full, one_by_one(image, cams))
     rows: list[Row] = [
         row(f"crf {REFS} refs of 640 x 480, one core", ours / REFS, twin=twin / REFS, agreement=1.0)
     ]
     for resolution in (0.75, 0.5, 0.25):
-        small = crf_labels(image, cams, LatticeCRF, resolution=resolution)
-        work = partial(crf_labels, image, cams, LatticeCRF, resolution=resolution)
+        small = crf_labels(image, cams, lattice, resolution=resolution)
+        work = partial(crf_labels, image, cams, lattice, resolution=resolution)
         spent = seconds(work, repeats=1, warm_up=False) / REFS
         agreement = float((small == full).mean())
         rows.append(row(f"crf at resolution {resolution}", spent, agreement=agreement))
@@ -54,8 +55,6 @@ def one_by_one(image: NDArray[np.uint8], cams: NDArray[np.float32]) -> NDArray[n
     """Labels from a new CRF for every object and confidence."""
     labels = []
     for cam in cams:
-        sure, maybe = (
-            LatticeCRF(image)(cam[None] > t, iterations=10, gt_prob=0.7)[0] for t in (0.3, 0.1)
-        )
+        sure, maybe = (lattice(image)(cam[None] > t)[0] for t in (0.3, 0.1))
         labels.append(np.where(sure, 1, np.where(maybe, 255, 0)))
     return np.stack(labels).astype(np.uint8)

@@ -296,7 +296,7 @@ def _stages(
         return similarities(scorer, normalise(squares), maps, sentences, "relu")
 
     def crf() -> Tensor:
-        return ExactCRF(image, bench.device).odds(masks, iterations=10, gt_prob=0.7)
+        return ExactCRF(image, iterations=10, gt_prob=0.7, device=bench.device).odds(masks)
 
     return [
         ("responses", len(rows), lambda: respond.maps(rows)),

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from benchmarks._fake import CUDA, fake_gpu
 from benchmarks._measure import Row, show
 from benchmarks._networks import Networks, Training
+from tris_core.clip.recompute import recompute_blocks
 from tris_core.runtime.processes import peak_memory
-from tris_core.training.recompute import recompute_blocks
 
 NAMES = ("step1", "step2", "irn")
 STATES = {torch.optim.AdamW: 2, torch.optim.SGD: 1}  # tensors per weight in an optimizer

@@ -21,6 +21,7 @@ from stages._artifacts import (
     open_truth,
 )
 from stages._stage import Run
+from tris_core.clip.recompute import recompute_blocks
 from tris_core.clip.tokens import read_tokens
 from tris_core.data.index import Index
 from tris_core.data.packed import PackedImages, packed_size
@@ -30,7 +31,6 @@ from tris_core.runtime.files import replacing
 from tris_core.runtime.params import Section
 from tris_core.training.loggers import open_log
 from tris_core.training.params import Training
-from tris_core.training.recompute import recompute_blocks
 from tris_core.training.run import Rows, TrainingRun
 from tris_core.training.samples import TrainingRefs
 from tris_core.training.scratch import scratch_folder, training_digest

@@ -17,7 +17,7 @@ from stages._artifacts import CRF_SEEDS, PRMS, RESPONSES, check_keys, checked_ro
 from stages._stage import run_stage, stage_app
 from tris_core.crf.filters import crf_builder
 from tris_core.crf.params import CrfSeedsParams
-from tris_core.crf.seeds import Crf, crf_labels, encode_label
+from tris_core.crf.seeds import crf_labels, encode_label
 from tris_core.data.images import read_image
 from tris_core.refinement.params import RefineParams
 from tris_core.responses.selected import Selected, SelectedMaps
@@ -30,6 +30,7 @@ from tris_core.runtime.progress import advance, progress
 
 app = stage_app()
 Seed = tuple[int, int, bytes]  # ref_id, image_id, label
+Label = Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.uint8]]
 
 
 @app.command()
@@ -59,12 +60,12 @@ def main() -> None:
         folder = checked_root(run, index.images)
         exact = params.filters == "exact"
         device = pick_device(run.runtime) if exact else torch.device("cpu")
-        work = partial(
-            seeds_of_image,
-            folder=folder,
-            build=crf_builder(params.filters, device),
-            crf=params.model_dump(exclude={"filters"}),
+        build = crf_builder(
+            params.filters, iterations=params.iterations, gt_prob=params.gt_prob, device=device
         )
+        where = params.model_dump(include={"resolution", "conf_fg", "conf_bg"})
+        label = partial(crf_labels, build=build, **where)
+        work = partial(seeds_of_image, folder=folder, label=label)
         spread = map if exact else partial(map_in_processes, workers=run.runtime.workers)
         with progress(len(train) // world_size(), "CRF seeds") as bar:
             share = Share(maps, work, spread, bar)
@@ -73,20 +74,14 @@ def main() -> None:
         run.say(f"{CRF_SEEDS}: seeds for {counted(len(seeds), 'ref')}")
 
 
-def seeds_of_image(
-    selected: Selected,
-    *,
-    folder: Path,
-    build: Callable[[NDArray[np.uint8]], Crf],
-    crf: dict[str, Any],
-) -> list[Seed]:
+def seeds_of_image(selected: Selected, *, folder: Path, label: Label) -> list[Seed]:
     """The seeds of all refs of one image, whose file is in `folder`.
 
     With a lattice it runs in a worker process, which uses no torch.
     """
-    labels = crf_labels(read_image(folder / selected.path), selected.maps, build, **crf)
+    labels = label(read_image(folder / selected.path), selected.maps)
     pairs = zip(selected.ref_ids, labels, strict=True)
-    return [(ref_id, selected.image_id, encode_label(label)) for ref_id, label in pairs]
+    return [(ref_id, selected.image_id, encode_label(one)) for ref_id, one in pairs]
 
 
 @dataclass(frozen=True)

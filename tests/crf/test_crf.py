@@ -17,17 +17,21 @@ from tris_core.crf.seeds import crf_labels
 from tris_core.runtime.errors import InputError
 
 G = golden("crf_label")
-exact = partial(ExactCRF, device=torch.device("cpu"))
+RELEASED = {"iterations": 10, "gt_prob": 0.7}
+CPU = torch.device("cpu")
+lattice, exact = (crf_builder(name, device=CPU, **RELEASED) for name in ("lattice", "exact"))
 
 
-def crf_label(image: np.ndarray, cam: np.ndarray, **options: Any) -> np.ndarray:
+def crf_label(
+    image: np.ndarray, cam: np.ndarray, build: Any = lattice, **options: Any
+) -> np.ndarray:
     """Of a single map."""
-    return crf_labels(image, cam[None], LatticeCRF, **options)[0]
+    return crf_labels(image, cam[None], build, **options)[0]
 
 
 @pytest.mark.parametrize(("key", "threshold"), [("fg", 0.3), ("bg", 0.1)])
 def test_one_run_is_the_released_one(key: str, threshold: float) -> None:
-    mask = LatticeCRF(G["image"])(G["cam"][None] > threshold, iterations=10, gt_prob=0.7)[0]
+    mask = lattice(G["image"])(G["cam"][None] > threshold)[0]
     # Equal to the pixel: 6 iterations, or another kernel, change only one to six of the 7,200.
     np.testing.assert_array_equal(mask, G[key].astype(bool))
 
@@ -40,19 +44,19 @@ def test_label_is_the_released_one() -> None:
 
 
 def test_label_joins_the_two_runs() -> None:
-    foreground = LatticeCRF(G["image"])(G["cam"][None] > 0.5, iterations=3, gt_prob=0.8)[0]
-    candidate = LatticeCRF(G["image"])(G["cam"][None] > 0.2, iterations=3, gt_prob=0.8)[0]
+    build = partial(LatticeCRF, iterations=3, gt_prob=0.8)
+    foreground, candidate = (build(G["image"])(G["cam"][None] > t)[0] for t in (0.5, 0.2))
     expected = np.where(foreground, 1, np.where(candidate, 255, 0))
-    label = crf_label(G["image"], G["cam"], conf_fg=0.5, conf_bg=0.2, iterations=3, gt_prob=0.8)
+    label = crf_label(G["image"], G["cam"], build, conf_fg=0.5, conf_bg=0.2)
     np.testing.assert_array_equal(label, expected)
 
 
 @pytest.mark.parametrize("resolution", [1.0, 0.5])
-@pytest.mark.parametrize("build", [LatticeCRF, exact])
+@pytest.mark.parametrize("build", [lattice, exact])
 def test_maps_of_one_image_are_independent(resolution: float, build: Any) -> None:
     cams = np.stack([G["cam"], np.flip(G["cam"], 0), G["cam"] ** 2, G["cam"]])
     together = crf_labels(G["image"], cams, build, resolution=resolution)
-    alone = [crf_labels(G["image"], c[None], build, resolution=resolution)[0] for c in cams]
+    alone = [crf_label(G["image"], cam, build, resolution=resolution) for cam in cams]
     np.testing.assert_array_equal(together, alone)
 
 
@@ -124,7 +128,7 @@ def test_exact_filters_are_the_kernels(shape: tuple[int, int]) -> None:
     coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
     image = coarse[: shape[0], : shape[1]] // 4 + rng.integers(0, 9, (*shape, 3), dtype=np.uint8)
     masks = np.stack([rng.random(shape) < 0.3, np.indices(shape)[1] > 9])
-    found = exact(image).odds(masks, iterations=4, gt_prob=0.7).numpy()
+    found = ExactCRF(image, iterations=4, gt_prob=0.7, device=CPU).odds(masks).numpy()
     for odds, mask in zip(found, masks, strict=True):
         expected = mean_field(image, mask, 4, 0.7)
         np.testing.assert_allclose(odds, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
@@ -133,13 +137,11 @@ def test_exact_filters_are_the_kernels(shape: tuple[int, int]) -> None:
 @pytest.mark.parametrize("threshold", [0.3, 0.1])
 def test_exact_filters_agree_with_the_lattice(threshold: float) -> None:
     start = G["cam"][None] > threshold
-    one, other = (
-        build(G["image"])(start, iterations=10, gt_prob=0.7) for build in (LatticeCRF, exact)
-    )
+    one, other = (build(G["image"])(start) for build in (lattice, exact))
     assert 0.05 < one.mean() < 0.95
     assert (one == other).mean() > 0.99
 
 
 def test_filters_name_the_crf() -> None:
-    assert isinstance(crf_builder("exact", torch.device("cpu"))(G["image"]), ExactCRF)
-    assert isinstance(crf_builder("lattice", torch.device("cpu"))(G["image"]), LatticeCRF)
+    assert isinstance(exact(G["image"]), ExactCRF)
+    assert isinstance(lattice(G["image"]), LatticeCRF)

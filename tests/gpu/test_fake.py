@@ -113,7 +113,8 @@ def test_refinement(networks: Networks) -> None:
 def test_the_exact_crf() -> None:
     image, masks = np.zeros((24, 31, 3), np.uint8), np.zeros((6, 24, 31), bool)
     with fake_gpu():
-        on_gpu(ExactCRF(image, CUDA).odds(masks, iterations=3, gt_prob=0.7), 6, 24, 31)
+        crf = ExactCRF(image, iterations=3, gt_prob=0.7, device=CUDA)
+        on_gpu(crf.odds(masks), 6, 24, 31)
 
 
 def test_predictions(networks: Networks) -> None:

@@ -98,7 +98,7 @@ def test_crf() -> None:
     labels = refined({"method": "crf", "threshold": 0.35, "crf": CRF})
     image, refs, maps = selected()
     for ref_id, response in zip(refs, maps, strict=True):
-        expected = LatticeCRF(image)(response[None] > 0.35, iterations=4, gt_prob=0.6)
+        expected = LatticeCRF(image, iterations=4, gt_prob=0.6)(response[None] > 0.35)
         assert np.array_equal(labels[ref_id], expected[0])
 
 

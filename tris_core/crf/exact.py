@@ -3,6 +3,8 @@
 Shapes: N masks of an image of H W = P pixels.
 """
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -24,10 +26,14 @@ class ExactCRF:
 
     Args:
         image: (H, W, 3) uint8.
+        iterations, gt_prob: See `LatticeCRF`.
         device: Where to compute.
     """
 
-    def __init__(self, image: NDArray[np.uint8], device: torch.device) -> None:
+    def __init__(
+        self, image: NDArray[np.uint8], *, iterations: int, gt_prob: float, device: torch.device
+    ) -> None:
+        self._iterations, self._gt_prob = iterations, gt_prob
         self._shape, self._device = image.shape[:2], device
         self._rows, self._columns = (_smoothing(side, device) for side in self._shape)
         with exact_products(device):
@@ -40,22 +46,19 @@ class ExactCRF:
             ones = torch.ones(1, *self._shape, device=device)
             self._ones = SMOOTHNESS * self._smooth(ones) + APPEARANCE * self._alike(ones)
 
-    def __call__(
-        self, masks: NDArray[np.bool_], *, iterations: int, gt_prob: float
-    ) -> NDArray[np.bool_]:
-        """Refine masks (N, H, W) by `iterations` of mean field, see `LatticeCRF`."""
-        odds = self.odds(masks, iterations=iterations, gt_prob=gt_prob)
-        refined: NDArray[np.bool_] = (odds > 0).cpu().numpy()
+    def __call__(self, masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Refine masks (N, H, W)."""
+        refined: NDArray[np.bool_] = (self.odds(masks) > 0).cpu().numpy()
         return refined
 
     @torch.inference_mode()
-    def odds(self, masks: NDArray[np.bool_], *, iterations: int, gt_prob: float) -> Tensor:
+    def odds(self, masks: NDArray[np.bool_]) -> Tensor:
         """Log-odds (N, H, W) of the foreground, float32."""
         sign = torch.from_numpy(masks).to(self._device).float() * 2 - 1
-        unary = sign * float(np.log(gt_prob / (1 - gt_prob)))  # log-odds of the foreground
+        unary = sign * math.log(self._gt_prob / (1 - self._gt_prob))  # log-odds of the foreground
         odds = unary
         with exact_products(self._device):
-            for _ in range(iterations):
+            for _ in range(self._iterations):
                 q = odds.sigmoid()
                 message = SMOOTHNESS * self._smooth(q) + APPEARANCE * self._alike(q)
                 odds = unary + 2 * message - self._ones  # from foreground less from background

@@ -13,6 +13,10 @@ from tris_core.crf.params import Filters
 from tris_core.crf.seeds import Crf
 
 
-def crf_builder(filters: Filters, device: torch.device) -> Callable[[NDArray[np.uint8]], Crf]:
+def crf_builder(
+    filters: Filters, *, iterations: int, gt_prob: float, device: torch.device
+) -> Callable[[NDArray[np.uint8]], Crf]:
     """What makes the CRF of an image; `device` is for `exact` filters."""
-    return partial(ExactCRF, device=device) if filters == "exact" else LatticeCRF
+    if filters == "exact":
+        return partial(ExactCRF, iterations=iterations, gt_prob=gt_prob, device=device)
+    return partial(LatticeCRF, iterations=iterations, gt_prob=gt_prob)

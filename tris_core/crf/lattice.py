@@ -18,36 +18,32 @@ class LatticeCRF:
 
     Args:
         image: (H, W, 3) uint8.
+        iterations: of mean field.
+        gt_prob: the probability that a pixel of a given mask is right.
 
     Raises:
         InputError: if pydensecrf is not installed.
     """
 
-    def __init__(self, image: NDArray[np.uint8]) -> None:
+    def __init__(self, image: NDArray[np.uint8], *, iterations: int, gt_prob: float) -> None:
         try:
             from pydensecrf import densecrf
         except ImportError as error:
             problem = "the CRF labels need pydensecrf, which is not installed"
             raise InputError(f"{problem}; run `uv sync`") from error
+        self._iterations, self._gt_prob = iterations, gt_prob
         self._crf = densecrf.DenseCRF2D(image.shape[1], image.shape[0], 2)
         self._crf.addPairwiseGaussian(sxy=NEAR, compat=SMOOTHNESS)
         writable = np.require(image, requirements=["C", "W"])  # pydensecrf needs writable arrays
         self._crf.addPairwiseBilateral(sxy=WIDE, srgb=COLOUR, rgbim=writable, compat=APPEARANCE)
 
-    def __call__(
-        self, masks: NDArray[np.bool_], *, iterations: int, gt_prob: float
-    ) -> NDArray[np.bool_]:
-        """Refine masks (N, H, W) by `iterations` of mean field.
+    def __call__(self, masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Refine masks (N, H, W)."""
+        return np.array([self._refine(mask) for mask in masks])
 
-        `gt_prob` is the probability that a pixel of a given mask is right.
-        """
-        return np.array([self._refine(mask, iterations, gt_prob) for mask in masks])
-
-    def _refine(
-        self, mask: NDArray[np.bool_], iterations: int, gt_prob: float
-    ) -> NDArray[np.bool_]:
-        trust = np.where(mask, gt_prob, 1 - gt_prob).ravel()
+    def _refine(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        trust = np.where(mask, self._gt_prob, 1 - self._gt_prob).ravel()
         self._crf.setUnaryEnergy(-np.log([1 - trust, trust]).astype(np.float32))
-        probability = np.asarray(self._crf.inference(iterations)).reshape(2, *mask.shape)
+        probability = np.asarray(self._crf.inference(self._iterations)).reshape(2, *mask.shape)
         result: NDArray[np.bool_] = probability[1] > probability[0]
         return result

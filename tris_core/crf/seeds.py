@@ -14,11 +14,9 @@ BACKGROUND, FOREGROUND, IGNORE = 0, 1, 255
 
 
 class Crf(Protocol):
-    """The CRF of an image, `LatticeCRF` or `ExactCRF`."""
+    """The CRF of an image, `LatticeCRF` or `ExactCRF`: it refines masks (N, H, W)."""
 
-    def __call__(
-        self, masks: NDArray[np.bool_], *, iterations: int, gt_prob: float
-    ) -> NDArray[np.bool_]: ...
+    def __call__(self, masks: NDArray[np.bool_]) -> NDArray[np.bool_]: ...
 
 
 def crf_labels(
@@ -29,8 +27,6 @@ def crf_labels(
     resolution: float = 1.0,
     conf_fg: float = 0.3,
     conf_bg: float = 0.1,
-    iterations: int = 10,
-    gt_prob: float = 0.7,
 ) -> NDArray[np.uint8]:
     """Label pixels as sure foreground, sure background, or neither.
 
@@ -42,7 +38,6 @@ def crf_labels(
         cams: N response maps (N, H, W) in [0, 1].
         build: makes the CRF of an image.
         resolution: run at this fraction of the size; labels are resized back by nearest neighbour.
-        iterations, gt_prob: see `LatticeCRF`.
 
     Returns:
         (N, H, W): `BACKGROUND`, `FOREGROUND` or `IGNORE`.
@@ -60,8 +55,7 @@ def crf_labels(
         shrunk = [cv2.resize(cam, size, interpolation=cv2.INTER_AREA) for cam in cams]
         cams = np.asarray(shrunk, cams.dtype)
     starts = np.concatenate([cams > conf_fg, cams > conf_bg])
-    refined = build(image)(starts, iterations=iterations, gt_prob=gt_prob)
-    foreground, candidate = np.split(refined, 2)
+    foreground, candidate = np.split(build(image)(starts), 2)
     unsure = np.where(candidate, IGNORE, BACKGROUND)
     labels = np.where(foreground, FOREGROUND, unsure).astype(np.uint8)
     grown = [cv2.resize(x, (width, height), interpolation=cv2.INTER_NEAREST) for x in labels]

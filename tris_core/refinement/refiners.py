@@ -43,9 +43,8 @@ def _over(image: Image, maps: Maps, *, threshold: float) -> Masks:
 
 
 def crf(params: RefineParams, device: torch.device, irn: Path) -> Refiner:
-    build = crf_builder(params.crf.filters, device)
-    settings = params.crf.model_dump(exclude={"filters"})
-    return lambda image, maps: build(image)(maps > params.threshold, **settings)
+    build = crf_builder(**params.crf.model_dump(), device=device)
+    return lambda image, maps: build(image)(maps > params.threshold)
 
 
 def walk(params: RefineParams, device: torch.device, irn: Path) -> Refiner:

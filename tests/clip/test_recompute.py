@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from tests.support.tiny_models import SIZE, step1_config
+from tris_core.clip.recompute import recompute_blocks
 from tris_core.step1.network import Step1, build_step1
-from tris_core.training.recompute import recompute_blocks
 
 
 @pytest.fixture
