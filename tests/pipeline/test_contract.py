@@ -110,7 +110,8 @@ def test_only_evaluation_reads_the_ground_truth() -> None:
 
 
 OPEN_CLIP = {"baselines.py", "bpe.py", "imagenet.py", "names.py", "towers.py", "sources.py",
-             "train_clip.py", "recompute.py", "network.py", "scorer.py", "scores.py", "training.py"}  # fmt: skip
+             "recompute.py", "train_clip.py", "network.py", "scorer.py", "scores.py",
+             "training.py"}  # fmt: skip
 
 
 def test_the_library_does_not_depend_on_the_pipeline() -> None:
