@@ -59,7 +59,7 @@ def check_data(
 
 def train_demo_clip(
     out: Annotated[Path, typer.Option(help="CLIP folder to write")],
-    steps: Annotated[int, typer.Option(min=1, help="batches of 256 captioned scenes")] = 850,
+    steps: Annotated[int, typer.Option(min=1, help="batches of 256 captioned scenes")] = 1600,
     seed: Annotated[int, typer.Option(min=0, help="of scenes, captions and initial weights")] = 0,
 ) -> None:
     """Train a demo CLIP on generated scenes.
