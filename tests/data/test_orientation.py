@@ -139,7 +139,7 @@ def test_training_sees_what_predict_sees(tmp_path: Path) -> None:
     for row, name in enumerate(names):
         with Image.open(tmp_path / name) as image:
             displayed = np.asarray(as_displayed(ImageOps.exif_transpose(image)))
-        square = packed[np.array([row])][0].numpy().transpose(1, 2, 0)
+        square = packed[np.array([row])][0].numpy()
         assert np.array_equal(square, resize_square(displayed, 16))
 
 

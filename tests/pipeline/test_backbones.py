@@ -31,6 +31,7 @@ SIZES = {
     "train_step1": {"steps": 0, "hidden": 8},
     "crf_seeds": {"iterations": 2},
     "train_irn": {"epochs": 0},
+    "refine": {"exp_times": 2},  # more steps of an untrained walk fill the tiny images
     "train_step2": {"steps": 0, "width": 8},
 }
 STAGES = ("train_step1", "crf_seeds", "train_irn", "refine", "train_step2")

@@ -115,7 +115,7 @@ def test_another_machine_packs_the_same_pixels_again(
     packed: PackedImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = np.array([0, 1])
-    assert packed[rows].shape == (2, 3, packed.size, packed.size)
+    assert packed[rows].shape == (2, packed.size, packed.size, 3)
     monkeypatch.setenv("TRIS_SCRATCH", str(tmp_path / "another machine"))
     assert (opened()[rows] == packed[rows]).all()
 

@@ -84,7 +84,7 @@ def test_two_processes_see_the_same_losses(name: str, alone: Path, together: Pat
     """Batch norm and, in Step-1, the negatives of Eq. 7 use the batch of both processes."""
     curve, model = f"metrics/curves/{name}.csv", f"models/{name}/model.safetensors"
     one, two = (pd.read_csv(folder / curve) for folder in (alone, together))
-    pd.testing.assert_frame_equal(one, two, rtol=1e-5, atol=1e-6)
+    pd.testing.assert_frame_equal(one, two, rtol=5e-5, atol=1e-6)
     first, second = (load_file(folder / model) for folder in (alone, together))
     assert first.keys() == second.keys()
     # statistics of batch norm, and IRN's mean displacement
