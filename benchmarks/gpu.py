@@ -156,7 +156,7 @@ def resume(bench: Bench) -> list[Row]:
     """An interrupted training ends with the bytes of a straight one."""
     rows = []
     for name in TRAININGS:
-        ends = [_trained(bench, name, stop_at) for stop_at in (None, None, 12)]
+        ends = [_trained(bench, name, stop_at) for stop_at in (None, None, 11)]
         same = [all(torch.equal(ends[0][k], end[k]) for k in end) for end in ends[1:]]
         rows.append({"training": name, "repeats": same[0], "resumes": same[1]})
         assert all(same), rows[-1]
@@ -321,7 +321,7 @@ class _Interrupted(Exception):
 
 
 def _trained(bench: Bench, name: str, stop_at: int | None) -> dict[str, Tensor]:
-    """Weights after twenty steps, interrupted once before the step `stop_at`."""
+    """Weights after twelve steps, interrupted once before the step `stop_at`."""
     with tempfile.TemporaryDirectory() as folder:
         for stop in (stop_at, None) if stop_at is not None else (None,):
             torch.manual_seed(0)
@@ -333,7 +333,7 @@ def _trained(bench: Bench, name: str, stop_at: int | None) -> dict[str, Tensor]:
                 return training.batch(step)
 
             task: Task[Any] = Task(
-                name=name, model=training.objective, optimizer=training.optimizer, steps=20,
+                name=name, model=training.objective, optimizer=training.optimizer, steps=12,
                 images=training.images, precision="fp32", batch=batch,
                 objective=training.objective, describe=str, schedule=lambda step: 1.0,
             )  # fmt: skip
