@@ -19,6 +19,8 @@ import numpy as np
 
 from benchmarks import _inputs
 from benchmarks._lists import write_list
+from benchmarks._measure import device
+from benchmarks._networks import Networks
 from stages._artifacts import IMAGES, open_index
 from tris_core.annotations.index import build_index, write_index
 from tris_core.data.grouping import RowsByImage
@@ -28,6 +30,7 @@ from tris_core.training.samples import TrainingRefs
 
 PICTURES, BATCH, K, SIZE, WIDTH = 4_000, 48, 6, 320, 1024
 SAMPLED = (50_000, 500_000, 5_000_000)  # refs
+TOKENS = 20  # of a sentence, at most
 
 
 def lists(rows: int) -> list[dict[str, Any]]:
@@ -48,10 +51,12 @@ def samplers() -> list[dict[str, Any]]:
 
 def standing(sentences: int) -> list[dict[str, Any]]:
     """Gigabytes for the paper's networks at `SIZE` pixels, if every sentence has its own image."""
-    weights = sum(parameter.numel() for parameter in _inputs.step1().parameters())
+    weights = sum(
+        parameter.numel() for parameter in Networks("paper", device()).step1().parameters()
+    )
     per_row = {
         "scratch: shards of images": 3 * SIZE**2,
-        "memory: token ids": 4 * _inputs.TOKENS,
+        "memory: token ids": 4 * TOKENS,
         f"memory: sentence features of {WIDTH} channels": 4 * WIDTH,
         "memory: order of an epoch, and groups": 4 * 8,
     }

@@ -1,4 +1,4 @@
-"""Full-size networks with random weights, and random images and sentences for them."""
+"""Random images, refs and training steps for the networks of `benchmarks._networks`."""
 
 from collections.abc import Callable
 from itertools import count
@@ -7,23 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from open_clip import get_model_config
-from open_clip.model import CLIP
 from torch import Tensor
 
-from benchmarks._measure import device
-from tris_core.clip.towers import build_backbone, build_clip
-from tris_core.runtime.device import place
 from tris_core.runtime.threads import prefetch
-from tris_core.step1.network import Step1
-from tris_core.step1.scorer import Scorer
-from tris_core.step2.network import Step2
 from tris_core.training.samples import TrainingRefs
 from tris_core.training.task import Losses
-from tris_core.weights.clip_spec import ClipConfig
-from tris_core.weights.configs import Step1Model
-
-TOKENS = 20
 
 
 class Pictures:
@@ -35,35 +23,6 @@ class Pictures:
 
     def __getitem__(self, rows: NDArray[np.int64]) -> Tensor:
         return self._square.expand(len(rows), -1, -1, -1)
-
-
-def clip(name: str) -> CLIP:
-    return build_clip(ClipConfig.model_validate(get_model_config(name)))
-
-
-def backbone() -> CLIP:
-    """The paper's, as Step-1 and Step-2 hold it."""
-    return build_backbone(ClipConfig.model_validate(get_model_config("RN50-quickgelu")))
-
-
-def step1() -> Step1:
-    """Step-1 as in the paper: RN50, 1,024 hidden channels."""
-    paper = Step1Model(
-        visual_channels=2048, text_channels=1024, hidden=1024,
-        alpha=0.1, beta=0.1, temperature=0.07, learn_temperature=False,
-    )  # fmt: skip
-    return place(Step1(backbone(), paper), device())
-
-
-def step2() -> Step2:
-    """Step-2 as in the paper: RN50, a decoder of width 64."""
-    model = Step2(backbone(), stage_channels=(256, 512, 1024, 2048), text_width=512, width=64)
-    return place(model, device())
-
-
-def scorer() -> Scorer:
-    """The paper's auxiliary CLIP."""
-    return Scorer(place(clip("ViT-B-32-quickgelu"), device()), size=224)
 
 
 class TrainingStep:
@@ -83,13 +42,6 @@ class TrainingStep:
         self._optimizer.zero_grad(set_to_none=True)
         total.backward()
         self._optimizer.step()
-
-
-def sentences(number: int) -> Tensor:
-    """Random token ids (number, 20) with start and end."""
-    tokens = torch.randint(1, 49000, (number, TOKENS))
-    tokens[:, 0], tokens[:, -1] = 49406, 49407
-    return tokens
 
 
 def refs(number: int, *, per_image: int = 2, per_ref: int = 2) -> TrainingRefs:

@@ -47,7 +47,7 @@ from tris_core.training.task import Task
 
 TRAININGS = ("step1", "step2", "irn")
 REFS, IMAGES, SENTENCES, EPOCHS = 42_226, 21_899, 80_512, 15  # of RefCOCOg (umd), train
-RUNS = 75  # of Tables 1, 3, 4 and 5: five sets of refs, one to six seeds each
+RUNS = 75  # of Tables 1, 3, 4 and 5
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 

@@ -8,10 +8,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import _inputs
 from benchmarks._measure import ROOT, device, matmul_rate, row, seconds, show
+from benchmarks._networks import Networks, random_crops
 from tris_core.irn.backbone import freeze_at_stride_16
 from tris_core.irn.network import IRN
 from tris_core.irn.params import TrainIrnParams
-from tris_core.irn.training import CropBatch, IrnObjective, sgd
+from tris_core.irn.training import IrnObjective, sgd
 from tris_core.runtime.device import place
 from tris_core.runtime.params import read_params
 from tris_core.runtime.processes import keep_freed_memory
@@ -22,7 +23,7 @@ def main() -> None:
     torch.manual_seed(0)
     params = read_params(ROOT / "presets" / "paper.yaml")[TrainIrnParams]
     batch = params.batch if device().type == "cuda" else 4
-    visual = place(freeze_at_stride_16(_inputs.clip("RN50-quickgelu").visual), device())
+    visual = place(freeze_at_stride_16(Networks("paper", device()).clip().visual), device())
     irn = place(IRN(channels=(64, 256, 512, 1024, 2048)).train(), device())
     crops = random_crops(batch, params.crop)
     losses = IrnObjective(visual, irn, params.radius, device())
@@ -33,12 +34,3 @@ def main() -> None:
     floor = counted.get_total_flops() / matmul_rate()
     name, rate = f"irn {batch} crops of {params.crop}", batch / spent
     show([row(name, spent, floor=floor, crops_per_second=rate, device=str(device()))])
-
-
-def random_crops(batch: int, crop: int) -> CropBatch:
-    """Noise, with seeds in blocks of 8 cells."""
-    blocks = torch.randint(0, 2, (batch, crop // 32, crop // 32), dtype=torch.uint8)
-    return CropBatch(
-        pictures=torch.randint(0, 256, (batch, crop, crop, 3), dtype=torch.uint8),
-        seeds=blocks.repeat_interleave(8, 1).repeat_interleave(8, 2),
-    )

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import _inputs
 from benchmarks._measure import device, matmul_rate, row, seconds, show
+from benchmarks._networks import Networks
 from tris_core.prms.scores import cumulative_scores, similarities
 from tris_core.step1.scorer import Scorer, SentenceFeatures
 
@@ -18,10 +18,11 @@ EXPRESSIONS, SIZE, GRID = 4, 320, 10
 @torch.inference_mode()
 def main() -> None:
     torch.manual_seed(0)
-    scorer = _inputs.scorer()
+    networks = Networks("paper", device())
+    scorer = networks.scorer()
     image = torch.randn(1, 3, SIZE, SIZE, device=device())
     maps = torch.randn(EXPRESSIONS, GRID, GRID, device=device())
-    tokens = _inputs.sentences(EXPRESSIONS).to(device())
+    tokens = networks.sentences(EXPRESSIONS).to(device())
     one_object = torch.zeros(EXPRESSIONS, device=device())
     everyone = torch.arange(EXPRESSIONS, device=device())
 

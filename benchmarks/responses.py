@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks import _inputs
 from benchmarks._measure import device, row, seconds, show
+from benchmarks._networks import Networks
 from tris_core.data.transforms import normalise
 from tris_core.responses.file import SCHEMA
 from tris_core.step1.inference import response_maps
@@ -25,10 +26,11 @@ IMAGES, PER_IMAGE, SIZE, HEIGHT, WIDTH = 8, 3, 320, 480, 640
 @torch.inference_mode()
 def main() -> None:
     torch.manual_seed(0)
-    model, pictures = _inputs.step1().eval(), _inputs.Pictures(SIZE)
+    networks, pictures = Networks("paper", device()), _inputs.Pictures(SIZE)
+    model = networks.step1().eval()
     images: Any = pictures
     image_of = np.repeat(np.arange(IMAGES), PER_IMAGE)
-    tokens = _inputs.sentences(len(image_of))
+    tokens = networks.sentences(len(image_of))
 
     def ours() -> NDArray[np.float32]:
         parts = list(

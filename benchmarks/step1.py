@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import _inputs
 from benchmarks._measure import ROOT, device, matmul_rate, row, seconds, show
+from benchmarks._networks import Networks
 from tris_core.clip.towers import encode_words, sentence_feature, stage_features
 from tris_core.data.transforms import normalise
 from tris_core.runtime.params import read_params
@@ -44,12 +45,12 @@ def main() -> None:
     params = read_params(ROOT / "presets" / "paper.yaml")[TrainStep1Params].model_copy(
         update={"precision": precision}
     )
-    refs = _inputs.refs(4 * params.batch)
+    networks, refs = Networks("paper", device()), _inputs.refs(4 * params.batch)
     images: Any = _inputs.Pictures(SIZE)
-    tokens = _inputs.sentences(int(refs.count.sum()))
+    tokens = networks.sentences(int(refs.count.sum()))
     batches = Step1Batches(images, refs, tokens, params, device())
 
-    model, scorer = _inputs.step1().train(), _inputs.scorer()
+    model, scorer = networks.step1().train(), networks.scorer()
     sentences = SentenceFeatures(scorer, tokens, device())
     ours = Step1Objective(model, scorer, sentences, params, device())
     pool = AttentionPool2d(SIZE // 32, embed_dim=2048, num_heads=32, output_dim=1024)

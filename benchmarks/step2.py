@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import _inputs
 from benchmarks._measure import ROOT, device, matmul_rate, row, seconds, show
+from benchmarks._networks import Networks
 from tris_core.data.rle import encode
 from tris_core.runtime.params import read_params
 from tris_core.runtime.processes import keep_freed_memory
@@ -29,12 +30,12 @@ def main() -> None:
     params = read_params(ROOT / "presets" / "paper.yaml")[TrainStep2Params].model_copy(
         update={"precision": precision}
     )
-    refs = _inputs.refs(4 * params.batch)
-    tokens = _inputs.sentences(int(refs.count.sum()))
+    networks, refs = Networks("paper", device()), _inputs.refs(4 * params.batch)
+    tokens = networks.sentences(int(refs.count.sum()))
     mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
     mask[100:300, 200:400] = True
     labels = pd.DataFrame({"counts": [encode(mask)] * len(refs), "height": HEIGHT, "width": WIDTH})
-    model = _inputs.step2().train()
+    model = networks.step2().train()
     images: Any = _inputs.Pictures(SIZE)
     batches = Step2Batches(images, refs, TrainingLabels(labels, SIZE), tokens, params, device())
     losses = Step2Objective(model, None, params, device())

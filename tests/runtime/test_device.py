@@ -7,13 +7,12 @@ import sys
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import torch
 
+from tests.support.runtime import runtime_params
 from tris_core.runtime import device as runtime
-from tris_core.runtime.params import RuntimeParams
 
 RUN = """
 import sys, time
@@ -30,19 +29,6 @@ time.sleep(seconds)
 with (folder / "log").open("a") as log:
     log.write(f"{number} {started} {time.monotonic()}\\n")
 """
-
-
-def with_device(device: Literal["auto", "cuda"]) -> RuntimeParams:
-    return RuntimeParams(
-        processes=1,
-        device=device,
-        threads=0,
-        workers=0,
-        checkpoint_seconds=1.0,
-        recompute=False,
-        compile=False,
-        logger="csv",
-    )
 
 
 def start(gpus: int, folder: Path, seconds: float) -> "subprocess.Popen[str]":
@@ -94,7 +80,7 @@ def test_auto_takes_the_first_free_visible_gpu(
     other = start(1, tmp_path, 60)  # holds GPU-0
     assert other.stdout is not None
     assert other.stdout.readline() == "leased 0\n"
-    device = runtime.pick_device(with_device("auto"))
+    device = runtime.pick_device(runtime_params(device="auto"))
     other.kill()
     other.wait()
     assert device == torch.device("cuda", 1) == chosen[0]
@@ -132,4 +118,8 @@ def test_cuda_is_the_first_gpu_or_that_of_the_local_rank(
         monkeypatch.setenv("LOCAL_RANK", local_rank)
     chosen: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    assert runtime.pick_device(with_device("cuda")) == torch.device("cuda", number) == chosen[0]
+    assert (
+        runtime.pick_device(runtime_params(device="cuda"))
+        == torch.device("cuda", number)
+        == chosen[0]
+    )

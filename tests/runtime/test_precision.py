@@ -5,20 +5,11 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from tests.support.runtime import runtime_params
 from tris_core.runtime.device import exact_products, pick_device, set_products
-from tris_core.runtime.params import Precision, RuntimeParams
+from tris_core.runtime.params import Precision
 
 CPU = torch.device("cpu")
-RUNTIME = RuntimeParams(
-    processes=1,
-    device="cuda",
-    threads=1,
-    workers=1,
-    checkpoint_seconds=30.0,
-    recompute=False,
-    compile=False,
-    logger="csv",
-)
 
 
 def products() -> tuple[str, str]:
@@ -41,7 +32,7 @@ def test_convolutions_and_products_are_alike(
     precision: Precision, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
-    pick_device(RUNTIME, precision)
+    pick_device(runtime_params(device="cuda", threads=1), precision)
     assert products() == (kind, kind)
     with exact_products(CPU):
         assert products() == (kind, "ieee")
