@@ -34,6 +34,7 @@ from tris_core.crf.exact import ExactCRF
 from tris_core.data.transforms import normalise
 from tris_core.irn.backbone import boundaries
 from tris_core.prms.scores import similarities
+from tris_core.refinement.instances import find_centroids
 from tris_core.refinement.random_walk import walk
 from tris_core.runtime.device import set_products
 from tris_core.runtime.environment import device_name, versions
@@ -242,6 +243,7 @@ def projection(trained: list[Row], staged: list[Row]) -> list[Row]:
     per = {row["stage"]: row["units/s"] for row in staged}
     rest = SENTENCES / per["responses"] + SENTENCES / per["PRMS"] + SENTENCES / per["predictions"]
     rest += REFS / per["exact CRF"] + REFS / per["walk"] + IMAGES / per["boundaries"]
+    rest += IMAGES / per["centroids"]
     rest += 3 * IMAGES / rate["irn", "fp32"]
     rows = []
     for precision in get_args(Precision):
@@ -285,8 +287,9 @@ def _stages(
     irn.eval()
     height, width = (60, 80) if small else (480, 640)
     picture = torch.randint(0, 256, (1, height, width, 3), dtype=torch.uint8)
-    normalised = normalise(picture.to(bench.device))[0]
+    pictures = normalise(picture.to(bench.device)).repeat(4, 1, 1, 1)
     cams = torch.rand(3, height // 4, width // 4, device=bench.device)
+    displacements = torch.randn(len(pictures), 2, height // 4, width // 4, device=bench.device)
     edge = torch.rand(height // 4, width // 4, device=bench.device) ** 4
     masks = np.zeros((6, height, width), bool)
     masks[:, height // 4 : height // 2, width // 4 : width // 2] = True
@@ -302,7 +305,8 @@ def _stages(
         ("responses", len(rows), lambda: respond.maps(rows)),
         ("PRMS", len(rows), prms),
         ("exact CRF", len(masks) // 2, crf),  # two confidences
-        ("boundaries", 1, lambda: boundaries(visual, irn, normalised)),
+        ("boundaries", len(pictures), lambda: boundaries(visual, irn, pictures)),
+        ("centroids", len(pictures), lambda: find_centroids(displacements)),
         ("walk", len(cams), lambda: walk(cams, edge, radius=5, exp_times=8)),
         ("predictions", len(rows), lambda: predict.one_batch(rows)),
     ]

@@ -1,6 +1,8 @@
 """Refine the selected response maps into pseudo-labels."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -53,10 +55,12 @@ def main() -> None:
             run.say(f"{PSEUDO_LABELS}: taken from {params.source}")
             return
         train = index.ref_ids("train")
-        refiner = REFINERS[params.method](params, pick_device(run.runtime), IRN)
+        device = pick_device(run.runtime)
+        refiner = REFINERS[params.method](params, device, IRN)
         check_keys(index, RESPONSES, PRMS)
         maps = SelectedMaps(RESPONSES, read_table(PRMS), train, index.images)
-        refine = RefineImages(refiner, checked_root(run, index.images))
+        root = checked_root(run, index.images)
+        refine = RefineImages(refiner, root, key=_size if device.type == "cuda" else _number)
         rows: list[Label] = []
         with progress(len(train), "pseudo-labels") as bar:
             for labels in map_over_ranks(maps, refine):
@@ -68,21 +72,41 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class RefineImages:
-    """Refines the selected maps of some images, whose files are in `folder`."""
+    """Refines the selected maps of some images, whose files are in `folder`.
+
+    Images with the same `key` are refined together: all of a size on a GPU, one by one on a CPU.
+    """
 
     refiner: Refiner
     folder: Path
+    key: Callable[[Selected], tuple[int, ...]]
 
     def __call__(self, images: list[Selected]) -> list[Label]:
-        pictures = prefetch(lambda selected: read_image(self.folder / selected.path), images)
-        pairs = zip(images, pictures, strict=True)
-        return [label for image, picture in pairs for label in self._of_image(image, picture)]
+        grouped = groupby(sorted(images, key=self.key), key=self.key)
+        batches = [list(same) for _, same in grouped]
+        pictures = prefetch(self._read, batches)
+        pairs = zip(batches, pictures, strict=True)
+        return [label for some, read in pairs for label in self._of_images(some, read)]
 
-    def _of_image(self, selected: Selected, picture: NDArray[np.uint8]) -> list[Label]:
-        masks = self.refiner(picture, selected.maps)
-        height, width = masks.shape[1:]
-        pairs = zip(selected.ref_ids, masks, strict=True)
-        return [(ref_id, height, width, encode(mask)) for ref_id, mask in pairs]
+    def _read(self, images: list[Selected]) -> list[NDArray[np.uint8]]:
+        return [read_image(self.folder / selected.path) for selected in images]
+
+    def _of_images(self, images: list[Selected], read: list[NDArray[np.uint8]]) -> list[Label]:
+        labels: list[Label] = []
+        masks = self.refiner(read, [selected.maps for selected in images])
+        for selected, of_image in zip(images, masks, strict=True):
+            height, width = of_image.shape[1:]
+            pairs = zip(selected.ref_ids, of_image, strict=True)
+            labels += [(ref_id, height, width, encode(mask)) for ref_id, mask in pairs]
+        return labels
+
+
+def _size(selected: Selected) -> tuple[int, ...]:
+    return selected.maps.shape[1:]
+
+
+def _number(selected: Selected) -> tuple[int, ...]:
+    return (selected.image_id,)
 
 
 def write_labels(table: pd.DataFrame) -> None:

@@ -18,6 +18,7 @@ from tris_core.data.resize import bilinear
 from tris_core.data.transforms import normalise
 from tris_core.irn.backbone import boundaries
 from tris_core.prms.scores import cumulative_scores, similarities
+from tris_core.refinement.instances import find_centroids
 from tris_core.refinement.random_walk import walk
 from tris_core.step1.inference import Respond
 from tris_core.step2.inference import Predict
@@ -103,10 +104,13 @@ def test_refinement(networks: Networks) -> None:
     """Up to the labelling of centres, which is done on the host."""
     with fake_gpu() as seen:
         visual, irn = networks.irn()
-        edge, displacement = boundaries(visual, irn.eval(), torch.empty(3, 97, 130, device=CUDA))
-        on_gpu(edge, 25, 33)
-        on_gpu(displacement, 2, 25, 33)
-        on_gpu(walk(torch.empty(6, 25, 33, device=CUDA), edge, radius=5, exp_times=8), 6, 25, 33)
+        images = torch.empty(2, 3, 97, 130, device=CUDA)
+        edges, displacements = boundaries(visual, irn.eval(), images)
+        on_gpu(edges, 2, 25, 33)
+        assert find_centroids(displacements).is_cuda
+        on_gpu(
+            walk(torch.empty(6, 25, 33, device=CUDA), edges[0], radius=5, exp_times=8), 6, 25, 33
+        )
         assert not seen.sorted
 
 

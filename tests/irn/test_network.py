@@ -117,25 +117,33 @@ def test_an_image_is_not_padded_for_a_resnet(
 ) -> None:
     """The released inference, written again: odd sides, two views averaged."""
     image, irn = formula_input(f"irn.{size}", (3, *size)), head.eval()
-    edge, displacement = boundaries(backbone, irn, image)
+    (edge,), (displacement,) = boundaries(backbone, irn, image[None])
     with torch.no_grad():
         logits, both = irn(backbone_taps(backbone, torch.stack([image, image.flip(-1)])))
     stride4 = (-(-size[0] // 4), -(-size[1] // 4))
     assert edge.shape == logits.shape[2:] == stride4
     torch.testing.assert_close(edge, torch.sigmoid(logits[0, 0] / 2 + logits[1, 0].flip(-1) / 2))
     torch.testing.assert_close(displacement, both[0])
-    alone = displacements(backbone, irn, image)
+    (alone,) = displacements(backbone, irn, image[None])
     torch.testing.assert_close(alone, displacement, rtol=1e-4, atol=1e-4)
+
+
+def test_a_batch_has_the_boundaries_of_each_image(head: IRN, backbone: nn.Module) -> None:
+    images, irn = formula_input("irn.batch", (3, 3, 65, 98)), head.eval()
+    together = boundaries(backbone, irn, images)
+    alone = [boundaries(backbone, irn, image[None]) for image in images]
+    for found, expected in zip(together, zip(*alone, strict=True), strict=True):
+        torch.testing.assert_close(found, torch.cat(expected), rtol=1e-4, atol=1e-4)
 
 
 def test_a_clip_reads_multiples_of_16() -> None:
     visual = freeze_at_stride_16(load_clip(describe_clip("demo", None)).visual)
-    image = torch.ones(3, 65, 96)
+    image = torch.ones(1, 3, 65, 96)
     padded = padded_for(visual, image)
-    assert padded.shape == (3, 80, 96)
-    assert torch.equal(padded[:, :65], image)
-    assert padded[:, 65:].abs().max() == 0
-    shapes = [tap.shape[2:] for tap in backbone_taps(visual, padded[None])]
+    assert padded.shape == (1, 3, 80, 96)
+    assert torch.equal(padded[:, :, :65], image)
+    assert padded[:, :, 65:].abs().max() == 0
+    shapes = [tap.shape[2:] for tap in backbone_taps(visual, padded)]
     assert shapes == [(20, 24), (20, 24), (10, 12), (5, 6), (5, 6)]
 
 

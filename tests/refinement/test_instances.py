@@ -54,8 +54,8 @@ def towards(centres: list[tuple[int, int]], height: int = 20, width: int = 40) -
 
 def test_centroids_and_instances_are_the_released_ones() -> None:
     displacement = torch.from_numpy(G["displacement"])
-    np.testing.assert_array_equal(find_centroids(displacement), G["centroids"])
-    np.testing.assert_array_equal(instance_maps(displacement), G["instance_masks"])
+    np.testing.assert_array_equal(find_centroids(displacement[None])[0], G["centroids"])
+    np.testing.assert_array_equal(instance_maps(displacement[None])[0], G["instance_masks"])
 
 
 def test_walked_parts_are_the_released_ones() -> None:
@@ -76,12 +76,12 @@ def test_refined_above_threshold_is_the_released_chain(seed: int) -> None:
         0
     ].clamp(0, 1)
     edge, displacement = torch.from_numpy(G["edge"][0]), towards(CENTRES, 24, 32) + field(seed) / 10
-    refined = refine_maps(cams, edge, displacement)
+    refined = refine_maps(cams, edge, instance_maps(displacement[None])[0])
     assert refined.shape == cams.shape
-    assert len(instance_maps(displacement)) >= len(CENTRES)
+    assert len(instance_maps(displacement[None])[0]) >= len(CENTRES)
     small = F.interpolate(cams[None], edge.shape, mode="bilinear", align_corners=True)[0]
     for r in range(3):
-        expected = released_chain(small[r : r + 1], edge, instance_maps(displacement))
+        expected = released_chain(small[r : r + 1], edge, instance_maps(displacement[None])[0])
         assert 0.01 < expected.mean() < 0.99
         assert ((refined[r] > 0.25).numpy() != expected).mean() <= 1e-4
 
@@ -90,19 +90,27 @@ def test_a_zero_map_stays_zero_and_maps_are_independent() -> None:
     cams = torch.rand(3, *FULL, generator=torch.Generator().manual_seed(1))
     cams[1] = 0
     edge, displacement = torch.from_numpy(G["edge"][0]), torch.from_numpy(G["displacement"])
-    refined = refine_maps(cams, edge, displacement)
+    refined = refine_maps(cams, edge, instance_maps(displacement[None])[0])
     assert refined[1].abs().max() == 0
     assert [refined[0].max().item(), refined[2].max().item()] == [1, 1]
     assert refined.min() >= 0
     torch.testing.assert_close(
-        refined[2:], refine_maps(cams[2:], edge, displacement), rtol=0, atol=1e-5
+        refined[2:],
+        refine_maps(cams[2:], edge, instance_maps(displacement[None])[0]),
+        rtol=0,
+        atol=1e-5,
     )
-    assert refine_maps(cams[1:2], edge, displacement).abs().max() == 0
-    assert refine_maps(cams[:1], torch.ones_like(edge), displacement).abs().max() == 0
+    assert refine_maps(cams[1:2], edge, instance_maps(displacement[None])[0]).abs().max() == 0
+    assert (
+        refine_maps(cams[:1], torch.ones_like(edge), instance_maps(displacement[None])[0])
+        .abs()
+        .max()
+        == 0
+    )
 
 
 def test_two_centres_make_two_halves() -> None:
-    maps = instance_maps(towards([(9, 8), (9, 31)]))
+    maps = instance_maps(towards([(9, 8), (9, 31)])[None])[0]
     assert maps.shape == (2, 20, 40)
     np.testing.assert_array_equal(maps[0], np.arange(40) < 20 + np.zeros((20, 1)))
     np.testing.assert_array_equal(maps[1], ~maps[0])
@@ -113,14 +121,14 @@ def test_centres_are_shorter_than_two_and_a_half_pixels(strength: float, count: 
     """A moving stripe separates two resting areas once it is too strong to be a centre itself."""
     displacement = torch.zeros(2, 6, 30)
     displacement[1, :, 10:13] = -strength
-    assert len(instance_maps(displacement)) == count
+    assert len(instance_maps(displacement[None])[0]) == count
 
 
 def test_pixels_that_reach_no_centre_form_the_first_instance() -> None:
     """Left of column 10 pixels run to the border at full speed. The others rest."""
     displacement = torch.zeros(2, 6, 30)
     displacement[1, :, :10] = -5
-    maps = instance_maps(displacement)
+    maps = instance_maps(displacement[None])[0]
     np.testing.assert_array_equal(maps[0], np.arange(30) < 10 + np.zeros((6, 1)))
     np.testing.assert_array_equal(maps[1], ~maps[0])
 
@@ -131,12 +139,19 @@ def test_instances_partition_the_map_and_centroids_stay_inside(
     seed: int, height: int, width: int
 ) -> None:
     displacement = field(seed, height, width)
-    rows, columns = find_centroids(displacement)
+    rows, columns = find_centroids(displacement[None])[0]
     assert 0 <= rows.min() <= rows.max() < height
     assert 0 <= columns.min() <= columns.max() < width
-    maps = instance_maps(displacement)
+    maps = instance_maps(displacement[None])[0]
     assert (maps.sum(dim=0) == 1).all()
     assert maps.flatten(1).any(dim=1).all()
+
+
+def test_images_of_one_size_are_followed_together() -> None:
+    fields = torch.stack([field(seed, 17, 23) for seed in range(3)])
+    alone = [instance_maps(one[None])[0] for one in fields]
+    for found, expected in zip(instance_maps(fields), alone, strict=True):
+        assert torch.equal(found, expected)
 
 
 def test_one_step_is_the_bilinear_value() -> None:
@@ -146,13 +161,15 @@ def test_one_step_is_the_bilinear_value() -> None:
         ndimage.map_coordinates(d.astype(np.float64), first, order=1) for d in displacement.numpy()
     ]
     expected = np.round(np.clip(second, 0, [[[8]], [[10]]]))
-    assert (find_centroids(displacement, iterations=2).numpy() != expected).mean() < 0.01
+    assert (find_centroids(displacement[None], iterations=2)[0].numpy() != expected).mean() < 0.01
 
 
 def test_wrong_input_is_refused() -> None:
     displacement = torch.zeros(2, 24, 32)
     with pytest.raises(ValueError, match="not the stride-4 map"):
-        refine_maps(torch.zeros(1, 97, 126), torch.zeros(24, 32), displacement)
+        refine_maps(
+            torch.zeros(1, 97, 126), torch.zeros(24, 32), instance_maps(displacement[None])[0]
+        )
     displacement[0, 3, 4] = np.nan
     with pytest.raises(ValueError, match="not finite"):
-        find_centroids(displacement)
+        instance_maps(displacement[None])

@@ -1,7 +1,7 @@
 """The batches of Step-1 against loops written from the text of the paper, and their losses."""
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -54,6 +54,23 @@ def test_the_fields_of_a_batch_fit_together(source: str) -> None:
     assert made.columns[torch.arange(3), made.positive].tolist() == [0, 1, 2]
     assert made.negatives.shape == (3, params.cal_negatives.k)
     assert batches(params).describe(7) == f"ref_id {', '.join(str(100 + ref) for ref in chosen)}"
+
+
+@pytest.mark.parametrize("source", ["batch", "dataset"])
+def test_refs_of_an_image_share_it(source: str) -> None:
+    params = with_negatives(source=source, n=5).model_copy(update={"batch": 4})
+    alone = batches(params.model_copy(update={"share_images": False}))(0)
+    shared = batches(params.model_copy(update={"share_images": True}))(0)
+    refs = refs_of([0, 0, 1, 2, 3, 3])
+    chosen = refs.batch(0, 4, params.seed, by_image=True)
+    assert shared.image_of is not None
+    pictures = shared.squares[:, 0, 0, 0]
+    assert pictures.tolist() == sorted(set(refs.image[chosen].tolist()))
+    assert pictures[shared.image_of].tolist() == refs.image[chosen].tolist()
+    assert (shared.own // 2).tolist() == chosen.tolist()
+    for field in fields(Step1Batch):
+        if field.name not in ("squares", "image_of"):
+            assert getattr(shared, field.name).shape == getattr(alone, field.name).shape
 
 
 @pytest.mark.parametrize("source", ["batch", "dataset"])
@@ -154,3 +171,21 @@ def test_the_objective_weights_eq_7_and_eq_8(calibrated: bool) -> None:
         assert found[name].item() == pytest.approx(value, rel=1e-5), name
     total = sum(weights[name] * value for name, value in expected.items())
     assert found["total"].item() == pytest.approx(total, rel=1e-5)
+
+
+class RespondToBoth(Respond):
+    """Responds to every sentence with its first token and to an image with its colour."""
+
+    def respond(self, vis_BCHW: Tensor, lan_BNC: Tensor) -> Tensor:
+        return vis_BCHW + lan_BNC[..., None] / 10
+
+
+def test_a_shared_image_gives_the_losses_of_its_copies() -> None:
+    shared = batches(PARAMS.model_copy(update={"batch": 4, "share_images": True}))(0)
+    assert shared.image_of is not None
+    copies = replace(shared, squares=shared.squares[shared.image_of], image_of=None)
+    scorer, sentences = See(), torch.linspace(-0.5, 0.5, 24).view(12, 2)
+    scorer.expected = ((copies.squares / 255 - 0.5) / 2).permute(0, 3, 1, 2)
+    losses = Step1Objective(RespondToBoth(), scorer, sentences, PARAMS, torch.device("cpu"))  # type: ignore[arg-type]
+    for name, loss in losses(shared).items():
+        assert loss == losses(copies)[name], name

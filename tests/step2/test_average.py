@@ -18,7 +18,7 @@ class OneWeight(nn.Module):
         self.decoder = nn.BatchNorm1d(1)
         self.weight = nn.Parameter(torch.zeros(1))
 
-    def forward(self, image: Tensor, tokens: Tensor) -> list[Tensor]:
+    def forward(self, image: Tensor, tokens: Tensor, image_of: Tensor | None) -> list[Tensor]:
         return [self.decoder(self.backbone(image)) + self.weight]
 
     def set(self, value: float) -> None:

@@ -46,8 +46,8 @@ class Model:
         )
         return ((image - black) / (white - black) * 255).round()[:, :1]
 
-    def segment(self, stages: Tensor, tokens: Tensor, size: int) -> Tensor:
-        return 10 * stages + tokens.view(-1, 1, 1, 1)
+    def segment(self, stages: Tensor, tokens: Tensor, size: int, image_of: Tensor) -> Tensor:
+        return 10 * stages[image_of] + tokens.view(-1, 1, 1, 1)
 
 
 def test_each_image_is_predicted_once_in_order_without_scanning_all_rows() -> None:

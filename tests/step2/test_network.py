@@ -48,6 +48,20 @@ def test_network_equals_the_release() -> None:
     assert {name for name, norm in expected.items() if norm and norm > 1e-5} <= norms.keys()
 
 
+def test_expressions_that_share_an_image_get_the_same_logits_and_gradients() -> None:
+    """In evaluation mode; in training, batch norm counts a shared image once."""
+    image = formula_input("step2.shared", (2, 3, 96, 96)).double()
+    tokens, image_of = torch.from_numpy(G["tokens"])[:3], torch.tensor([1, 0, 1])
+    found = []
+    for pictures, rows in ((image, image_of), (image[image_of], None)):
+        model = step2_model().eval().double()
+        logits = model(pictures, tokens, rows)
+        torch.stack(logits).square().mean().backward()
+        found.append([*logits, *(p.grad for p in model.parameters() if p.grad is not None)])
+    for shared, alone in zip(*found, strict=True):
+        torch.testing.assert_close(shared, alone, rtol=1e-8, atol=1e-12)
+
+
 def test_bfloat16_gives_the_logits_losses_and_gradients_of_float32() -> None:
     image, tokens = (
         formula_input("step2.bf16", (6, 3, 96, 96)),

@@ -1,5 +1,7 @@
 """Step-2: batches, optimizer groups and the consistency term."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +17,8 @@ from tris_core.step2.params import TrainStep2Params
 from tris_core.step2.training import Step2Batches, Step2Objective, TrainingLabels
 from tris_core.training.optimizers import adamw
 
-PARAMS = read_params(ROOT / "presets" / "shapes.yaml")[TrainStep2Params]
+PARAMS = read_params(ROOT / "presets" / "release-2024.yaml")[TrainStep2Params]
+PARAMS = PARAMS.model_copy(update={"batch": 16, "ema": "none"})
 SIZE, CPU = 8, torch.device("cpu")
 
 
@@ -30,7 +33,9 @@ class Tiny(nn.Module):
         self.heads = nn.Conv2d(3, 4, 1)
         self.pixels = None
 
-    def forward(self, image: Tensor, tokens: Tensor) -> list[Tensor]:
+    def forward(
+        self, image: Tensor, tokens: Tensor, image_of: Tensor | None = None
+    ) -> list[Tensor]:
         shift = tokens.float().mean(1)[:, None, None, None] * self.backbone.positional_embedding
         return list((self.heads(image * self.backbone.weight) + shift).split(1, dim=1))
 
@@ -39,17 +44,16 @@ class Pictures:
     size = SIZE
 
     def __getitem__(self, rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(
-            np.random.default_rng(rows).integers(0, 255, (len(rows), SIZE, SIZE, 3))
-        ).to(torch.uint8)
+        drawn = [np.random.default_rng(row).integers(0, 255, (SIZE, SIZE, 3)) for row in rows]
+        return torch.from_numpy(np.stack(drawn)).to(torch.uint8)
 
 
-def batches() -> Step2Batches:
-    refs = refs_of(list(range(20)))
+def batches(params: TrainStep2Params = PARAMS, images: Sequence[int] = range(20)) -> Step2Batches:
+    refs = refs_of(list(images))
     mask = encode(np.eye(SIZE, dtype=bool))
     labels = pd.DataFrame({"counts": [mask] * 20, "height": SIZE, "width": SIZE})
     tokens = torch.arange(2 * len(refs) * 3).view(-1, 3)
-    return Step2Batches(Pictures(), refs, TrainingLabels(labels, SIZE), tokens, PARAMS, CPU)  # type: ignore[arg-type]
+    return Step2Batches(Pictures(), refs, TrainingLabels(labels, SIZE), tokens, params, CPU)  # type: ignore[arg-type]
 
 
 def objective(model: Tiny, average: object) -> Step2Objective:
@@ -65,6 +69,19 @@ def test_a_batch_has_a_sentence_and_the_label_of_each_ref() -> None:
     assert torch.equal(batch.labels, torch.eye(SIZE).expand(len(chosen), 1, SIZE, SIZE))
     assert torch.equal(batches()(7).squares, batch.squares)
     assert batches().describe(7) == f"ref_id {', '.join(str(100 + ref) for ref in chosen)}"
+
+
+def test_refs_of_an_image_share_it() -> None:
+    shared = PARAMS.model_copy(update={"share_images": True})
+    images = [row // 4 for row in range(20)]
+    made, draw = batches(shared, images)(7), refs_of(images)
+    chosen = draw.batch(7, PARAMS.batch, PARAMS.seed, by_image=True)
+    assert made.image_of is not None
+    assert len(made.squares) == len(set(draw.image[chosen].tolist())) < len(chosen)
+    expected = Pictures()[draw.image[chosen]]
+    assert torch.equal(made.squares[made.image_of], expected)
+    assert (made.tokens[:, 0] // 6).tolist() == chosen.tolist()
+    assert batches().describe(7) != batches(shared, images).describe(7)
 
 
 @pytest.mark.parametrize("size", [8, 30])

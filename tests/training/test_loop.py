@@ -107,6 +107,17 @@ def test_the_curve_has_a_row_every_ten_steps_and_falls(tmp_path: Path) -> None:
     torch.testing.assert_close(curve["part"].to_numpy(), curve["total"].to_numpy() / 2)
 
 
+@pytest.mark.parametrize("most", [None, 0.01, 1e6])
+def test_a_gradient_is_scaled_down_to_its_largest_norm(most: float | None, tmp_path: Path) -> None:
+    task = replace(toy(steps=1), max_grad_norm=most)
+    before = [p.detach().clone() for p in task.model.parameters()]
+    sgd = torch.optim.SGD(task.model.parameters(), lr=1.0)
+    run(replace(task, optimizer=sgd), tmp_path)
+    moved = [p - old for p, old in zip(task.model.parameters(), before, strict=True)]
+    norm = torch.cat([step.flatten() for step in moved]).norm().item()
+    assert norm == pytest.approx(0.01, rel=1e-3) if most == 0.01 else norm > 0.1
+
+
 def test_the_schedule_scales_the_rates_of_all_groups(tmp_path: Path) -> None:
     task, rates = toy(steps=4), []
     first, last = task.model[0].weight, task.model[3].weight  # type: ignore[index]

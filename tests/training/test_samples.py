@@ -52,6 +52,22 @@ def test_an_epoch_is_every_ref_at_most_once(n: int, size: int, seed: int) -> Non
     assert np.array_equal(refs.batch(3, size, seed), refs.batch(3, size, seed))
 
 
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=2, max_size=40), st.integers(2, 12), st.integers(0, 5))
+def test_refs_of_an_image_come_together(images: list[int], size: int, seed: int) -> None:
+    refs = refs_of(images)
+    per_epoch = len(images) // min(size, len(images))
+    steps = [refs.batch(step, size, seed, by_image=True) for step in range(per_epoch)]
+    drawn = np.concatenate(steps)
+    assert len(set(drawn.tolist())) == len(drawn) == per_epoch * min(size, len(images))
+    of_drawn = refs.image[drawn]
+    changes = 1 + np.count_nonzero(np.diff(of_drawn))
+    assert changes == len(np.unique(of_drawn)), "an image comes once"
+    if len(set(images)) > 4:
+        orders = {tuple(refs.batch(per_epoch * e, size, seed, by_image=True)) for e in range(9)}
+        assert len(orders) > 1, "every epoch has an order of its own"
+
+
 def test_shuffled_sentences_belong_to_another_image() -> None:
     refs = refs_of([0, 0, 1, 2, 2, 3])
     shuffled = refs.with_shuffled_sentences(seed=1)
@@ -112,10 +128,12 @@ def test_the_rows_of_chosen_refs_are_their_sentences() -> None:
 def test_a_batch_allocates_nothing_as_large_as_the_data_set() -> None:
     """The permutation of an epoch (8 MB here) is made once."""
     refs = refs_of([0] * 1_000_000, sentences=1)
-    refs.batch(0, 48, seed=0)
+    for by_image in (False, True):
+        refs.batch(0, 48, seed=0, by_image=by_image)
     tracemalloc.start()
     for step in range(1, 5):
         refs.draw_text(refs.batch(step, 48, seed=0), np.random.default_rng(step))
+        refs.batch(step, 48, seed=0, by_image=True)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 200_000

@@ -52,7 +52,7 @@ class Model:
     def respond_pairs(self, vis: Tensor, lan: Tensor) -> Tensor:
         return torch.stack([noise(row, 2) for row in lan])
 
-    def segment(self, stages: Tensor, tokens: Tensor, size: int) -> Tensor:
+    def segment(self, stages: Tensor, tokens: Tensor, size: int, image_of: Tensor) -> Tensor:
         return torch.stack([noise(row, size) for row in tokens])[:, None]
 
 

@@ -129,7 +129,7 @@ def refine_boxes(labels: "pd.DataFrame", root: Path, refiner: "Refiner") -> "pd.
             sizes = "{} x {} pixels, the index says {} x {}".format(*image.shape[:2], *size)
             raise InputError(f"{root / path}: is {sizes} (height x width); run `dvc repro index`")
         boxes = np.stack([decode(counts, *size) for counts in rows["counts"]])
-        found = refiner(image, np.stack([peaked(box) for box in boxes])) & boxes
+        found = refiner([image], [np.stack([peaked(box) for box in boxes])])[0] & boxes
         found = np.where(found.any(axis=(1, 2), keepdims=True), found, boxes)
         refined.loc[rows.index, "counts"] = [encode(mask) for mask in found]
     return refined

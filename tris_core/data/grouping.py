@@ -1,9 +1,10 @@
-"""Rows grouped by picture: sorted once, then one slice per picture."""
+"""Rows of pictures: grouped once, then one slice per picture; and what rows share of one."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 Rows = NDArray[np.int64]
 
@@ -27,3 +28,12 @@ class RowsByImage(Sequence[Rows]):
         if not 0 <= number < len(self):
             raise IndexError(number)
         return self._order[self._starts[number] : self._starts[number + 1]]
+
+
+def each(x: Tensor, image_of: Tensor | None) -> Tensor:
+    """The part of `x` (I, ...) that belongs to each of B rows, (B, ...).
+
+    `image_of` (B,) holds their images' positions in `x`. Without it, `x` is in the order of the
+    rows already.
+    """
+    return x if image_of is None else x[image_of]

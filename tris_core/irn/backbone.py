@@ -75,36 +75,37 @@ def backbone_taps(visual: nn.Module, image: Tensor) -> list[Tensor]:
 
 
 @torch.inference_mode()
-def boundaries(visual: nn.Module, irn: IRN, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Boundary probabilities (h, w) and displacements (2, h, w) of one image, at stride 4.
+def boundaries(visual: nn.Module, irn: IRN, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Boundary probabilities (B, h, w) and displacements (B, 2, h, w) of images, at stride 4.
 
-    `image` (3, H, W) is normalised. As in the release, boundary logits are averaged with those of
-    the mirrored image.
+    `images` (B, 3, H, W) are normalised. As in the release, boundary logits are averaged with those
+    of the mirrored image.
     """
-    padded = padded_for(visual, image)
-    logits, displacement = irn(backbone_taps(visual, torch.stack([padded, padded.flip(2)])))
-    edge = ((logits[0, 0] + logits[1, 0].flip(1)) / 2).sigmoid()
-    return crop_to_image(edge, image), crop_to_image(displacement[0], image)
+    padded = padded_for(visual, images)
+    logits, displacement = irn(backbone_taps(visual, torch.cat([padded, padded.flip(3)])))
+    plain, mirrored = logits[:, 0].chunk(2)
+    edge = ((plain + mirrored.flip(2)) / 2).sigmoid()
+    return crop_to_image(edge, images), crop_to_image(displacement[: len(images)], images)
 
 
 @torch.inference_mode()
-def displacements(visual: nn.Module, irn: IRN, image: Tensor) -> Tensor:
+def displacements(visual: nn.Module, irn: IRN, images: Tensor) -> Tensor:
     """Only the displacements of `boundaries`, in half the time."""
-    return crop_to_image(irn(backbone_taps(visual, padded_for(visual, image)[None]))[1][0], image)
+    return crop_to_image(irn(backbone_taps(visual, padded_for(visual, images)))[1], images)
 
 
-def padded_for(visual: nn.Module, image: Tensor) -> Tensor:
-    """`image` (3, H, W) as `visual` takes it.
+def padded_for(visual: nn.Module, images: Tensor) -> Tensor:
+    """`images` (B, 3, H, W) as `visual` takes them.
 
-    A CLIP pools, which drops the rest of a side, so the image is padded with the mean colour to
+    A CLIP pools, which drops the rest of a side, so an image is padded with the mean colour to
     multiples of 16. torchvision's ResNet strides and keeps the rest; the release does not pad.
     """
     if isinstance(visual, ResNet):
-        return image
-    height, width = image.shape[1:]
-    return F.pad(image, (0, -width % STRIDE, 0, -height % STRIDE))
+        return images
+    height, width = images.shape[2:]
+    return F.pad(images, (0, -width % STRIDE, 0, -height % STRIDE))
 
 
-def crop_to_image(x: Tensor, image: Tensor) -> Tensor:
-    """Crop the stride-4 map (..., h', w') of a padded image to that of `image` (3, H, W)."""
-    return x[..., : -(-image.shape[1] // 4), : -(-image.shape[2] // 4)]
+def crop_to_image(x: Tensor, images: Tensor) -> Tensor:
+    """Crop the stride-4 maps (..., h', w') of padded images to those of `images` (B, 3, H, W)."""
+    return x[..., : -(-images.shape[2] // 4), : -(-images.shape[3] // 4)]

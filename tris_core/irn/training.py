@@ -157,5 +157,5 @@ def mean_displacement(
 
 
 def _mean_displacement(visual: nn.Module, irn: IRN, device: torch.device, path: Path) -> Tensor:
-    image = normalise(torch.tensor(read_image(path))[None].to(device))[0]
-    return displacements(visual, irn, image).mean((1, 2)).cpu()
+    image = normalise(torch.tensor(read_image(path))[None].to(device))
+    return displacements(visual, irn, image)[0].mean((1, 2)).cpu()

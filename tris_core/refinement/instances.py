@@ -1,6 +1,7 @@
 """Refinement of response maps by a random walk inside pseudo-instances (Ahn et al., CVPR 2019).
 
-Shapes: R response maps (R, H0, W0) of one image, its stride-4 map (h, w), N instances.
+Shapes: B images of one size, R response maps (R, H0, W0) of an image, its stride-4 map (h, w), N
+instances.
 """
 
 import torch
@@ -15,61 +16,64 @@ STRIDE = 4
 SEED_STRENGTH = 2.5  # pixels
 
 
-def find_centroids(displacement: Tensor, iterations: int = 300) -> Tensor:
-    """Follow a displacement field from every pixel.
+def find_centroids(displacements: Tensor, iterations: int = 300) -> Tensor:
+    """Follow the displacement field of every image from every pixel.
 
     Every iteration adds the displacement at the current position, interpolated bilinearly;
     positions are clamped to the map.
 
     Args:
-        displacement: (2, h, w), dy and dx in pixels.
+        displacements: (B, 2, h, w), dy and dx in pixels.
 
     Returns:
-        (2, h, w) int64: the row and column where each pixel ends.
-
-    Raises:
-        ValueError: if a displacement is not finite.
+        (B, 2, h, w) int64: the row and column where each pixel ends.
     """
-    if not displacement.isfinite().all():
-        problem = "the displacement field has values that are not finite"
-        raise ValueError(f"{problem}; look for a diverged IRN training")
-    _, height, width = displacement.shape
-    last = displacement.new_tensor([width - 1, height - 1], dtype=torch.float32)
+    images, _, height, width = displacements.shape
+    last = displacements.new_tensor([width - 1, height - 1], dtype=torch.float32)
     unit = 2 / last.clamp(min=1)  # of grid_sample, in which the map spans -1 to 1
-    field = (displacement.float().flip(0) * unit[:, None, None])[None]
+    field = displacements.float().flip(1) * unit[:, None, None]
     rows, columns = torch.arange(height).to(field), torch.arange(width).to(field)
     y, x = torch.meshgrid(rows, columns, indexing="ij")
-    position = (torch.stack([x, y], dim=2) * unit - 1)[None]
+    position = (torch.stack([x, y], dim=2) * unit - 1).repeat(images, 1, 1, 1)
     for _ in range(iterations):
         moved = F.grid_sample(field, position, padding_mode="border", align_corners=True)
         position.add_(moved.permute(0, 2, 3, 1)).clamp_(-1, 1)
-    return ((position[0] + 1) / 2 * last).round().long().permute(2, 0, 1).flip(0)
+    return ((position + 1) / 2 * last).round().long().permute(0, 3, 1, 2).flip(1)
 
 
-def instance_maps(displacement: Tensor) -> Tensor:
-    """Split the map of a displacement field into disjoint instances that cover it.
+def instance_maps(displacements: Tensor) -> list[Tensor]:
+    """Split the map of every displacement field into disjoint instances that cover it.
 
     The centres are the 4-connected regions of displacements shorter than 2.5 pixels. A pixel
     belongs to the centre that it ends on. Pixels that end on no centre form one more instance,
     the first. Centres without pixels are left out.
 
     Args:
-        displacement: (2, h, w), dy and dx in pixels.
+        displacements: (B, 2, h, w), dy and dx in pixels.
 
     Returns:
-        (N, h, w) bool, N >= 1.
+        (N, h, w) bool of each image, N >= 1.
+
+    Raises:
+        ValueError: if a displacement is not finite.
     """
-    short = (displacement.float().norm(dim=0) < SEED_STRENGTH).cpu().numpy()
-    centres = torch.from_numpy(ndimage.label(short)[0]).to(displacement.device)
-    rows, columns = find_centroids(displacement)
-    owner = centres[rows, columns]
-    return owner == owner.unique()[:, None, None]
+    if not displacements.isfinite().all():
+        problem = "the displacement field has values that are not finite"
+        raise ValueError(f"{problem}; look for a diverged IRN training")
+    ends = find_centroids(displacements)
+    short = (displacements.float().norm(dim=1) < SEED_STRENGTH).cpu().numpy()
+    instances = []
+    for (rows, columns), seeds in zip(ends, short, strict=True):
+        centres = torch.from_numpy(ndimage.label(seeds)[0]).to(ends.device)
+        owner = centres[rows, columns]
+        instances.append(owner == owner.unique()[:, None, None])
+    return instances
 
 
 def refine_maps(
     cams: Tensor,
     edge: Tensor,
-    displacement: Tensor,
+    instances: Tensor,
     *,
     radius: int = 5,
     beta: float = 10,
@@ -87,7 +91,7 @@ def refine_maps(
     Args:
         cams: (R, H0, W0) in [0, 1].
         edge: (h, w) boundary probabilities of the IRN at stride 4, on the device of `cams`.
-        displacement: (2, h, w), likewise.
+        instances: (N, h, w) bool, of `instance_maps`, likewise.
         radius, beta, exp_times: see `tris_core.refinement.random_walk.walk`.
 
     Returns:
@@ -103,7 +107,6 @@ def refine_maps(
         raise ValueError(found)
     maps = cams[None].float()
     small = bilinear(maps, (height, width), align_corners=True)[0]
-    instances = instance_maps(displacement)
     walked = walk_instances(small, edge, instances, radius=radius, beta=beta, exp_times=exp_times)
     return torch.stack([_full_size(parts, full_height, full_width) for parts in walked])
 

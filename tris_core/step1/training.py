@@ -1,6 +1,6 @@
 """Step-1 training (Sec. 3.3): the batch of a step, and its losses.
 
-Shapes: B images, N1 = N + 1 sentences scored on each of them, P extra sentences drawn from the
+Shapes: B refs of I images, N1 = N + 1 sentences scored on each, P extra sentences drawn from the
 data set, K calibration negatives, T tokens, S the side of an image.
 """
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tris_core.data.grouping import Rows, each
 from tris_core.data.packed import PackedImages
 from tris_core.data.transforms import normalise
 from tris_core.runtime import distributed
@@ -30,10 +31,11 @@ from tris_core.training.task import Batch, Losses
 
 @dataclass(frozen=True)
 class Step1Batch(Batch):
-    """A rank's part of a step: B images, each with one of its sentences.
+    """A rank's part of a step: B refs, each with a sentence, and their images.
 
     Attributes:
-        squares: Images, (B, S, S, 3) uint8.
+        squares: Images, (I, S, S, 3) uint8.
+        image_of: Row in `squares` of each ref's image, (B,) int64. None if I is B.
         tokens: Token ids of the B sentences, then of the P extra ones, (B + P, T).
         columns: Sentences scored on each image, (B, N1). They count through those of all ranks,
             then the extra ones.
@@ -44,6 +46,7 @@ class Step1Batch(Batch):
     """
 
     squares: Tensor
+    image_of: Tensor | None
     tokens: Tensor
     columns: Tensor
     positive: Tensor
@@ -72,15 +75,17 @@ class Step1Batches:
 
     def __call__(self, step: int) -> Step1Batch:
         rng = np.random.default_rng([self._params.seed, 1, step])
-        batch = self._refs.batch(step, self._params.batch, self._params.seed)
+        batch = self._refs_of(step)
         own = self._refs.draw_text(batch, rng)
         negatives = self._negatives.draw(batch, own, rng)
         extra, columns, positive, counted = classification_columns(
             self._refs, batch, own, self._params.cls_negatives, rng
         )
         part = distributed.part(len(batch))
+        pictures, image_of = self._refs.pictures(batch[part], shared=self._params.share_images)
         made = Step1Batch(
-            squares=self._images[self._refs.image[batch[part]]],
+            squares=self._images[pictures],
+            image_of=image_of,
             tokens=self._tokens[np.concatenate([own[part], extra])],
             columns=columns[part],
             positive=positive[part],
@@ -91,7 +96,11 @@ class Step1Batches:
         return made.pin(self._device)
 
     def describe(self, step: int) -> str:
-        return self._refs.describe(step, self._params.batch, self._params.seed)
+        return self._refs.describe(self._refs_of(step))
+
+    def _refs_of(self, step: int) -> Rows:
+        params = self._params
+        return self._refs.batch(step, params.batch, params.seed, by_image=params.share_images)
 
 
 class Step1Objective(nn.Module):
@@ -113,7 +122,7 @@ class Step1Objective(nn.Module):
         batch = batch.to(self.device)
         image = normalise(batch.squares, self.model.pixels)
         response_BNHW = self._respond(image, batch)
-        everyone = torch.arange(len(image), device=self.device)
+        everyone = torch.arange(len(response_BNHW), device=self.device)
         own_BHW = response_BNHW[everyone, batch.positive]
         score_BN = image_level_score(response_BNHW, **self.params.mask_size.model_dump())
         losses = {"cls": classification_loss(score_BN, batch.positive, batch.counted)}
@@ -128,9 +137,9 @@ class Step1Objective(nn.Module):
     def _respond(self, image: Tensor, batch: Step1Batch) -> Tensor:
         """Responses (B, N1, H, W) to the sentences in `batch.columns` (Eq. 1-5)."""
         with autocast(self.device, self.params.precision):
-            vis = self.model.encode_image(image)
+            vis = each(self.model.encode_image(image), batch.image_of)
             lan = self.model.encode_text(batch.tokens)
-            own, extra = lan.split([len(image), len(lan) - len(image)])
+            own, extra = lan.split([len(vis), len(lan) - len(vis)])
             lan = torch.cat([distributed.gather(own), extra])
             return self.model.respond(vis, lan[batch.columns]).float()
 
@@ -138,7 +147,7 @@ class Step1Objective(nn.Module):
         """Both terms of Eq. 8, with the similarities S of Eq. 9."""
         weights, image = self.params.loss, normalise(batch.squares, self.scorer.pixels)
         with autocast(self.device, self.params.precision):
-            seen = self.scorer.seen(image, own_BHW, "sigmoid")
+            seen = self.scorer.seen(each(image, batch.image_of), own_BHW, "sigmoid")
         positive = (seen * self.sentences[batch.own]).sum(1)
         negative = (seen[:, None] * self.sentences[batch.negatives]).sum(2)
         return {

@@ -27,9 +27,11 @@ class RunningAverage(nn.Module):
         self.module = copy.deepcopy(model).requires_grad_(False)
         self.train(model.training)
 
-    def forward(self, image: Tensor, tokens: Tensor) -> list[Tensor]:
+    def forward(
+        self, image: Tensor, tokens: Tensor, image_of: Tensor | None = None
+    ) -> list[Tensor]:
         """The averaged network's logits, see `Step2`."""
-        logits: list[Tensor] = self.module(image, tokens)
+        logits: list[Tensor] = self.module(image, tokens, image_of)
         return logits
 
     def train(self, mode: bool = True) -> Self:

@@ -93,9 +93,12 @@ class Predict(Generic[R]):
         with autocast(self.device, self.precision):
             squares = self.images[image_rows].to(self.device)
             stages = self.model.encode_image(normalise(squares, self.model.pixels))
-            if len(image_rows) > 1:  # the network serves all rows with a single image
-                stages = [x[torch.from_numpy(image_of).to(self.device)] for x in stages]
-            logits = self.model.segment(stages, self.tokens[rows].to(self.device), self.images.size)
+            logits = self.model.segment(
+                stages,
+                self.tokens[rows].to(self.device),
+                self.images.size,
+                torch.from_numpy(image_of).to(self.device),
+            )
         return logits[:, 0].float().cpu()
 
 

@@ -11,6 +11,7 @@ from open_clip.model import CLIP
 from torch import Tensor, nn
 
 from tris_core.clip.towers import build_backbone, encode_words, stage_features
+from tris_core.data.grouping import each
 from tris_core.data.resize import bilinear
 from tris_core.data.transforms import Pixels
 from tris_core.weights.configs import Step2Config
@@ -28,18 +29,19 @@ class PixelAttention(nn.Module):
             nn.InstanceNorm2d(visual, affine=True),
         )
 
-    def forward(self, vis_BCHW: Tensor, words_BCT: Tensor) -> Tensor:
-        """Language-aware pixels (B, C, H, W).
+    def forward(self, vis: Tensor, words_BCT: Tensor, image_of: Tensor | None = None) -> Tensor:
+        """Language-aware pixels (B, C, H, W) of images `vis`, see `Step2.decode`.
 
-        One image (1, C, H, W) serves all B expressions. As in the release, padding is not masked.
+        As in the release, padding is not masked.
         """
-        query = self.ins_q(self.Wq(vis_BCHW)).flatten(2).transpose(1, 2)
-        attention = torch.softmax(query @ self.Wk(words_BCT) / math.sqrt(vis_BCHW.shape[1]), dim=2)
+        query = each(self.ins_q(self.Wq(vis)).flatten(2).transpose(1, 2), image_of)
+        attention = torch.softmax(query @ self.Wk(words_BCT) / math.sqrt(vis.shape[1]), dim=2)
         # A pixel's attention sums to 1, so Ww can be applied to words instead of pixels: there are
         # far fewer of them.
         values = self.Ww(self.Wv(words_BCT)[..., None]).flatten(2).transpose(1, 2)
-        gathered = (attention @ values).transpose(1, 2).unflatten(2, vis_BCHW.shape[2:])
-        return F.relu(self.Wo(F.relu(self.Wm(vis_BCHW)) * self.ins_w(gathered)))
+        gathered = (attention @ values).transpose(1, 2).unflatten(2, vis.shape[2:])
+        gate = each(F.relu(self.Wm(vis)), image_of)
+        return F.relu(self.Wo(gate * self.ins_w(gathered)))
 
 
 class ConvBlock(nn.Module):
@@ -97,32 +99,40 @@ class Step2(nn.Module):
         """The maps c1 .. c4 of the encoder's stages for images (B, 3, S, S)."""
         return stage_features(self.backbone.visual, image)[1:]
 
-    def decode(self, stages: list[Tensor], tokens: Tensor) -> list[Tensor]:
+    def decode(
+        self, stages: list[Tensor], tokens: Tensor, image_of: Tensor | None = None
+    ) -> list[Tensor]:
         """The decoder's maps d1 .. d4 (B, C, H, W), finest first.
 
         Args:
-            stages: Maps of `encode_image`, of B images or of one that serves all expressions.
-                What does not depend on text is then computed once.
+            stages: Maps of `encode_image`.
             tokens: Token ids (B, T).
+            image_of: Row in `stages` of each expression's image, (B,). What does not depend on
+                text is then computed once per image. Without it, `stages` has a row for each
+                expression or one for all.
         """
         words = encode_words(self.backbone, tokens).transpose(1, 2)
         c1, c2, c3, c4 = stages
-        c2 = c2 + self.attention2(c2, words)
-        c3 = c3 + self.attention3(c3, words)
-        c4 = c4 + self.attention4(c4, words)
+        c2 = each(c2, image_of) + self.attention2(c2, words, image_of)
+        c3 = each(c3, image_of) + self.attention3(c3, words, image_of)
+        c4 = each(c4, image_of) + self.attention4(c4, words, image_of)
         d4 = _upsample(self.output4(self.reduced_c4(c4)), c3.shape)
         d3 = _upsample(self.output3(d4 + self.reduced_c3(c3)), c2.shape)
         d2 = _upsample(self.output2(d3 + self.reduced_c2(c2)), c1.shape)
-        d1 = self.output1(d2 + self.reduced_c1(c1))
+        d1 = self.output1(d2 + each(self.reduced_c1(c1), image_of))
         return [d1, d2, d3, d4]
 
-    def segment(self, stages: list[Tensor], tokens: Tensor, size: int) -> Tensor:
+    def segment(
+        self, stages: list[Tensor], tokens: Tensor, size: int, image_of: Tensor | None = None
+    ) -> Tensor:
         """Logits (B, 1, size, size) of the finest head, the only one used after training."""
-        return _upsample(self.final_seg1(self.decode(stages, tokens)[0]), (size, size))
+        return _upsample(self.final_seg1(self.decode(stages, tokens, image_of)[0]), (size, size))
 
-    def forward(self, image: Tensor, tokens: Tensor) -> list[Tensor]:
-        """Logits (B, 1, S, S) of all four heads, finest first, for images (B, 3, S, S)."""
-        maps = self.decode(self.encode_image(image), tokens)
+    def forward(
+        self, image: Tensor, tokens: Tensor, image_of: Tensor | None = None
+    ) -> list[Tensor]:
+        """Logits (B, 1, S, S) of all four heads, finest first. See `decode` for `image_of`."""
+        maps = self.decode(self.encode_image(image), tokens, image_of)
         heads = (self.final_seg1, self.final_seg2, self.final_seg3, self.final_seg4)
         return [_upsample(logit(x), image.shape) for logit, x in zip(heads, maps, strict=True)]
 

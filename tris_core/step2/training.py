@@ -30,17 +30,19 @@ from tris_core.training.task import Batch, Losses
 
 @dataclass(frozen=True)
 class Step2Batch(Batch):
-    """A rank's part of a step: B images, each with a sentence and a pseudo-label.
+    """A rank's part of a step: B refs, each with a sentence and a pseudo-label, and their images.
 
     Attributes:
         step: Number of the step.
-        squares: Images, (B, S, S, 3) uint8.
+        squares: Images, (I, S, S, 3) uint8.
+        image_of: Row in `squares` of each ref's image, (B,) int64. None if I is B.
         tokens: Token ids, (B, T).
         labels: Pseudo-labels, (B, 1, S, S) uint8 of 0 and 1.
     """
 
     step: int
     squares: Tensor
+    image_of: Tensor | None
     tokens: Tensor
     labels: Tensor
 
@@ -89,19 +91,25 @@ class Step2Batches:
 
     def __call__(self, step: int) -> Step2Batch:
         rng = np.random.default_rng([self.params.seed, 1, step])
-        batch = self.refs.batch(step, self.params.batch, self.params.seed)
+        batch = self._refs_of(step)
         part = distributed.part(len(batch))
         text, batch = self.refs.draw_text(batch, rng)[part], batch[part]
+        pictures, image_of = self.refs.pictures(batch, shared=self.params.share_images)
         made = Step2Batch(
             step=step,
-            squares=self.images[self.refs.image[batch]],
+            squares=self.images[pictures],
+            image_of=image_of,
             tokens=self.tokens[text],
             labels=self.labels[batch],
         )
         return made.pin(self.device)
 
     def describe(self, step: int) -> str:
-        return self.refs.describe(step, self.params.batch, self.params.seed)
+        return self.refs.describe(self._refs_of(step))
+
+    def _refs_of(self, step: int) -> Rows:
+        params = self.params
+        return self.refs.batch(step, params.batch, params.seed, by_image=params.share_images)
 
 
 class Step2Objective(nn.Module):
@@ -129,7 +137,7 @@ class Step2Objective(nn.Module):
         if self.average is not None:
             self.average.update(self.model, steps=batch.step)
         with autocast(self.device, self.params.precision):
-            logits = self.model(image, batch.tokens)
+            logits = self.model(image, batch.tokens, batch.image_of)
         heads = deep_supervision_losses([logit.float() for logit in logits], batch.labels.float())
         total = torch.zeros((), device=self.device)
         for weight, loss in zip(self.params.head_weights, heads, strict=True):
@@ -144,7 +152,7 @@ class Step2Objective(nn.Module):
         self, average: RunningAverage, logits: list[Tensor], image: Tensor, batch: Step2Batch
     ) -> Tensor:
         with torch.no_grad(), autocast(self.device, self.params.precision):
-            steady = average(image, batch.tokens)
+            steady = average(image, batch.tokens, batch.image_of)
         distances = [
             F.mse_loss(logit.float().sigmoid(), target.float().sigmoid())
             for logit, target in zip(logits, steady, strict=True)

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 
 import pandas as pd
 import torch
+from torch import nn
 
 from tris_core.runtime import distributed
 from tris_core.runtime.processes import keep_freed_memory
@@ -49,6 +50,8 @@ def fit(task: Task[B], run: TrainingRun, keep_best: KeepBest | None = None) -> p
             losses: Losses = objective(batch)
             task.optimizer.zero_grad(set_to_none=True)
             losses["total"].backward()
+        if task.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(task.model.parameters(), task.max_grad_norm)
         task.optimizer.step()
 
         state.recent.append({name: loss.detach() for name, loss in losses.items()})

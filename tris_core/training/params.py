@@ -16,9 +16,13 @@ class Group(BaseModel):
 class Training(Section):
     """AdamW for `steps` batches, or for `epochs` over the refs. One of the two is null.
 
+    A batch has `batch` refs. `share_images` puts the refs of an image into the same batch and
+    encodes the image once; in the release every ref brings its image.
+
     `steps: 0` keeps the initial weights. The backbone (both CLIP towers) learns at
     `lr * backbone_lr_mult`. `schedule: poly` decays the rate per step as (1 - step/steps)^0.9;
-    `constant` is what the released Step-2 amounts to. `selection: last` keeps the last weights;
+    `constant` is what the released Step-2 amounts to. `max_grad_norm` scales a step's gradient down
+    to this norm; null, as released, leaves it as it is. `selection: last` keeps the last weights;
     `val_mIoU`, as in the release, those of the epoch with the best masks on the val split, which
     the metrics then mention.
 
@@ -35,10 +39,12 @@ class Training(Section):
     steps: int | None = Field(ge=0)
     epochs: int | None = Field(ge=0)
     batch: int = Field(ge=2)
+    share_images: bool
     lr: float = Field(gt=0, le=1)
     backbone_lr_mult: float = Field(ge=0, le=10)
     weight_decay: float = Field(ge=0, le=1)
     schedule: Literal["poly", "constant"]
+    max_grad_norm: float | None = Field(gt=0)
     precision: Precision
     selection: Literal["last", "val_mIoU"]
 

@@ -9,8 +9,10 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from pandas.util import hash_pandas_object
+from torch import Tensor
 
 from tris_core.data.grouping import Rows
 from tris_core.data.index import Index
@@ -35,7 +37,7 @@ def _hashes(texts: "pd.Series[str]") -> NDArray[np.uint64]:
     return hashes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainingRefs:
     """The R refs of one split.
 
@@ -83,19 +85,32 @@ class TrainingRefs:
         other[order] = np.roll(order, 1)
         return replace(self, image=distinct[other[position]])
 
-    def batch(self, step: int, size: int, seed: int) -> Rows:
+    def batch(self, step: int, size: int, seed: int, *, by_image: bool = False) -> Rows:
         """Positions (size,) of the refs of a step.
 
-        An epoch is a permutation of the refs, without an incomplete last batch.
+        An epoch is a permutation of the refs, without an incomplete last batch. `by_image` keeps
+        the refs of an image together.
         """
         size = min(size, len(self))
         per_epoch = len(self) // size
         first = step % per_epoch * size
-        return epoch_order(len(self), seed, step // per_epoch)[first : first + size]
+        epoch = seed, step // per_epoch
+        order = images_together(self, *epoch) if by_image else epoch_order(len(self), *epoch)
+        return order[first : first + size]
 
-    def describe(self, step: int, size: int, seed: int) -> str:
-        """The ref ids of a step's batch, such as "ref_id 3, 17"."""
-        return f"ref_id {', '.join(map(str, self.ref_id[self.batch(step, size, seed)]))}"
+    def pictures(self, refs: Rows, *, shared: bool) -> tuple[Rows, Tensor | None]:
+        """The image rows of refs (B,); if `shared`, (I,) without repetitions.
+
+        With it comes the position in them of each ref's image, (B,), or None if not `shared`.
+        """
+        if not shared:
+            return self.image[refs], None
+        rows, image_of = np.unique(self.image[refs], return_inverse=True)
+        return rows, torch.from_numpy(image_of)
+
+    def describe(self, refs: Rows) -> str:
+        """The ids of refs, such as "ref_id 3, 17"."""
+        return f"ref_id {', '.join(map(str, self.ref_id[refs]))}"
 
     def rows(self, chosen: NDArray[np.bool_]) -> Rows:
         """The expression rows of the refs that a mask (R,) chooses."""
@@ -106,3 +121,13 @@ class TrainingRefs:
     def draw_text(self, refs: Rows, rng: np.random.Generator) -> Rows:
         """Draw one expression row for each ref, uniformly from its own."""
         return self.start[refs] + (rng.random(len(refs)) * self.count[refs]).astype(np.int64)
+
+
+@lru_cache(maxsize=2)
+def images_together(refs: TrainingRefs, seed: int, epoch: int) -> Rows:
+    """`epoch_order` with the refs of an image where the first of them is, read-only."""
+    order = epoch_order(len(refs), seed, epoch)
+    _, first, image_of = np.unique(refs.image[order], return_index=True, return_inverse=True)
+    order = order[np.argsort(first[image_of], kind="stable")]
+    order.setflags(write=False)
+    return order

@@ -54,6 +54,7 @@ class Task(Generic[B]):
             others are only logged.
         describe: Step to a description of its batch, such as "ref_id 3, 17", for error messages.
         schedule: Step to a factor in [0, 1] that scales the learning rates.
+        max_grad_norm: What the norm of the gradient is scaled down to if it is greater.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Task(Generic[B]):
     objective: nn.Module
     describe: Callable[[int], str]
     schedule: Callable[[int], float]
+    max_grad_norm: float | None = None
 
 
 @dataclass(frozen=True)
