@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from ruamel.yaml import YAML
@@ -181,6 +182,8 @@ def test_a_nan_loss_stops_the_training_and_names_its_batch(monkeypatch: pytest.M
     assert "the checkpoint of step 10 is kept" in result.output
     assert "Traceback" not in result.output
     assert not Path("models/step1").exists()
+    curve = pd.read_csv("metrics/curves/step1.csv")
+    assert curve["step"].tolist() == [10], "it is written while the training runs"
 
 
 @pytest.mark.usefixtures("trainable")
