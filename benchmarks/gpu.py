@@ -170,18 +170,7 @@ def two_processes(bench: Bench) -> list[Row]:
         return [{"result": "skipped: there is one GPU"}]
     if bench.tiny:
         return [{"result": "skipped: tests/pipeline/test_spread.py does this on a CPU"}]
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-o",
-        "addopts=",
-        "tests/pipeline/test_spread.py",
-    ]
-    env = {**os.environ, "TRIS_GPU": str(bench.device)}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
-    return [{"result": done.stdout.strip().splitlines()[-1]}]
+    return _pytest(bench, "tests/pipeline/test_spread.py")
 
 
 def repeats(bench: Bench) -> list[Row]:

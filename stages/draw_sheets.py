@@ -57,7 +57,7 @@ def main() -> None:
         records = read_table(EVALUATION / "step2" / "records.parquet")
         ious_of = ious(records.set_index("expression_id"))
         chosen = {
-            split: (examples(part), failure(part, ious_of))
+            split: (examples(part, ious_of), failure(part, ious_of))
             for split, part in table.groupby("split", sort=False)
         }
         sizes = index.refs.merge(index.images, on="image_id").set_index("ref_id")

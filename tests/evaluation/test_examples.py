@@ -16,16 +16,21 @@ def table(refs_of_image: dict[int, int]) -> pd.DataFrame:
     return made.assign(expression_id=np.arange(len(made)) + 100)
 
 
-def test_a_sheet_shows_refs_of_one_image_side_by_side() -> None:
-    found = table({7: 1, 8: 4, 9: 1, 5: 2, 6: 3})
-    shown = found.set_index("expression_id").loc[examples(found)]
-    assert shown["image_id"].tolist() == [5, 5, 6, 6, 6]  # a third and two thirds through 8, 5, 6
+UNKNOWN = pd.Series([], index=pd.Index([], dtype=int), dtype=float)
+
+
+def test_a_sheet_shows_refs_of_a_good_and_of_a_typical_image() -> None:
+    found = table({7: 1, 8: 4, 9: 1, 5: 2, 6: 3, 3: 2})
+    quality = {8: 0.9, 5: 0.3, 6: 0.5, 3: 0.7, 7: 1.0, 9: 0.0}
+    ious = pd.Series(found["image_id"].map(quality).to_numpy(), index=found["expression_id"])
+    shown = found.set_index("expression_id").loc[examples(found, ious)]
+    assert shown["image_id"].tolist() == [8, 8, 8, 3, 3], "7 and 9 have one ref"
     assert shown["ref_id"].is_unique
-    assert examples(table({8: 4})) == [100, 102, 104]  # the first expression of each of three refs
+    assert examples(table({8: 4}), ious) == [100, 102, 104], "the first expressions of three refs"
 
 
-def test_images_with_one_ref_are_shown_if_there_are_no_others() -> None:
-    assert examples(table({1: 1, 2: 1, 3: 1})) == [102, 104]
+def test_without_truth_images_keep_their_order() -> None:
+    assert examples(table({1: 1, 2: 1, 3: 1}), UNKNOWN) == [104, 102]
 
 
 def test_the_failure_has_a_tenth_below_it() -> None:

@@ -74,7 +74,7 @@ def examples(section: Section, evaluated: Evaluated, split: str) -> None:
     """The expressions of the split's sheet: several of one image, then a failure."""
     run = evaluated.run
     table = run.expressions[run.expressions["split"] == split].reset_index()
-    first, failed = choice.examples(table), choice.failure(table, evaluated.iou)
+    first, failed = choice.examples(table, evaluated.iou), choice.failure(table, evaluated.iou)
     responses = run.responses(list({*first, *failed}))
     for title, ids in (("", first), (choice.FAILURE, failed)):
         items = [evaluated.item(i, responses) for i in ids]
