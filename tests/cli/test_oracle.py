@@ -120,7 +120,9 @@ def test_a_mask_ends_at_its_box_which_stays_if_nothing_is_found(discs: Path, fou
     box[5:20, 7:30] = True
     row = {"ref_id": [1], "height": SIZE[0], "width": SIZE[1], "path": "a.png"}
     labels = pd.DataFrame({**row, "counts": [encode(box)]})
-    made = refine_boxes(labels, discs / "pictures", lambda image, maps: np.full(maps.shape, found))
+    made = refine_boxes(
+        labels, discs / "pictures", lambda images, maps: [np.full(m.shape, found) for m in maps]
+    )
     assert (decode(made["counts"][0], *SIZE) == box).all()
 
 

@@ -26,8 +26,8 @@ def written(tmp_path: Path, old: str, new: str) -> Path:
         ("beta: 10.0", "beta: .nan", "refine.beta = nan: Input should be a finite number"),
         ("beta: 10.0", "beta: .inf", "refine.beta = inf: Input should be a finite number"),
         (
-            "seed: 0\n  steps: 260",
-            "seed: 4294967296\n  steps: 260",
+            "seed: 0\n  steps: 440",
+            "seed: 4294967296\n  steps: 440",
             "train_step2.seed = 4294967296",
         ),
         ("  radius: 5\n  beta", "  radios: 5\n  beta", "refine.radios: unknown parameter"),

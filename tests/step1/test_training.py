@@ -18,7 +18,7 @@ from tris_core.step1.negatives import POOL
 from tris_core.step1.params import TrainStep1Params
 from tris_core.step1.training import Step1Batch, Step1Batches, Step1Objective
 
-PARAMS = read_params(ROOT / "presets" / "shapes.yaml")[TrainStep1Params]
+PARAMS = read_params(ROOT / "presets" / "release-2024.yaml")[TrainStep1Params]
 
 
 def with_negatives(**changes: object) -> TrainStep1Params:
