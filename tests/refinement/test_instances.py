@@ -76,12 +76,13 @@ def test_refined_above_threshold_is_the_released_chain(seed: int) -> None:
         0
     ].clamp(0, 1)
     edge, displacement = torch.from_numpy(G["edge"][0]), towards(CENTRES, 24, 32) + field(seed) / 10
-    refined = refine_maps(cams, edge, instance_maps(displacement[None])[0])
+    (instances,) = instance_maps(displacement[None])
+    refined = refine_maps(cams, edge, instances)
     assert refined.shape == cams.shape
-    assert len(instance_maps(displacement[None])[0]) >= len(CENTRES)
+    assert len(instances) >= len(CENTRES)
     small = F.interpolate(cams[None], edge.shape, mode="bilinear", align_corners=True)[0]
     for r in range(3):
-        expected = released_chain(small[r : r + 1], edge, instance_maps(displacement[None])[0])
+        expected = released_chain(small[r : r + 1], edge, instances)
         assert 0.01 < expected.mean() < 0.99
         assert ((refined[r] > 0.25).numpy() != expected).mean() <= 1e-4
 
@@ -90,23 +91,19 @@ def test_a_zero_map_stays_zero_and_maps_are_independent() -> None:
     cams = torch.rand(3, *FULL, generator=torch.Generator().manual_seed(1))
     cams[1] = 0
     edge, displacement = torch.from_numpy(G["edge"][0]), torch.from_numpy(G["displacement"])
-    refined = refine_maps(cams, edge, instance_maps(displacement[None])[0])
+    (instances,) = instance_maps(displacement[None])
+    refined = refine_maps(cams, edge, instances)
     assert refined[1].abs().max() == 0
     assert [refined[0].max().item(), refined[2].max().item()] == [1, 1]
     assert refined.min() >= 0
     torch.testing.assert_close(
         refined[2:],
-        refine_maps(cams[2:], edge, instance_maps(displacement[None])[0]),
+        refine_maps(cams[2:], edge, instances),
         rtol=0,
         atol=1e-5,
     )
-    assert refine_maps(cams[1:2], edge, instance_maps(displacement[None])[0]).abs().max() == 0
-    assert (
-        refine_maps(cams[:1], torch.ones_like(edge), instance_maps(displacement[None])[0])
-        .abs()
-        .max()
-        == 0
-    )
+    assert refine_maps(cams[1:2], edge, instances).abs().max() == 0
+    assert refine_maps(cams[:1], torch.ones_like(edge), instances).abs().max() == 0
 
 
 def test_two_centres_make_two_halves() -> None:
@@ -167,9 +164,7 @@ def test_one_step_is_the_bilinear_value() -> None:
 def test_wrong_input_is_refused() -> None:
     displacement = torch.zeros(2, 24, 32)
     with pytest.raises(ValueError, match="not the stride-4 map"):
-        refine_maps(
-            torch.zeros(1, 97, 126), torch.zeros(24, 32), instance_maps(displacement[None])[0]
-        )
+        refine_maps(torch.zeros(1, 97, 126), torch.zeros(24, 32), torch.ones(1, 24, 32).bool())
     displacement[0, 3, 4] = np.nan
     with pytest.raises(ValueError, match="not finite"):
         instance_maps(displacement[None])
