@@ -16,12 +16,15 @@ NAMES = sorted(
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(
+    add_help_option=False,  # the benchmark has options of its own
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
 def main(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help=f"one of: {', '.join(NAMES)}")],
 ) -> None:
-    """Run benchmarks/NAME.py. `gpu` takes options: `gpu --help`."""
+    """Run benchmarks/NAME.py."""
     if name not in NAMES:
         raise typer.BadParameter(f"{name!r} is not one of {', '.join(NAMES)}")
     benchmark = importlib.import_module(f"benchmarks.{name}")

@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from benchmarks import _networks
 from tris_core.data import resize, transforms
 from tris_core.irn import affinity
+from tris_core.predict import predictor
 from tris_core.refinement import random_walk
 from tris_core.training.task import Batch
 
@@ -27,6 +29,14 @@ REAL = os.environ.get("TRIS_GPU")
 CUDA = torch.device(REAL or "cuda:0")
 # What deterministic mode turns into gathers or maxima whose gradients are sorted.
 SORTED = ("upsample_bilinear2d", "upsample_linear1d", "_unsafe_index", "max.dim", "index_put")
+# Whose gradients do not repeat on a GPU (torch.use_deterministic_algorithms); deterministic mode
+# refuses them there, which fake tensors do not show.
+UNREPEATABLE = (
+    "_adaptive_avg_pool", "adaptive_", "avg_pool3d", "cumsum", "embedding_bag", "fractional_max",
+    "grid_sampler", "histc", "kthvalue", "max_pool", "max_unpool", "median", "nll_loss2d",
+    "put", "reflection_pad", "replication_pad", "scatter", "_upsample_bicubic2d_aa",
+    "_upsample_bilinear2d_aa", "upsample_bicubic2d",
+)  # fmt: skip
 CACHES = (
     resize._weights, transforms._constant, affinity._offsets, random_walk._neighbours,
 )  # fmt: skip
@@ -36,17 +46,19 @@ CACHES = (
 class Seen:
     """What the operations on the GPU were."""
 
-    copies: list[str] = field(default_factory=list)
-    blocking: list[str] = field(default_factory=list)
+    copies: list[str] = field(default_factory=list)  # to the GPU
+    blocking: list[str] = field(default_factory=list)  # those that wait for it
+    back: list[str] = field(default_factory=list)  # copies to the host
     sorted: list[str] = field(default_factory=list)
+    unrepeatable: list[str] = field(default_factory=list)
 
     def clear(self) -> None:
-        for found in (self.copies, self.blocking, self.sorted):
+        for found in vars(self).values():
             found.clear()
 
 
 class Watch(TorchDispatchMode):
-    """Notes copies to the GPU and what would be sorted there."""
+    """Notes copies between host and GPU, and what would be sorted or not repeat there."""
 
     def __init__(self, seen: Seen) -> None:
         super().__init__()
@@ -58,20 +70,27 @@ class Watch(TorchDispatchMode):
         kwargs = kwargs or {}
         made = func(*args, **kwargs)
         first = made[0] if isinstance(made, tuple | list) and made else made
-        if isinstance(first, Tensor) and first.device.type == "cuda":
-            self._note(func, args, kwargs)
+        if isinstance(first, Tensor):
+            self._note(str(func).removeprefix("aten."), first.device.type, args, kwargs)
         return made
 
-    def _note(self, func: Any, args: Any, kwargs: Any) -> None:
-        name = str(func).removeprefix("aten.")
-        if any(name.startswith(one) for one in SORTED):
-            self._seen.sorted.append(name)
-        source = {"_to_copy.default": 0, "copy_.default": 1}.get(name)
-        if source is not None and args[source].device.type == "cpu" and args[source].dim():
-            what = f"{name} of {tuple(args[source].shape)} {args[source].dtype}"
-            self._seen.copies.append(what)
-            if not (kwargs.get("non_blocking") or (len(args) > 2 and args[2])):
-                self._seen.blocking.append(what)
+    def _note(self, name: str, device: str, args: Any, kwargs: Any) -> None:
+        seen = self._seen
+        position = {"_to_copy.default": 0, "copy_.default": 1}.get(name)
+        if position is not None and args[position].device.type != device:
+            what = f"{name} of {tuple(args[position].shape)} {args[position].dtype}"
+            (seen.back if device == "cpu" else seen.copies).append(what)
+            if device != "cpu" and not (kwargs.get("non_blocking") or args[2:] == (True,)):
+                seen.blocking.append(what)
+        if device == "cpu":
+            return
+        tensors = [x for x in tree_leaves(args) if isinstance(x, Tensor)]
+        if name.startswith("index"):  # a mask or positions on the host are copied, and waited for
+            seen.blocking += [f"{name} by {x.dtype}" for x in tensors if x.device.type == "cpu"]
+        if name.startswith(SORTED):
+            seen.sorted.append(name)
+        if name.startswith(UNREPEATABLE) and any(x.requires_grad for x in tensors):
+            seen.unrepeatable.append(name)
 
 
 @contextmanager
@@ -89,6 +108,7 @@ def fake_gpu() -> Iterator[Seen]:
     with (
         patch.object(Batch, "pin", lambda batch, device: batch),  # pinning asks for a driver
         patch.object(_networks, "place", place),
+        patch.object(predictor, "place", place),
     ):
         _forget()
         torch.use_deterministic_algorithms(True)

@@ -22,7 +22,7 @@ class Pictures:
         self._square = torch.randint(0, 256, (1, size, size, 3), dtype=torch.uint8)
 
     def __getitem__(self, rows: NDArray[np.int64]) -> Tensor:
-        return self._square.expand(len(rows), -1, -1, -1)
+        return self._square.repeat(len(rows), 1, 1, 1)
 
 
 class TrainingStep:

@@ -1,7 +1,8 @@
 """CRF seeds of an image of 640 x 480, against a separate CRF per object and confidence.
 
 The second part measures a smaller `crf_seeds.resolution`: how far its labels agree with those at
-full size.
+full size. The last row has exact filters at the smallest one: how far their labels agree with the
+lattice's.
 """
 
 from functools import partial
@@ -10,7 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks._measure import Row, row, seconds, show
+from benchmarks._measure import Row, device, row, seconds, show
+from tris_core.crf.exact import ExactCRF
 from tris_core.crf.lattice import LatticeCRF
 from tris_core.crf.seeds import crf_labels
 
@@ -33,6 +35,11 @@ def main() -> None:
         spent = seconds(work, repeats=1, warm_up=False) / REFS
         agreement = float((small == full).mean())
         rows.append(row(f"crf at resolution {resolution}", spent, agreement=agreement))
+    exact = partial(ExactCRF, iterations=10, gt_prob=0.7, device=device())
+    work = partial(crf_labels, image, cams, exact, resolution=resolution)
+    spent = seconds(work, repeats=1, warm_up=False) / REFS
+    agreement = float((work() == small).mean())
+    rows.append(row(f"exact filters at resolution {resolution}", spent, agreement=agreement))
     show(rows)
 
 

@@ -17,11 +17,16 @@ from tris_core.crf.exact import ExactCRF
 from tris_core.data.resize import bilinear
 from tris_core.data.transforms import normalise
 from tris_core.irn.backbone import boundaries
+from tris_core.predict.predictor import DEMO, Predictor
 from tris_core.prms.scores import cumulative_scores, similarities
 from tris_core.refinement.instances import find_centroids
 from tris_core.refinement.random_walk import walk
 from tris_core.step1.inference import Respond
+from tris_core.step1.network import build_step1
 from tris_core.step2.inference import Predict
+from tris_core.step2.network import build_step2
+from tris_core.weights.configs import Step1Config, Step2Config
+from tris_core.weights.model_folder import load_model
 
 pytestmark = [
     pytest.mark.slow,
@@ -46,8 +51,10 @@ def losses(training: Training, batch: Any, seen: Seen) -> None:
         assert loss.device.type == CUDA.type, name
         assert loss.shape == (), name
         assert loss.dtype == torch.float32, name
-    assert len(seen.blocking) <= 2, seen.blocking
+    assert not seen.blocking, seen.blocking
+    assert not seen.back, seen.back
     assert not seen.sorted, seen.sorted
+    assert not seen.unrepeatable, seen.unrepeatable
 
 
 def on_gpu(found: Tensor, *shape: int) -> None:
@@ -144,6 +151,46 @@ def test_a_baseline(networks: Networks) -> None:
         image = normalise(Pictures(networks.size)[np.zeros(2, int)].to(CUDA))
         made = model.respond_pairs(model.encode_image(image), model.encode_text(tokens.to(CUDA)))
         on_gpu(made, 2, networks.size // 32, networks.size // 32)
+
+
+def test_a_picture_is_marked() -> None:
+    step1, step2 = DEMO
+    models = (
+        *load_model(step1, Step1Config, build_step1),
+        *load_model(step2, Step2Config, build_step2),
+    )
+    picture = np.zeros((40, 50, 3), np.uint8)
+    with fake_gpu():
+        answers = Predictor(*models, CUDA).each(picture, ["red circle"])
+        if REAL:
+            assert next(answers).mask.shape == (40, 50)
+            return
+        with pytest.raises(DataDependentOutputException):  # the mask: the networks are behind us
+            next(answers)
+
+
+@only_fake
+def test_what_does_not_repeat_is_found() -> None:
+    with fake_gpu() as seen:
+        x = torch.zeros(1, 2, 5, 5, device=CUDA)
+        x.cumsum(dim=0)
+        assert not seen.unrepeatable, "without a gradient"
+        F.max_pool2d(x.requires_grad_(), 2)
+        F.adaptive_avg_pool2d(x, 2)
+        assert [name.split(".")[0] for name in seen.unrepeatable] == [
+            "max_pool2d_with_indices", "_adaptive_avg_pool2d",
+        ]  # fmt: skip
+
+
+@only_fake
+def test_hidden_copies_are_found() -> None:
+    with fake_gpu() as seen:
+        x = torch.zeros(4, 2, device=CUDA)
+        x[torch.arange(2)]
+        x * torch.tensor(2.0, device=CUDA)
+        assert len(seen.blocking) == 2
+        x.cpu()
+        assert len(seen.back) == 1
 
 
 @only_fake
