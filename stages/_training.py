@@ -105,12 +105,10 @@ def open_training(
 
 
 def as_asked(run: Run, objective: nn.Module, *frozen: nn.Module) -> nn.Module:
-    """`objective` under runtime.recompute and runtime.compile. It computes with `frozen` too."""
+    """`objective` under runtime.recompute. It computes with `frozen` too."""
     if run.runtime.recompute:
         for network in (objective, *frozen):
             recompute_blocks(network)
-    if run.runtime.compile:
-        objective.compile()
     return objective
 
 

@@ -1,6 +1,5 @@
 """Refine the selected response maps into pseudo-labels."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -34,6 +33,7 @@ from tris_core.runtime.threads import prefetch
 
 app = stage_app()
 Label = tuple[int, int, int, bytes]  # ref_id, height, width, counts
+BATCH_PIXELS = 5_000_000  # on a GPU: sixteen images of COCO
 
 
 @app.command()
@@ -60,7 +60,7 @@ def main() -> None:
         check_keys(index, RESPONSES, PRMS)
         maps = SelectedMaps(RESPONSES, read_table(PRMS), train, index.images)
         root = checked_root(run, index.images)
-        refine = RefineImages(refiner, root, key=_size if device.type == "cuda" else _number)
+        refine = RefineImages(refiner, root, BATCH_PIXELS if device.type == "cuda" else 0)
         rows: list[Label] = []
         with progress(len(train), "pseudo-labels") as bar:
             for labels in map_over_ranks(maps, refine):
@@ -74,16 +74,18 @@ def main() -> None:
 class RefineImages:
     """Refines the selected maps of some images, whose files are in `folder`.
 
-    Images with the same `key` are refined together: all of a size on a GPU, one by one on a CPU.
+    Images of a size are refined together, as many as have at most `pixels`, but at least one.
     """
 
     refiner: Refiner
     folder: Path
-    key: Callable[[Selected], tuple[int, ...]]
+    pixels: int
 
     def __call__(self, images: list[Selected]) -> list[Label]:
-        grouped = groupby(sorted(images, key=self.key), key=self.key)
-        batches = [list(same) for _, same in grouped]
+        batches = []
+        for (height, width), group in groupby(sorted(images, key=_size), key=_size):
+            same, number = list(group), max(1, self.pixels // (height * width))
+            batches += [same[i : i + number] for i in range(0, len(same), number)]
         pictures = prefetch(self._read, batches)
         pairs = zip(batches, pictures, strict=True)
         return [label for some, read in pairs for label in self._of_images(some, read)]
@@ -101,12 +103,9 @@ class RefineImages:
         return labels
 
 
-def _size(selected: Selected) -> tuple[int, ...]:
-    return selected.maps.shape[1:]
-
-
-def _number(selected: Selected) -> tuple[int, ...]:
-    return (selected.image_id,)
+def _size(selected: Selected) -> tuple[int, int]:
+    height, width = selected.maps.shape[1:]
+    return height, width
 
 
 def write_labels(table: pd.DataFrame) -> None:

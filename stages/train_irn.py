@@ -68,6 +68,7 @@ def train(run: Run, params: TrainIrnParams) -> None:
         objective=as_asked(run, IrnObjective(visual, irn, params.radius, device)),
         describe=batches.describe,
         schedule=partial(poly, steps=batches.steps),
+        compile=run.runtime.compile,
     )
     with open_training(run, IRN, params, [IMAGES, CRF_SEEDS, CLIP]) as training:
         history = fit(task, training)

@@ -105,6 +105,7 @@ def train(run: Run, params: TrainStep2Params) -> None:
         describe=batches.describe,
         schedule=schedule(params, steps),
         max_grad_norm=params.max_grad_norm,
+        compile=run.runtime.compile,
     )
     miou = partial(validation_miou, model=model, device=device, precision=params.precision)
     keep_best = data.keep_best(params, tokens, miou)

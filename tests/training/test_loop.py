@@ -11,12 +11,14 @@ import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.support.full_disk import at_most
 from tris_core.runtime.errors import InputError
 from tris_core.training.loop import fit
 from tris_core.training.optimizers import constant, poly
 from tris_core.training.run import Log, Rows, TrainingRun
+from tris_core.training.speed import Speed
 from tris_core.training.task import KeepBest, Losses, Task
 
 STEPS = 60
@@ -82,6 +84,23 @@ def interrupt(task: Task[Any], folder: Path, stop_at: int, **how: Any) -> None:
     task.objective.stop_at = stop_at  # type: ignore[assignment]
     with pytest.raises(Interrupted):
         run(task, folder, **how)
+
+
+def test_a_compiled_training_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its operations are not counted: what first runs under the counter is never compiled."""
+    graphs = []
+
+    def backend(graph: Any, inputs: list[Tensor]) -> Any:
+        graphs.append(graph)
+        return graph
+
+    def compile_with_backend(module: nn.Module) -> None:
+        module._compiled_call_impl = torch.compile(module._call_impl, backend=backend)
+
+    monkeypatch.setattr(nn.Module, "compile", compile_with_backend)
+    monkeypatch.setattr(Speed, "first_step", lambda speed: FlopCounterMode(display=False))
+    run(replace(toy(3), compile=True), tmp_path)
+    assert graphs
 
 
 def equal(one: Weights, two: Weights) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 from tris_core.crf.kernels import APPEARANCE, COLOUR, NEAR, SMOOTHNESS, WIDE
 from tris_core.runtime.device import exact_products
 
-ROWS = 2048  # of the kernel at a time, for its row sums
+ENTRIES = 2**26  # of the kernel at a time, for its row sums
 ALIGNED = 8  # attention on a GPU takes features and values in eights
 
 
@@ -96,9 +96,10 @@ def _features(image: NDArray[np.uint8], device: torch.device) -> Tensor:
 def _row_sums(features_PD: Tensor) -> Tensor:
     """sum_j exp(-|f_i - f_j|^2 / 2) of every pixel, (P,)."""
     half = features_PD.square().sum(1) / 2
+    rows = max(1, ENTRIES // len(features_PD))
     sums = [
         (part @ features_PD.T - half - part.square().sum(1, keepdim=True) / 2).exp().sum(1)
-        for part in features_PD.split(ROWS)
+        for part in features_PD.split(rows)
     ]
     return torch.cat(sums)
 

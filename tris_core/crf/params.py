@@ -23,7 +23,8 @@ class CrfSeedsParams(Section):
     square.
 
     `filters`: `lattice`, pydensecrf's, as released: approximate, on CPU cores. `exact`: the kernels
-    themselves, for a GPU; time grows with the fourth power of `resolution`.
+    themselves, for a GPU; time grows with the fourth power of `resolution`, and on a CPU an image
+    takes minutes.
     """
 
     key: ClassVar[str] = "crf_seeds"

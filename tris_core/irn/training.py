@@ -49,7 +49,9 @@ class CropBatches:
     ) -> None:
         """`seeds` has a row per ref: ref_id, path of the image under `root`, label (PNG bytes)."""
         self._seeds, self._root, self._params, self._device = seeds, root, params, device
-        self._pool = ThreadPoolExecutor(torch.get_num_threads())
+        self._pool = ThreadPoolExecutor(  # each with one core, which OpenCV has to be told
+            torch.get_num_threads(), initializer=cv2.setNumThreads, initargs=(1,)
+        )
         self._steps_per_epoch = max(1, len(seeds) // params.batch)
 
     def __call__(self, step: int) -> CropBatch:

@@ -48,6 +48,14 @@ def wait_for_all() -> None:
         dist.barrier()
 
 
+def of_all_ranks(x: T) -> list[T]:
+    """What every rank gives, in rank order, on every rank."""
+    found: list[Any] = [x] * world_size()
+    if world_size() > 1:
+        dist.all_gather_object(found, x)
+    return found
+
+
 def part(count: int) -> slice:
     """This process's part of a batch of `count`.
 

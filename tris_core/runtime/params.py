@@ -103,14 +103,15 @@ class RuntimeParams(Section):
 
     `processes` share trainings and per-image work: one per GPU, or several on a CPU. Each uses
     `threads` torch threads and `workers` CPU processes; 0 is its share of the cores.
-    `device: auto` uses a GPU that no other run uses, and waits for one if all are in use. On a
-    machine without GPUs it is the CPU. A training saves a checkpoint to resume from every
-    `checkpoint_seconds`. `logger` is where it logs losses besides metrics/curves, see
-    `tris_core.training.loggers`.
+    `device: auto` uses a GPU that no other run uses and whose memory is free, and waits for one if
+    there is none; `cuda` does not look. On a machine without GPUs `auto` is the CPU. A training
+    saves a checkpoint to resume from every `checkpoint_seconds`. `logger` is where it logs losses
+    besides metrics/curves, see `tris_core.training.loggers`.
 
     With `recompute`, CLIP's blocks keep only their inputs for the backward pass and compute the
     rest again: less memory, more time, the same numbers. With `compile`, trainings run through
-    torch.compile, which changes the last digits.
+    torch.compile, which changes the last digits. No stage depends on this section, so DVC does not
+    tell such results apart.
     """
 
     key: ClassVar[str] = "runtime"

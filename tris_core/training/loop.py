@@ -1,6 +1,5 @@
 """The training loop of Step-1, Step-2 and the boundary network."""
 
-import os
 from contextlib import nullcontext
 
 import pandas as pd
@@ -8,6 +7,7 @@ import torch
 from torch import nn
 
 from tris_core.runtime import distributed
+from tris_core.runtime.device import refuse_unrepeatable
 from tris_core.runtime.processes import keep_freed_memory
 from tris_core.runtime.progress import progress
 from tris_core.runtime.threads import prefetch
@@ -39,6 +39,8 @@ def fit(task: Task[B], run: TrainingRun, keep_best: KeepBest | None = None) -> p
     keep_freed_memory()
     full_rates = [group["lr"] for group in task.optimizer.param_groups]
     state = run.resume(task)
+    if task.compile:
+        task.objective.compile()
     objective = distributed.parallel(task.objective)
     steps = range(state.done, task.steps)
     speed = Speed(task.images, next(task.model.parameters()).device, task.precision)
@@ -46,7 +48,9 @@ def fit(task: Task[B], run: TrainingRun, keep_best: KeepBest | None = None) -> p
     for step, batch in zip(steps, prefetch(task.batch, steps), strict=True):
         for group, rate in zip(task.optimizer.param_groups, full_rates, strict=True):
             group["lr"] = rate * task.schedule(step)
-        with speed.first_step() if step == steps.start else nullcontext():
+        # torch.compile gives up what first runs under a counter of operations.
+        counted = step == steps.start and not task.compile
+        with speed.first_step() if counted else nullcontext():
             losses: Losses = objective(batch)
             task.optimizer.zero_grad(set_to_none=True)
             losses["total"].backward()
@@ -78,8 +82,5 @@ def seed_everything(seed: int) -> None:
 
     The same machine and number of threads then give the same bytes.
     """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for deterministic cuBLAS
     torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True)
-    # Filling uninitialised memory takes a tenth of a CPU step, and no kernel here reads it.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    refuse_unrepeatable()

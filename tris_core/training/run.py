@@ -92,7 +92,9 @@ class TrainingRun:
                 f"{task.name}: {broken} is not finite after step {state.done} although the losses "
                 f"were; its batch: {task.describe(state.done - 1)}; {self._advice()}"
             )
-        if due and not last and distributed.rank() == 0:
+        if not due or last:
+            return
+        if distributed.rank() == 0:
             checkpoint = {
                 "model": task.model.state_dict(),
                 "optimizer": task.optimizer.state_dict(),
@@ -102,7 +104,7 @@ class TrainingRun:
                 "rng": torch.get_rng_state(),
             }
             write_checkpoint(checkpoint, self._newest)
-            self._saved = time.monotonic()
+        self._saved = time.monotonic()
 
     def load_best(self, task: Task[Any]) -> None:
         """Load the best weights. Raises `InputError` if their file is gone or damaged."""

@@ -49,12 +49,14 @@ class Speed:
         return f"{self._images * self._steps / self._spent:.3g} images/s" if self._steps else ""
 
     def describe(self) -> str:
-        """`rate`, and on a GPU its peak memory and the share of its matrix rate."""
+        """`rate`, and on a GPU its peak memory and, if counted, the share of its matrix rate."""
         words = self.rate()
         if not words or self._device.type != "cuda":
             return words
         memory = torch.cuda.max_memory_allocated(self._device) / 1e9
         rate = self._flops * self._steps / self._spent
+        if not self._flops:
+            return f"{words}, {memory:.1f} GB"
         share = rate / matrix_rate(self._device, self._precision)
         return f"{words}, {memory:.1f} GB, {rate / 1e12:.3g} TFLOP/s ({share:.0%} of a product's)"
 

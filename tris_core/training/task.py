@@ -55,6 +55,7 @@ class Task(Generic[B]):
         describe: Step to a description of its batch, such as "ref_id 3, 17", for error messages.
         schedule: Step to a factor in [0, 1] that scales the learning rates.
         max_grad_norm: What the norm of the gradient is scaled down to if it is greater.
+        compile: Run the objective through torch.compile.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Task(Generic[B]):
     describe: Callable[[int], str]
     schedule: Callable[[int], float]
     max_grad_norm: float | None = None
+    compile: bool = False
 
 
 @dataclass(frozen=True)
