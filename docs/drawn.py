@@ -172,7 +172,12 @@ DRAWINGS = {
     ),
     "resolution": Drawing(
         "refiners",
-        {"resolution-1.0": "1", "default": "0.5 (the default)", "resolution-0.25": "0.25"},
+        {
+            "resolution-1.0": "1",
+            "default": "0.5 (the default)",
+            "resolution-0.25": "0.25",
+            "exact-0.25": "0.25, exact filters",
+        },
         {"pseudo-labels": "train_mIoU"},
     ),
     "baselines": Drawing(

@@ -120,7 +120,7 @@ def to(first: str, *others: str) -> dict[str, str]:
 NEGATIVES = tuple(f"n-{n}" for n in (0, 1, 5, 11, 23, 47, 59))
 SAME_IMAGE = tuple(f"k-{k}" for k in (3, 6, 12))
 CUTS = [f"{method}-{cut}" for method in ("threshold", "crf") for cut in ("0.1", "0.2", "0.3")]
-RESOLUTIONS = ("resolution-1.0", "resolution-0.25")
+RESOLUTIONS = ("resolution-1.0", "resolution-0.25", "exact-0.25")
 TABLES = {
     "default": Table(
         {
