@@ -123,7 +123,7 @@ def test_presets_are_written_but_not_over_an_existing_file(installed: Path, tmp_
     assert again.returncode == 1
     assert "params.yaml: is there already" in again.stderr
     unknown = tris(installed, tmp_path, "preset", "papers", "--out", "other.yaml")
-    assert "there are paper, paper-literal, release-2024, shapes" in unknown.stderr
+    assert "there are paper, paper-literal, release-2024, shapes, shapes-long" in unknown.stderr
 
 
 def test_citation_and_changelog_name_this_version() -> None:

@@ -1,4 +1,7 @@
-"""Every preset runs through all stages on a few tiny scenes. Other tests run the default."""
+"""Every preset for photographs runs through all stages on a few tiny scenes.
+
+Other tests run the default, of which `shapes-long` differs by numbers of images and steps alone.
+"""
 
 import json
 import re
@@ -15,7 +18,9 @@ from tests.support.random_resnet import write_resnet50
 from tris_core.runtime.files import sha256_of_file
 
 STAGES = list(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"])
-PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml") if path.stem != "shapes")
+PRESETS = sorted(
+    path.stem for path in (ROOT / "presets").glob("*.yaml") if not path.stem.startswith("shapes")
+)
 # Small sizes, the packaged CLIP and a random ResNet-50; all other values are the preset's.
 SMALL: dict[str, dict[str, Any]] = {
     "dataset": {
@@ -33,6 +38,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "train_step2": {"epochs": 2, "batch": 4, "width": 8},
     "runtime": {"device": "cpu"},
 }  # fmt: skip
+
+LONGER = [("make_shapes", "train"), ("train_step1", "steps"), ("train_step2", "steps")]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -57,3 +64,12 @@ def test_a_preset_runs_through_all_stages(
         scores = [float(score) for score in printed]
         assert len(scores) == 2  # epochs
         assert metrics["val"]["mIoU"] == pytest.approx(max(scores), abs=1e-4)
+
+
+def test_shapes_long_is_the_default_with_more_images_and_steps() -> None:
+    read = YAML(typ="safe").load
+    short, long = (read(ROOT / "presets" / f"{name}.yaml") for name in ("shapes", "shapes-long"))
+    for section, key in LONGER:
+        assert long[section][key] > short[section][key]
+        long[section][key] = short[section][key]
+    assert long == short

@@ -2,18 +2,22 @@
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 import stages.crf_seeds
 import stages.dump_responses
 import stages.refine
 import stages.train_irn
 import stages.train_step1
+from benchmarks._networks import Networks
 from stages._artifacts import CLIP
+from tests.support.closure import ROOT
 from tests.support.in_process import enter, run, write_params
 from tests.support.tiny_refer import TinyRefer, dataset_params
 from tests.support.tiny_sam import write_sam
@@ -25,8 +29,11 @@ from tris_core.data.images import read_image
 from tris_core.data.packed import PackedImages
 from tris_core.data.rle import decode
 from tris_core.data.transforms import normalise
+from tris_core.refinement.params import RefineParams
+from tris_core.refinement.refiners import Walk
 from tris_core.refinement.sam import load_sam, segment
-from tris_core.responses.selected import SelectedMaps
+from tris_core.responses.selected import Selected, SelectedMaps
+from tris_core.runtime.params import read_params
 from tris_core.runtime.parquet import write_table
 from tris_core.weights.clip_spec import ClipPair
 
@@ -141,3 +148,29 @@ def test_baselines_replace_step1(method: str, place: Path) -> None:
         assert response.std() > 0
         written, expected = made[expression.expression_id], response.flatten().numpy()
         np.testing.assert_allclose(written, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_images_of_a_size_share_a_batch_and_keep_their_labels(tmp_path: Path) -> None:
+    """On a GPU, up to a number of pixels. On a CPU every image is alone."""
+    rng = np.random.default_rng(0)
+    visual, irn = Networks("shapes", torch.device("cpu")).irn()
+    params = read_params(ROOT / "presets" / "shapes.yaml")[RefineParams]
+    walk = Walk(visual, irn.eval(), params, torch.device("cpu"))
+    images = []
+    for number, (height, width) in enumerate([(40, 48), (40, 48), (48, 40), (40, 48)]):
+        pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        maps = rng.random((2, height, width), dtype=np.float32)
+        images.append(Selected(number, f"{number}.png", [2 * number, 2 * number + 1], maps))
+    sizes: list[int] = []
+
+    def refiner(read: Any, maps: Any) -> Any:
+        sizes.append(len(read))
+        return walk(read, maps)
+
+    alone = stages.refine.RefineImages(refiner, tmp_path, 0)(images)
+    assert sizes == [1, 1, 1, 1]
+    together = stages.refine.RefineImages(refiner, tmp_path, 2 * 40 * 48)(images)
+    assert sorted(sizes[4:]) == [1, 1, 2]
+    assert [label[0] for label in sorted(together)] == list(range(8))
+    assert sorted(together) == sorted(alone)

@@ -58,9 +58,13 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def together(alone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of that folder in which two processes repeated every stage on the same inputs."""
+    """A copy of that folder in which two processes repeated every stage on the same inputs.
+
+    They recompute activations, which changes no number either.
+    """
     folder = tmp_path_factory.mktemp("together") / "copy"
     shutil.copytree(alone, folder)
+    write_params({**SMALL, "runtime": {**SMALL["runtime"], "recompute": True}}, folder=folder)
     for name in FILES:
         (folder / name).unlink()
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]

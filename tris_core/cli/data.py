@@ -10,7 +10,9 @@ from tris_core.runtime.errors import InputError
 
 
 def preset(
-    name: Annotated[str, typer.Argument(help="shapes, paper, release-2024 or paper-literal")],
+    name: Annotated[
+        str, typer.Argument(help="shapes, shapes-long, paper, release-2024 or paper-literal")
+    ],
     out: Annotated[Path, typer.Option(dir_okay=False, help="parameter file to write")] = Path(
         "params.yaml"
     ),

@@ -40,7 +40,8 @@ def import_weights(
         typer.Option(min=1, max=2, help="the step it must be of; default: as its keys say"),
     ] = None,
     half: Annotated[
-        bool, typer.Option("--half", help="store float16: half the size, three digits")
+        bool,
+        typer.Option("--half", help="store float16 where values fit: half the size, three digits"),
     ] = False,
 ) -> None:
     """Import released weights as a model folder.
@@ -58,7 +59,9 @@ def import_weights(
         wanted = {step: build for step, build in builders.items() if stage in (None, step)}
         state, config = open_weights(file, wanted)
         if half:
-            state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+            for key, value in state.items():  # running variances may be beyond float16
+                if value.is_floating_point() and value.half().isfinite().all():
+                    state[key] = value.half()
         save_model(out, state, config)
     assert config.source is not None  # open_weights names it
     for line in describe_source(config.source):
