@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from benchmarks._inputs import Pictures
 from benchmarks._measure import Row
 from benchmarks.gpu import projection
 from tests.support.closure import ROOT
@@ -30,6 +32,11 @@ def test_the_command_runs_on_a_cpu(tmp_path: Path) -> None:
     assert all(row["images/s"] > 0 for row in receipt["trainings"])
     assert all(row["units/s"] > 0 for row in receipt["stages"])
     assert "projection" not in receipt, "small networks say nothing about the paper's"
+
+
+def test_random_images_can_be_pinned() -> None:
+    """A view that repeats one picture cannot."""
+    assert Pictures(8)[np.arange(3)].is_contiguous()
 
 
 def test_the_projection_counts_what_a_run_does() -> None:

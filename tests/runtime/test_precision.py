@@ -31,6 +31,7 @@ def restored() -> Iterator[None]:
 def test_convolutions_and_products_are_alike(
     precision: Precision, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     pick_device(runtime_params(device="cuda", threads=1), precision)
     assert products() == (kind, kind)
