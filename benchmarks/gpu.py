@@ -114,23 +114,21 @@ def main(
     seed_everything(0)
     started = time.perf_counter()
     receipt = machine(bench)
-    for check in (tests, gradients, resume, two_processes, repeats, trainings, stages):
-        try:
-            receipt[check.__name__] = check(bench)
-        except Exception as error:  # the other checks still run
-            receipt[check.__name__] = [failure(error)]
+
+    def keep(name: str, rows: list[Row]) -> None:
+        receipt[name] = rows
         receipt["seconds"] = time.perf_counter() - started
         out.write_text(json.dumps(receipt, indent=1) + "\n")  # each time: a kill keeps the rest
-        print(f"\n{check.__name__} ({receipt['seconds']:.0f} s)", flush=True)
-        print(
-            tabulate(receipt[check.__name__], headers="keys", tablefmt="github", floatfmt=".4g"),
-            flush=True,
-        )
+        print(f"\n{name} ({receipt['seconds']:.0f} s)", flush=True)
+        print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".4g"), flush=True)
+
+    for check in (tests, gradients, resume, two_processes, repeats, trainings, stages):
+        try:
+            keep(check.__name__, check(bench))
+        except Exception as error:  # the other checks still run
+            keep(check.__name__, [failure(error)])
     if not tiny:
-        receipt["projection"] = projection(receipt["trainings"], receipt["stages"])
-        print("\nprojection")
-        print(tabulate(receipt["projection"], headers="keys", tablefmt="github", floatfmt=".3g"))
-        out.write_text(json.dumps(receipt, indent=1) + "\n")
+        keep("projection", projection(receipt["trainings"], receipt["stages"]))
     print(f"\n{out}: {receipt['seconds']:.0f} s")
     if "failed" in json.dumps(receipt):
         raise typer.Exit(1)

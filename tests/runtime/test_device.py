@@ -68,15 +68,20 @@ def test_a_killed_run_releases_its_gpu(how: signal.Signals, tmp_path: Path) -> N
     first.wait()
 
 
+def pretend(monkeypatch: pytest.MonkeyPatch, *, gpus: int) -> None:
+    """As if this machine had GPUs, whose UUIDs are those of `RUN`."""
+    properties = [type("Properties", (), {"uuid": f"GPU-{i}"}) for i in range(gpus)]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", properties.__getitem__)
+
+
 def test_auto_takes_the_first_free_visible_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRIS_SCRATCH", str(tmp_path))
     chosen: list[torch.device] = []
-    properties = [type("Properties", (), {"uuid": f"GPU-{i}"}) for i in range(2)]
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", properties.__getitem__)
+    pretend(monkeypatch, gpus=2)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     monkeypatch.setattr(runtime, "free_memory", lambda gpu: (79e9, 80e9))
     monkeypatch.setattr("tris_core.runtime.device._held", held := [])
@@ -143,10 +148,7 @@ def test_each_process_of_a_run_gets_one_of_its_gpus(
     """The first process leases for all; here the processes of two machines follow each other."""
     monkeypatch.setenv("TRIS_SCRATCH", str(tmp_path))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    properties = [type("Properties", (), {"uuid": f"GPU-{i}"}) for i in range(3)]
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", properties.__getitem__)
+    pretend(monkeypatch, gpus=3)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     monkeypatch.setattr(runtime, "free_memory", lambda gpu: (0 if gpu == 0 else 80e9, 80e9))
     monkeypatch.setattr(runtime, "_held", [])
@@ -168,8 +170,7 @@ def test_each_process_of_a_run_gets_one_of_its_gpus(
 
 @pytest.mark.parametrize("device", ["auto", "cuda"])
 def test_more_processes_than_gpus_are_refused(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    pretend(monkeypatch, gpus=1)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     with pytest.raises(
         InputError, match=r"processes = 2: each takes a GPU of its own, .* has 1 GPU;"
